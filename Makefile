@@ -1,0 +1,58 @@
+# Everything a newcomer or CI needs; `make help` lists it. Nothing is installed outside this folder.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+CLAUDE := .tools/claude
+# How many tests run at once. Timing decides no test, so more than the cores is safe.
+JOBS ?= auto
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup demo serve test check fix bench nightly mutate requirements env-example clean
+
+help: ## list these targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready $(CLAUDE) ## install the locked Python packages into .venv and the pinned CLI into .tools
+
+.venv/.ready: requirements-dev.txt pyproject.toml scripts/setup_venv.sh
+	@PYTHON="$(PYTHON)" scripts/setup_venv.sh
+
+# A failed install is not an error here: demo and tests then say that the scripted stand-in runs instead.
+$(CLAUDE): scripts/install_claude.py
+	@$(PYTHON) scripts/install_claude.py --into .tools || echo "The Claude Code CLI is not installed (reason above); the scripted stand-in will be used."
+
+demo: setup ## from a recorded Plane delivery to a document in the forge (LIVE=1: your account, KEEP=1: stay up)
+	@$(BIN)/orch demo $(if $(LIVE),--live) $(if $(KEEP),--keep)
+
+serve: setup ## run the orchestrator here with the settings of .env
+	@$(BIN)/orch serve
+
+test: setup ## all tests but the nightly and bench suites
+	@$(PYTEST) -n $(JOBS) -m "not nightly"
+
+nightly: setup ## the long suites, then everything else
+	@$(PYTEST) -n $(JOBS)
+
+check: setup ## format, lint, types, layers
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+fix: setup ## repair what ruff can repair
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: setup ## measure; prints ratios to this machine's own limits
+	@$(BIN)/python -m benchmarks
+
+mutate: setup ## mutation tests of the pure packages
+	@$(BIN)/mutmut run
+
+requirements: ## lock the dependencies again (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+
+env-example: setup ## write .env.example from the settings
+	@$(BIN)/orch config example > .env.example
+
+clean: ## remove what setup and the demo made
+	rm -rf .venv .tools data

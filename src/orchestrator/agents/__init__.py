@@ -1,0 +1,1 @@
+"""Runs agents: workspace, launch, supervision, outcome. The only place (but `sim`) that starts processes."""

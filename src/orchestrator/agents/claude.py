@@ -1,0 +1,242 @@
+"""Claude Code CLI: its command line, its prompt record, and what its stream of records says. Pure."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from orchestrator.agents import supervise
+from orchestrator.agents.rundir import ExitRecord
+from orchestrator.domain.run import Outcome, RunLimits, RunResult, Usage
+
+TOOLS = "Bash,Read,Write,Edit,Glob,Grep"
+ALLOWED_TOOLS = "Bash Read(./**) Edit(./**) Write(./**)"
+
+_LINE_MAX_BYTES = 8 * 1024 * 1024
+_DETAIL_MAX_CHARS = 1000
+_DENIALS_MAX = 50
+_UNPRINTED = frozenset(range(0x20)) | frozenset(range(0x7F, 0xA0))
+
+Record = dict[str, Any]
+
+
+def argv(binary: str, session_id: str, role_file: Path, limits: RunLimits, model: str | None = None) -> list[str]:
+    """The canonical headless launch. No text from outside stands in it; the prompt comes by stdin."""
+    return [
+        binary,
+        "-p",
+        *("--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
+        *("--session-id", session_id),
+        # The checkout's own settings, hooks and servers would run commands and could redirect the key.
+        *("--setting-sources", "", "--strict-mcp-config", "--disable-slash-commands"),
+        *("--tools", TOOLS, "--permission-mode", "dontAsk", "--permission-prompts", "none"),
+        *("--allowedTools", ALLOWED_TOOLS),
+        *("--append-system-prompt-file", str(role_file)),
+        *("--max-turns", str(limits.max_turns), "--max-budget-usd", f"{limits.max_budget_usd:g}"),
+        *(("--model", model) if model else ()),
+    ]
+
+
+def user_message(text: str) -> bytes:
+    """`client_composed`: the CLI takes the text as it is and neither runs its slashes nor inlines its @files."""
+    content = [{"type": "text", "text": text}]
+    record = {"type": "user", "client_composed": True, "message": {"role": "user", "content": content}}
+    return json.dumps(record).encode() + b"\n"
+
+
+def plain(text: str, limit: int = _DETAIL_MAX_CHARS) -> str:
+    """One bounded line without control characters: fit for a terminal, a log and a table."""
+    cut = text.strip()[-limit * 4 :]
+    return " ".join("".join(" " if ord(c) in _UNPRINTED else c for c in cut).split())[-limit:]
+
+
+@dataclass(slots=True)
+class Transcript:
+    """Reads the record stream piece by piece, however it is cut. Memory is bounded by one line."""
+
+    usage: Usage = field(default_factory=Usage)
+    result: Record | None = None
+    cli_version: str = ""
+    model: str = ""
+    usage_limit_resets_at: float | None = None
+    _rest: bytes = b""
+    _skipping: bool = False
+    _message: str = ""
+
+    def feed(self, piece: bytes) -> None:
+        for line in self._lines(piece):
+            # Tool results are the bulk of a log and nothing in them counts.
+            if line.startswith(b'{"type":"user"'):
+                continue
+            if (record := _decode(line)) is not None:
+                self._take(record)
+
+    def _lines(self, piece: bytes) -> Iterator[bytes]:
+        *lines, rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            if not self._skipping and len(line) <= _LINE_MAX_BYTES:
+                yield line
+            self._skipping = False
+        if len(rest) > _LINE_MAX_BYTES or self._skipping:
+            self._skipping, rest = True, b""
+        self._rest = rest
+
+    def _take(self, record: Record) -> None:
+        match record.get("type"):
+            case "system" if record.get("subtype") == "init":
+                self.cli_version = _text(record.get("claude_code_version"))
+                self.model = _text(record.get("model"))
+            case "assistant":
+                self._count(_mapping(record.get("message")))
+            case "rate_limit_event":
+                self._limit(_mapping(record.get("rate_limit_info")))
+            case "result":
+                self.result = record
+                self.usage = _final_usage(record, self.usage)
+            case _:  # some of the many other types, or one that came with a newer CLI
+                return
+
+    def _count(self, message: Record) -> None:
+        """One message comes as several records, one per content block, each with the same numbers."""
+        identity = _text(message.get("id"))
+        if identity == self._message or message.get("model") == "<synthetic>":
+            return
+        self._message = identity
+        spent = _mapping(message.get("usage"))
+        self.usage = replace(
+            self.usage,
+            turns=self.usage.turns + 1,
+            input_tokens=self.usage.input_tokens + _input_tokens(spent),
+            output_tokens=self.usage.output_tokens + _count_of(spent.get("output_tokens")),
+        )
+
+    def _limit(self, info: Record) -> None:
+        if info.get("status") == "rejected":
+            self.usage_limit_resets_at = _number(info.get("resetsAt"))
+
+
+def _decode(line: bytes) -> Record | None:
+    """None for what is no record: a line we cannot read must not end a run that goes on."""
+    try:
+        record = msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _mapping(value: Any) -> Record:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value[:200] if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
+def _count_of(value: Any) -> int:
+    return int(max(0.0, _number(value)))
+
+
+def _input_tokens(usage: Record) -> int:
+    """Everything that was read, cached or not."""
+    keys = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    return sum(_count_of(usage.get(key)) for key in keys)
+
+
+def _final_usage(result: Record, counted: Usage) -> Usage:
+    """The last result's totals are of the whole process; the live numbers were partial."""
+    models = [_mapping(entry) for entry in _mapping(result.get("modelUsage")).values()]
+    keys = ("inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
+    return replace(
+        counted,
+        input_tokens=sum(_count_of(model.get(key)) for model in models for key in keys),
+        output_tokens=sum(_count_of(model.get("outputTokens")) for model in models),
+        cost_usd=_number(result.get("total_cost_usd")),
+    )
+
+
+def classify(
+    transcript: Transcript, ended: ExitRecord, stderr: str = "", *, wants_structured: bool = False
+) -> RunResult:
+    """The outcome by structure only: exit record, exit code, last result record. Never by the model's prose.
+
+    `succeeded` means that the CLI did; whether the work is there is for whoever looks at the commit.
+    """
+    outcome, reason = _outcome(transcript, ended, wants_structured=wants_structured)
+    result = transcript.result or {}
+    return RunResult(
+        outcome=outcome,
+        exit_code=ended.code,
+        reason=reason,
+        detail="" if outcome is Outcome.SUCCEEDED else _detail(result, stderr),
+        usage=transcript.usage,
+        denials=_denials(result),
+        cli_version=transcript.cli_version,
+        model=transcript.model,
+    )
+
+
+_BY_SHIM = {
+    supervise.TIMED_OUT: Outcome.TIMED_OUT,
+    supervise.CANCELLED: Outcome.CANCELLED,
+    supervise.LOG_FULL: Outcome.FAILED,
+}
+_BY_TERMINAL_REASON = {"max_turns": Outcome.TURN_CAP, "budget_exhausted": Outcome.BUDGET}
+
+
+def _outcome(transcript: Transcript, ended: ExitRecord, *, wants_structured: bool) -> tuple[Outcome, str]:
+    if ended.why in _BY_SHIM:
+        return _BY_SHIM[ended.why], ended.why
+    result = transcript.result
+    if result is None:
+        return Outcome.CRASHED, _crash(ended)
+    if result.get("is_error") is not False or ended.code != 0:
+        return _failed(result)
+    return _completed(result, wants_structured=wants_structured)
+
+
+def _failed(result: Record) -> tuple[Outcome, str]:
+    if result.get("api_error") == "usage_limit_reached":
+        return Outcome.USAGE_LIMIT, "usage_limit_reached"
+    terminal = _text(result.get("terminal_reason"))
+    return _BY_TERMINAL_REASON.get(terminal, Outcome.FAILED), _failure(result, terminal)
+
+
+def _completed(result: Record, *, wants_structured: bool) -> tuple[Outcome, str]:
+    """Exit code 0 and no error is not enough: a prompt taken for a command ends like that, without a turn."""
+    if _count_of(result.get("num_turns")) == 0:
+        return Outcome.FAILED, "no_turns"
+    if (terminal := _text(result.get("terminal_reason"))) != "completed":
+        return Outcome.FAILED, _failure(result, terminal)
+    if wants_structured and result.get("structured_output") is None:
+        return Outcome.FAILED, "no_structured_output"
+    return Outcome.SUCCEEDED, ""
+
+
+def _crash(ended: ExitRecord) -> str:
+    return f"signal_{-ended.code}" if ended.code is not None and ended.code < 0 else "no_result"
+
+
+def _failure(result: Record, terminal: str) -> str:
+    """The most telling code that the record has."""
+    named = (_text(result.get(key)) for key in ("api_error", "api_error_type"))
+    return next((name for name in named if name), "") or terminal or _text(result.get("subtype")) or "unknown"
+
+
+def _detail(result: Record, stderr: str) -> str:
+    errors = result.get("errors")
+    listed = "; ".join(str(error) for error in errors[:5]) if isinstance(errors, list) else ""
+    said = result.get("result")
+    return plain(listed or (said if isinstance(said, str) else "") or stderr)
+
+
+def _denials(result: Record) -> tuple[str, ...]:
+    listed = result.get("permission_denials")
+    entries = listed[:_DENIALS_MAX] if isinstance(listed, list) else []
+    return tuple(plain(_text(_mapping(entry).get("tool_name")), 100) for entry in entries)

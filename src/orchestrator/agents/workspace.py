@@ -1,0 +1,301 @@
+"""A run's checkout: made from our own bare mirror, given back through it. What an agent wrote is hostile."""
+
+import fcntl
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+import structlog
+
+from orchestrator.agents import prompt
+from orchestrator.agents.claude import user_message
+from orchestrator.agents.git import Git, check_branch
+from orchestrator.agents.rundir import RunPaths, holding
+from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
+from orchestrator.domain.model import GitRemote, RepoName, Role, Sha
+from orchestrator.domain.run import TASK_FILES, RunSpec
+
+log = structlog.get_logger()
+
+_FORGE = "refs/remotes/forge"
+_ROLE_PROMPT_MAX_BYTES = 64 * 1024
+_GIT_DIR_MAX_ENTRIES = 500_000
+_FETCH = (
+    "fetch",
+    "--quiet",
+    "--no-tags",
+    "--no-write-fetch-head",
+    "--no-recurse-submodules",
+    "--no-auto-maintenance",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspaces:
+    """Mirrors and checkouts below the data directory. Blocking: call it in a thread."""
+
+    data_dir: Path
+    remote: Callable[[RepoName], GitRemote]
+    repos_dir: Path | None = None
+    git: Git = field(default_factory=Git)
+    mirror_wait_s: float = 300.0
+
+    def prepare(self, spec: RunSpec) -> None:
+        """Holds the run's lock throughout: a shim that a dead orchestrator left on its way cannot start here."""
+        paths = RunPaths.of(self.data_dir, spec.run)
+        _private_dir(paths.root)
+        with holding(paths.lock) as mine:
+            if not mine or paths.started.exists() or paths.prepared.exists():
+                return
+            mirror = self._updated_mirror(spec)
+            self._check_out(mirror, spec, paths)
+            self._write_inputs(mirror, spec, paths)
+            paths.prepared.touch(0o600)
+
+    def collect(self, spec: RunSpec) -> Sha | None:
+        """The branch's new head, fetched into the mirror under a name of its own; None when nothing is new."""
+        paths = RunPaths.of(self.data_dir, spec.run)
+        git_dir = paths.workspace / ".git"
+        _refuse_tampered(git_dir)
+        # An agent's configuration can name commands; ours takes its place before git looks there.
+        _replace_file(git_dir / "config", _config_text(spec.base_sha))
+        mirror, ref = self._mirror(spec.repo), f"refs/orch/runs/{int(spec.run)}"
+        source = f"+refs/heads/{check_branch(spec.branch)}:{ref}"
+        if not self._has_branch(git_dir, spec.branch):
+            raise Permanent(
+                "branch_missing", f"The run left no branch {spec.branch!r} behind, so nothing was taken."
+            )
+        trusted = (paths.workspace, git_dir)
+        self.git(*_FETCH, "--", git_dir, source, git_dir=mirror, trusted=trusted, check_objects=True)
+        head = self._commit(mirror, ref)
+        if head == spec.base_sha:
+            return None
+        if not self._is_ancestor(mirror, spec.base_sha, head):
+            raise Permanent(
+                "not_fast_forward",
+                f"The run rewrote the history of {spec.branch!r}: {head} does not build on {spec.base_sha}.",
+                hint="Nothing was published. Retry the run.",
+            )
+        return head
+
+    def publish(self, spec: RunSpec, head: Sha) -> None:
+        """Never forced. A head that the forge has already, alone or under newer commits, is published."""
+        mirror, remote = self._mirror(spec.repo), self.remote(spec.repo)
+        target = f"{head}:refs/heads/{check_branch(spec.branch)}"
+        try:
+            self.git("push", "--quiet", "--no-verify", "--", remote.url, target, git_dir=mirror, remote=remote)
+        except Permanent as refused:
+            if refused.code != "not_fast_forward" or not self._is_on_forge(spec, head):
+                raise
+
+    def _is_on_forge(self, spec: RunSpec, head: Sha) -> bool:
+        mirror = self._updated_mirror(spec)
+        return self._is_ancestor(mirror, head, f"{_FORGE}/{spec.branch}")
+
+    def _mirror(self, repo: RepoName) -> Path:
+        return self.data_dir / "mirrors" / repo.owner / f"{repo.name}.git"
+
+    def _updated_mirror(self, spec: RunSpec) -> Path:
+        """The forge's branches lie apart from ours (`refs/orch`), so that a fetch and a push never meet."""
+        mirror, remote = self._mirror(spec.repo), self.remote(spec.repo)
+        _private_dir(mirror.parent)
+        with _one_at_a_time(mirror.with_suffix(".lock"), self.mirror_wait_s):
+            if not (mirror / "HEAD").exists():
+                self._create_mirror(mirror, spec)
+            branches = f"+refs/heads/*:{_FORGE}/*"
+            self.git(*_FETCH, "--prune", "--", remote.url, branches, git_dir=mirror, remote=remote)
+        return mirror
+
+    def _create_mirror(self, mirror: Path, spec: RunSpec) -> None:
+        """Made aside and moved into place: a kill half-way leaves nothing that looks finished."""
+        fresh = mirror.with_suffix(".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        self.git(
+            "init", "--quiet", "--bare", "--template=", f"--object-format={_format(spec.base_sha)}", "--", fresh
+        )
+        if seed := self._seed(spec.repo):
+            self._take_objects(fresh, seed)
+        fresh.replace(mirror)
+
+    def _seed(self, repo: RepoName) -> Path | None:
+        """The read-only copy that the operator mounted, if there is one."""
+        if self.repos_dir is None:
+            return None
+        names = (f"{repo.owner}/{repo.name}", f"{repo.owner}/{repo.name}.git", repo.name, f"{repo.name}.git")
+        found = (self.repos_dir / name for name in names)
+        return next((path.resolve() for path in found if path.is_dir()), None)
+
+    def _take_objects(self, mirror: Path, seed: Path) -> None:
+        """Only to save traffic: what counts is fetched from the forge, so a bad seed costs time alone."""
+        try:
+            branches = "+refs/heads/*:refs/seed/*"
+            self.git(*_FETCH, "--", seed, branches, git_dir=mirror, trusted=(seed, seed / ".git"))
+        except OrchestratorError as fault:
+            log.warning("mirror_seed_failed", path=str(seed), code=fault.code, reason=fault.message)
+
+    def _check_out(self, mirror: Path, spec: RunSpec, paths: RunPaths) -> None:
+        """The branch's history alone, in objects of its own; no remote, no hook, no way back to the mirror."""
+        branch = check_branch(spec.branch)
+        self._require_base(mirror, spec)
+        shutil.rmtree(paths.workspace, ignore_errors=True)
+        git_dir = paths.workspace / ".git"
+        options = (
+            "--quiet",
+            "--template=",
+            f"--object-format={_format(spec.base_sha)}",
+            f"--initial-branch={branch}",
+        )
+        self.git("init", *options, "--", paths.workspace)
+        _replace_file(git_dir / "config", _config_text(spec.base_sha))
+        wanted = f"{spec.base_sha}:refs/heads/{branch}"
+        self.git(*_FETCH, "--update-head-ok", "--", mirror, wanted, git_dir=git_dir, trusted=(mirror,))
+        self.git(f"--work-tree={paths.workspace}", "reset", "--quiet", "--hard", git_dir=git_dir)
+        (git_dir / "info").mkdir(exist_ok=True)
+        (git_dir / "info" / "exclude").write_text("/.task*.md\n")
+
+    def _require_base(self, mirror: Path, spec: RunSpec) -> None:
+        """The run was decided on this commit; a branch that no longer has it is another branch."""
+        answer = self.git(
+            *("merge-base", "--is-ancestor", spec.base_sha, f"{_FORGE}/{spec.branch}"),
+            git_dir=mirror,
+            accept=(0, 1, 128),
+        )
+        if answer.code == 128:
+            raise Transient("base_missing", f"The forge does not show {spec.base_sha} on {spec.branch!r} yet.")
+        if answer.code == 1:
+            raise Permanent(
+                "branch_rewritten",
+                f"The branch {spec.branch!r} no longer holds {spec.base_sha}, on which the run was decided.",
+                hint="Somebody rewrote the branch. Retry the task; it starts from the present head.",
+            )
+
+    def _write_inputs(self, mirror: Path, spec: RunSpec, paths: RunPaths) -> None:
+        for directory in (paths.home, paths.tmp):
+            _private_dir(directory)
+        if not paths.control.exists():
+            os.mkfifo(paths.control, 0o600)
+        paths.tether.touch(0o600)
+        _replace_file(paths.role, self._role_prompt(mirror, spec))
+        _replace_file(paths.prompt, user_message(prompt.user_prompt(spec)))
+        _write_task_file(paths.workspace / TASK_FILES[spec.role], prompt.task_file(spec).encode())
+
+    def _role_prompt(self, mirror: Path, spec: RunSpec) -> bytes:
+        """From the base branch: an agent could change the one on its own branch."""
+        path = f".openclaw/agents/{spec.role}.md"
+        tree = f"{_FORGE}/{check_branch(spec.base_branch)}"
+        listed = self.git("ls-tree", "-z", "-l", tree, "--", path, git_dir=mirror).out
+        if not listed:
+            return default_role_prompt(spec.role)
+        mode, kind, blob, size = listed.split(b"\t")[0].split()
+        if kind != b"blob" or mode == b"120000" or int(size) > _ROLE_PROMPT_MAX_BYTES:
+            raise Permanent(
+                "bad_role_prompt",
+                f"{path} on {spec.base_branch!r} is no plain file of at most {_ROLE_PROMPT_MAX_BYTES} bytes.",
+                hint="Correct the file on the base branch, or remove it to use the built-in prompt.",
+            )
+        return self.git("cat-file", "blob", blob.decode(), git_dir=mirror).out
+
+    def _has_branch(self, git_dir: Path, branch: str) -> bool:
+        ref = f"refs/heads/{branch}"
+        return self.git("rev-parse", "--quiet", "--verify", ref, git_dir=git_dir, accept=(0, 1)).code == 0
+
+    def _commit(self, mirror: Path, ref: str) -> Sha:
+        return Sha(self.git("rev-parse", "--verify", f"{ref}^{{commit}}", git_dir=mirror).out.decode().strip())
+
+    def _is_ancestor(self, mirror: Path, old: str, new: str) -> bool:
+        return self.git("merge-base", "--is-ancestor", old, new, git_dir=mirror, accept=(0, 1)).code == 0
+
+
+def default_role_prompt(role: Role) -> bytes:
+    """The one that ships, for repositories without their own."""
+    return (resources.files("orchestrator.agents") / "prompts" / f"{role}.md").read_bytes()
+
+
+def _format(sha: Sha) -> str:
+    return "sha256" if len(sha) == 64 else "sha1"
+
+
+def _config_text(base: Sha) -> bytes:
+    """All that a workspace's repository needs to be read; no remote, no include, no command."""
+    version, extension = (1, "[extensions]\n\tobjectFormat = sha256\n") if len(base) == 64 else (0, "")
+    core = f"\trepositoryFormatVersion = {version}\n\tbare = false\n\thooksPath = /dev/null\n"
+    return f"[core]\n{core}{extension}".encode()
+
+
+def _refuse_tampered(git_dir: Path) -> None:
+    """Only plain files and directories, and no road to the objects of another repository."""
+    roads = ("commondir", "objects/info/alternates", "objects/info/http-alternates", "shallow")
+    found = next((road for road in roads if os.path.lexists(git_dir / road)), None)
+    strange = found or next(_strange_entries(git_dir), None)
+    if strange is not None:
+        raise Permanent(
+            "workspace_tampered",
+            f"The run's .git is not what git makes ({strange[:200]!r}), so nothing was taken from it.",
+            hint="Look at the run's log: an agent has no reason to do that. Then retry the run.",
+        )
+
+
+def _strange_entries(git_dir: Path) -> Iterator[str]:
+    if not git_dir.parent.is_dir() or git_dir.is_symlink() or not git_dir.is_dir():
+        yield ".git"
+        return
+    seen = 0
+    for where, directories, files in os.walk(git_dir):
+        for name in (*directories, *files):
+            mode = os.lstat(os.path.join(where, name)).st_mode  # noqa: PTH118  # names of any bytes, many of them
+            seen += 1
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or seen > _GIT_DIR_MAX_ENTRIES:
+                yield name
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    """A new file takes the name, so that a planted link is replaced and never followed."""
+    fresh = path.with_name(path.name + ".orch")
+    fresh.unlink(missing_ok=True)
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+    fresh.replace(path)
+
+
+def _write_task_file(path: Path, content: bytes) -> None:
+    if path.is_dir() and not path.is_symlink():
+        raise Permanent(
+            "task_file_taken",
+            f"The repository has a directory named {path.name}, where the agent's task file belongs.",
+            hint="Rename that directory in the repository.",
+        )
+    _replace_file(path, content)
+
+
+def _private_dir(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@contextmanager
+def _one_at_a_time(path: Path, wait_s: float) -> Iterator[None]:
+    """Between threads and processes. A dead holder's lock is free at once."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    until = time.monotonic() + wait_s
+    try:
+        while not _try_flock(fd):
+            if time.monotonic() > until:
+                raise Transient("mirror_busy", f"Another run has been updating {path.stem} for {wait_s:g} s.")
+            time.sleep(0.02)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _try_flock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

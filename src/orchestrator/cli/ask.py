@@ -1,0 +1,90 @@
+"""Commands that ask the running orchestrator over its API."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from orchestrator.cli.setup import read, say
+
+NOT_FOUND = 4
+USAGE = 2
+TIMEOUT_S = 30.0
+
+
+class _Failed(Exception):
+    def __init__(self, exit_code: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def status(*, as_json: bool, limit: int) -> int:
+    try:
+        answer = _call("GET", f"/status?limit={limit}")
+    except _Failed as error:
+        say(str(error))
+        return error.exit_code
+    if as_json or not sys.stdout.isatty():
+        print(answer.text)
+    else:
+        _print_status(answer.json())
+    return 0
+
+
+def launch(role: str, repo: str, task: Path, *, title: str, as_json: bool) -> int:
+    order = {"role": role, "repository": repo, "task": task.read_text(encoding="utf-8"), "title": title}
+    try:
+        answer = _call("POST", "/api/v1/tasks", order)
+    except _Failed as error:
+        say(str(error))
+        return error.exit_code
+    if as_json or not sys.stdout.isatty():
+        print(answer.text)
+    else:
+        print(f"Task {answer.json()['key']} is accepted; `orch status` shows how it goes.")
+    return 0
+
+
+def _call(method: str, path: str, order: object = None) -> httpx.Response:
+    settings, _ = read()
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host
+    headers = {"Authorization": f"Bearer {settings.api_token[0].get_secret_value()}"} if settings.api_token else {}
+    url = f"http://{host}:{settings.port}{path}"
+    try:
+        answer = httpx.request(method, url, json=order, headers=headers, timeout=TIMEOUT_S, trust_env=False)
+    except httpx.HTTPError as error:
+        raise _Failed(1, f"No orchestrator answers at http://{host}:{settings.port} ({type(error).__name__}). "
+                         "Start it with `orch serve`.") from error  # fmt: skip
+    if answer.is_success:
+        return answer
+    code = {404: NOT_FOUND, 422: USAGE}.get(answer.status_code, 1)
+    raise _Failed(code, _detail(answer))
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        body: Any = answer.json()
+    except ValueError:
+        return f"The orchestrator answered {answer.status_code}."
+    detail = body.get("detail") if isinstance(body, dict) else None
+    if isinstance(detail, list):
+        detail = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in detail)
+    return str(detail or f"The orchestrator answered {answer.status_code}.")
+
+
+def _print_status(body: Any) -> None:
+    console = Console(highlight=False)
+    for task in body["active_tasks"]:
+        console.print(f"[bold]{task['key'] or task['plane_id']}[/] {task['stage']}", end=" ")
+        console.print(task["title"], markup=False)
+        for run in task["runs"]:
+            ended = run["outcome"] or run["state"]
+            console.print(f"   {run['role']}: {ended}, {run['turns']} turns, ${run['cost_usd']:.4f}", style="dim")
+        for reason in task["waiting"]:
+            console.print(f"   waits: {reason['text']}", markup=False)
+    if not body["active_tasks"]:
+        console.print("No task is open.")
+    for problem in body["problems"]:
+        console.print(f"! {problem['message']} {problem['mend']}", style="yellow", markup=False)

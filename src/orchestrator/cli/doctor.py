@@ -1,0 +1,60 @@
+"""`orch doctor`: every finding, with how to mend it."""
+
+import asyncio
+import sys
+from dataclasses import asdict
+
+import msgspec
+from rich.console import Console
+
+from orchestrator import findings, main
+from orchestrator.cli.setup import read
+from orchestrator.config import Settings
+from orchestrator.configfile import Directory
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.finding import Finding, Level
+
+_MARKS = {Level.FINE: "[green]✓[/]", Level.MISSING: "[yellow]![/]", Level.BROKEN: "[red]✗[/]"}
+
+
+def run(*, as_json: bool) -> int:
+    """0 when all is fine, 1 when something is missing or broken."""
+    settings, directory = read()
+    found = asyncio.run(examine(settings, directory))
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.encode([asdict(one) for one in found]) + b"\n")
+    else:
+        _print(found)
+    return 0 if all(one.level is Level.FINE for one in found) else 1
+
+
+async def examine(settings: Settings, directory: Directory) -> list[Finding]:
+    orchestrator = main.build(settings, directory)
+    found = [*orchestrator.problems, *_secrets(settings), await asyncio.to_thread(findings.of_cli, settings)]
+    found += [*await findings.of_tracker(orchestrator.tracker), *await findings.of_forge(orchestrator.forge)]
+    for adapter in (orchestrator.tracker, orchestrator.forge):
+        if adapter:
+            await adapter.aclose()
+    try:
+        orchestrator.database.open()
+    except (OrchestratorError, OSError) as error:
+        return [*found, Finding("no_database", Level.BROKEN, str(error), f"Check {orchestrator.database.path}.")]
+    found += [await findings.of_database(orchestrator.database), findings.of_disk(settings.data_dir)]
+    orchestrator.database.close()
+    return found
+
+
+def _secrets(settings: Settings) -> list[Finding]:
+    try:
+        main.refuse_unsigned(settings, allow_unsigned_loopback=False)
+    except main.Refused as error:
+        return [Finding("no_webhook_secret", Level.BROKEN, fault) for fault in error.faults]
+    return []
+
+
+def _print(found: list[Finding]) -> None:
+    console = Console(highlight=False)
+    for one in sorted(found, key=lambda finding: list(Level).index(finding.level), reverse=True):
+        console.print(_MARKS[one.level], one.message, soft_wrap=True)
+        if one.mend:
+            console.print("  →", one.mend, style="dim", soft_wrap=True)

@@ -1,0 +1,73 @@
+"""`orch serve`: the app under uvicorn, with deadlines that uvicorn lacks."""
+
+import gc
+import socket
+import sys
+
+import structlog
+import uvicorn
+
+from orchestrator import logs, main
+from orchestrator.cli.setup import CONFIGURATION, read, say
+from orchestrator.config import secret_values
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.webhooks.deadline import protocol_with_deadline
+
+log = structlog.get_logger()
+SWITCH_INTERVAL_S = 0.001
+"""The event loop and the database's writer hand the interpreter to each other more often than Python's 5 ms."""
+KEEP_ALIVE_S = 15
+GRACE_S = 5
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, which matters with port 0."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            log.info("serving", url=f"http://{host}:{port}")
+
+
+def run(*, allow_unsigned_loopback: bool) -> int:
+    settings, directory = read()
+    logs.set_up(settings.log_level, secret_values(settings))
+    try:
+        main.refuse_unsigned(settings, allow_unsigned_loopback=allow_unsigned_loopback)
+    except main.Refused as error:
+        say(*error.faults)
+        return CONFIGURATION
+    if allow_unsigned_loopback:
+        log.warning(
+            "unsigned_deliveries_accepted", mend="Only from this machine; set the webhook secrets for real use."
+        )
+    orchestrator = main.build(settings, directory)
+    main.log_problems(orchestrator.problems)
+    app = main.asgi(orchestrator, allow_unsigned_loopback=allow_unsigned_loopback)
+    host = "127.0.0.1" if allow_unsigned_loopback else settings.host
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.freeze()
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=settings.port,
+            loop="uvloop",
+            http=protocol_with_deadline(settings.receive_timeout_s),
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+    try:
+        server.run()
+    except OrchestratorError as error:
+        say(error.message, error.hint)
+        return 1
+    return 0 if server.started else 1

@@ -1,0 +1,316 @@
+"""Settings: every `ORCH_…` variable with its unit, default and help. Read by `main` and `cli` only.
+
+Sources, strongest first: the environment, the `.env` file, the default. A secret may also be given as
+`NAME_FILE`, the path of a file with one secret per line.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "ORCH_"
+MAX_SECRET_FILE_BYTES = 64 * 1024
+
+
+class SettingsFault(Exception):
+    """The settings cannot be used; `faults` has one clear line for each reason."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def _lines(value: object) -> object:
+    """One secret per line; several are accepted, so that they can be rotated."""
+    if isinstance(value, str):
+        return tuple(line.strip() for line in value.splitlines() if line.strip())
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an http:// or https:// address")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user or password; use the token setting")
+    if parts.query or parts.fragment:
+        raise ValueError("must not hold a query or fragment")
+    return value.rstrip("/")
+
+
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_lines)]
+Url = Annotated[str, AfterValidator(_http_url)]
+
+
+def _setting(default: Any, group: str, text: str, *, unit: str = "", **bounds: Any) -> Any:
+    return Field(default, description=text, json_schema_extra={"group": group, "unit": unit}, **bounds)
+
+
+class Settings(BaseSettings):
+    """All settings. Field names are the variables' names without the prefix, in lower case."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", env_ignore_empty=True, frozen=True)
+
+    host: str = _setting("127.0.0.1", "Server", "Address to listen on; 0.0.0.0 in a container.")
+    port: int = _setting(8500, "Server", "Port to listen on; 0 takes a free one.", ge=0, le=65535)
+    public_url: Url | None = _setting(
+        None, "Server", "Address under which people reach this service, with the path prefix behind a proxy."
+    )
+    api_token: Secrets = _setting(
+        (), "Server", "Token for everything but /health and /webhook/*. Without it only loopback is answered."
+    )
+    data_dir: Path = _setting(Path("data"), "Server", "Folder for the database, mirrors, runs and logs.")
+    config: Path = _setting(Path("orchestrator.yaml"), "Server", "The file with projects and people.")
+    log_level: Literal["debug", "info", "warning", "error"] = _setting("info", "Server", "Least level to log.")
+
+    db_path: Path | None = _setting(
+        None,
+        "Database",
+        "SQLite file; by default orchestrator.db in the data folder. Excludes ORCH_DATABASE_URL.",
+    )
+    database_url: str | None = _setting(
+        None, "Database", "SQLAlchemy address, sqlite:///… for now. Excludes ORCH_DB_PATH."
+    )
+    db_wait_s: float = _setting(
+        0.8, "Database", "How long a write waits for a lock before it gives up.", unit="seconds", gt=0, le=1.0
+    )
+
+    plane_api_url: Url = _setting("http://localhost:8091", "Plane", "Address of Plane as this service reaches it.")
+    plane_public_url: Url | None = _setting(None, "Plane", "Address of Plane as browsers reach it.")
+    plane_api_token: Secrets = _setting((), "Plane", "API token of the orchestrator's own Plane user.")
+    plane_workspace_slug: str | None = _setting(
+        None, "Plane", "The workspace's name in Plane's addresses.", pattern=r"^[A-Za-z0-9_-]{1,100}$"
+    )
+    plane_webhook_secret: Secrets = _setting((), "Plane", "Secret that Plane showed when the webhook was made.")
+
+    gitea_url: Url = _setting(
+        "http://localhost:3000", "Gitea or Forgejo", "Address of Gitea as this service reaches it."
+    )
+    gitea_public_url: Url | None = _setting(None, "Gitea or Forgejo", "Address of Gitea as browsers reach it.")
+    gitea_token: Secrets = _setting((), "Gitea or Forgejo", "Token of the orchestrator's own Gitea user.")
+    gitea_token_developer: Secrets = _setting(
+        (), "Gitea or Forgejo", "Token of the user that opens pull requests for the developer agent."
+    )
+    gitea_token_reviewer: Secrets = _setting(
+        (),
+        "Gitea or Forgejo",
+        "Token of the user that reviews for the reviewer agent; another one than above.",
+    )
+    gitea_webhook_secret: Secrets = _setting((), "Gitea or Forgejo", "Secret given to the webhook in Gitea.")
+
+    claude_bin: str = _setting("claude", "Agents", "The Claude Code CLI: a path, or a name looked up in PATH.")
+    claude_oauth_token: Secrets = _setting(
+        (), "Agents", "Max subscription, from `claude setup-token`. Excludes ORCH_ANTHROPIC_API_KEY."
+    )
+    anthropic_api_key: Secrets = _setting((), "Agents", "API key. Excludes ORCH_CLAUDE_OAUTH_TOKEN.")
+    claude_base_url: Url | None = _setting(
+        None, "Agents", "Another address for the model's API (a gateway, or a simulator)."
+    )
+    claude_proxy: Url | None = _setting(None, "Agents", "HTTP proxy that agents reach the model's API through.")
+    claude_model: str | None = _setting(
+        None,
+        "Agents",
+        "Model name or alias; the CLI's default when unset.",
+        pattern=r"^[A-Za-z0-9._:\[\]-]{1,100}$",
+    )
+    repos_dir: Path | None = _setting(
+        None, "Agents", "Read-only folder of repositories that seed our mirrors (/repos in the container)."
+    )
+
+    max_concurrent_runs: int = _setting(2, "Limits", "Agents at work at once.", unit="runs", ge=1, le=100)
+    max_attempts: int = _setting(3, "Limits", "Attempts of one run before the task is parked.", ge=1, le=20)
+    run_timeout_s: float = _setting(3600, "Limits", "Wall clock of one run.", unit="seconds", gt=0, le=86400)
+    run_max_turns: int = _setting(60, "Limits", "Turns of one run.", unit="turns", ge=1, le=1000)
+    run_max_budget_usd: float = _setting(5.0, "Limits", "Money of one run.", unit="US dollars", gt=0, le=1000)
+    run_max_log_bytes: int = _setting(
+        100 * 1024 * 1024, "Limits", "Log of one run; the run is stopped above it.", unit="bytes", ge=65536
+    )
+    max_body_bytes: int = _setting(
+        5 * 1024 * 1024, "Limits", "Body of one delivery; nginx needs the same.", unit="bytes", ge=1024
+    )
+    receive_timeout_s: float = _setting(
+        10.0, "Limits", "Time for a request's headers, and again for its body.", unit="seconds", gt=0, le=300
+    )
+    resync_interval_s: float = _setting(
+        60.0, "Limits", "Pause between two looks at all projects.", unit="seconds", ge=1, le=86400
+    )
+    http_timeout_s: float = _setting(
+        15.0, "Limits", "Time for one call to Plane or Gitea.", unit="seconds", gt=0, le=300
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` passes: it has merged the sources and knows which of them is at fault."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        faults = list(_contradictions(self))
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    @property
+    def database(self) -> str:
+        """The address of the database, whichever of the two settings gave it."""
+        if self.database_url:
+            return self.database_url
+        return f"sqlite:///{(self.db_path or self.data_dir / 'orchestrator.db').absolute()}"
+
+    @property
+    def path_prefix(self) -> str:
+        """`/orchestrator` when the public address is https://host/orchestrator, else empty."""
+        return urlsplit(self.public_url).path if self.public_url else ""
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    if settings.db_path and settings.database_url:
+        yield "ORCH_DB_PATH and ORCH_DATABASE_URL are both set: remove one of them."
+    if settings.database_url and not settings.database_url.startswith("sqlite:///"):
+        scheme = settings.database_url.partition(":")[0][:40]
+        yield f"ORCH_DATABASE_URL: {scheme!r} is not supported in this version; use sqlite:///path."
+    if settings.claude_oauth_token and settings.anthropic_api_key:
+        yield (
+            "ORCH_CLAUDE_OAUTH_TOKEN and ORCH_ANTHROPIC_API_KEY are both set: keep one, "
+            "since the key would silently win over the subscription."
+        )
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return field.annotation == tuple[SecretStr, ...]
+
+
+def setting_names() -> dict[str, str]:
+    """Variable name → field name, for every setting, `NAME_FILE` included."""
+    names: dict[str, str] = {}
+    for name, field in Settings.model_fields.items():
+        names[PREFIX + name.upper()] = name
+        if _is_secret(field):
+            names[f"{PREFIX}{name.upper()}_FILE"] = name
+    return names
+
+
+def secret_values(settings: Settings) -> list[str]:
+    """Every secret that we hold, so that the log can refuse to show them."""
+    return [
+        secret.get_secret_value()
+        for name, field in Settings.model_fields.items()
+        if _is_secret(field)
+        for secret in getattr(settings, name)
+    ]
+
+
+def load(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")) -> Settings:
+    """Raises SettingsFault with one line per fault. `environ` defaults to the process's own."""
+    variables, faults = _merged(os.environ if environ is None else environ, env_file)
+    values: dict[str, Any] = dict(_values(variables, faults))
+    if faults:
+        raise SettingsFault(faults)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsFault([line for fault in error.errors() for line in _described(fault)]) from None
+
+
+def _merged(environ: Mapping[str, str], env_file: Path | None) -> tuple[dict[str, str], list[str]]:
+    known, faults = setting_names(), list[str]()
+    variables: dict[str, str] = {}
+    if env_file and env_file.is_file():
+        variables = {name: value for name, value in dotenv_values(env_file).items() if value is not None}
+    variables |= environ
+    ours = {name: value for name, value in variables.items() if name.startswith(PREFIX) and value.strip()}
+    for name in sorted(ours.keys() - known.keys()):
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]}?" if close else " Remove it, or see .env.example for the names."
+        faults.append(f"{name} is not a setting.{hint}")
+    return {name: value for name, value in ours.items() if name in known}, faults
+
+
+def _values(variables: Mapping[str, str], faults: list[str]) -> Iterator[tuple[str, str]]:
+    for name, field in setting_names().items():
+        value = variables.get(name)
+        if value is None:
+            continue
+        if not name.endswith("_FILE"):
+            yield field, value
+        elif name.removesuffix("_FILE") in variables:
+            faults.append(f"{name} and {name.removesuffix('_FILE')} are both set: remove one of them.")
+        else:
+            try:
+                yield field, _read_secret(Path(value))
+            except (OSError, ValueError) as error:
+                faults.append(f"{name}: {error}")
+
+
+def _read_secret(path: Path) -> str:
+    if path.stat().st_size > MAX_SECRET_FILE_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_SECRET_FILE_BYTES} bytes; is it the right file?")
+    text = path.read_text()
+    if not text.strip():
+        raise ValueError(f"{path} is empty; write the secret into it, one per line.")
+    return text
+
+
+def _described(fault: Any) -> list[str]:
+    if not fault["loc"]:
+        text: str = fault["msg"].removeprefix("Value error, ")
+        return text.splitlines()
+    name = PREFIX + str(fault["loc"][0]).upper()
+    message = fault["msg"].removeprefix("Value error, ")
+    shown = (
+        "" if _is_secret(Settings.model_fields[str(fault["loc"][0])]) else f" (it is {str(fault['input'])[:60]!r})"
+    )
+    return [f"{name}: {message}{shown}"]
+
+
+_FILLED_IN_EXAMPLE = {
+    "plane_api_url",
+    "plane_api_token",
+    "plane_workspace_slug",
+    "plane_webhook_secret",
+    "gitea_url",
+    "gitea_token",
+    "gitea_webhook_secret",
+    "api_token",
+}
+
+
+def example() -> str:
+    """The text of .env.example: what a working set-up fills in, everything else commented out."""
+    parts = [
+        "# Settings of the orchestrator. Made by `make env-example`; do not edit by hand.",
+        "# Copy to .env and fill in the tokens. Lines that begin with # are optional and show the default.",
+        "# Every secret may also be given as NAME_FILE=path, with one secret per line.",
+    ]
+    group = ""
+    for name, field in Settings.model_fields.items():
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict)  # noqa: S101 - set by _setting for every field
+        if extra["group"] != group:
+            group = str(extra["group"])
+            parts += ["", f"# --- {group}"]
+        unit = f" [{extra['unit']}]" if extra["unit"] else ""
+        parts += [f"# {field.description}{unit}", _example_line(name, field)]
+    return "\n".join(parts) + "\n"
+
+
+def _example_line(name: str, field: FieldInfo) -> str:
+    default = "" if field.default in (None, ()) else field.default
+    comment = "" if name in _FILLED_IN_EXAMPLE else "#"
+    return f"{comment}{PREFIX}{name.upper()}={default}"

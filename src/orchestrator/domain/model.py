@@ -1,0 +1,206 @@
+"""Who and what: identities, projects, work items, branches, tasks."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+TaskId = NewType("TaskId", int)
+RunId = NewType("RunId", int)
+ProjectId = NewType("ProjectId", str)
+"""Plane's project uuid, lower case."""
+WorkItemId = NewType("WorkItemId", str)
+"""Plane's work item uuid, lower case."""
+UserId = NewType("UserId", str)
+Sha = NewType("Sha", str)
+"""40 (or 64) lower-case hex digits."""
+Seconds = float
+
+_REPO = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
+_SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+
+
+class Source(StrEnum):
+    """Where an event came from."""
+
+    PLANE = "plane"
+    GITEA = "gitea"
+    OPERATOR = "operator"
+
+
+class Stage(StrEnum):
+    """Where a task stands; `created` and `done` are the two ends."""
+
+    CREATED = "created"
+    ANALYSIS = "analysis"
+    ARCHITECTURE = "architecture"
+    DEVELOPMENT = "development"
+    CI = "ci"
+    REVIEW = "review"
+    TESTING = "testing"
+    READY = "ready"
+    DONE = "done"
+
+
+class Role(StrEnum):
+    """Who works."""
+
+    ANALYST = "analyst"
+    ARCHITECT = "architect"
+    DEVELOPER = "developer"
+    REVIEWER = "reviewer"
+    TESTER = "tester"
+
+
+class Language(StrEnum):
+    """The language of documents and prompts."""
+
+    RU = "ru"
+    EN = "en"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RepoName:
+    """`owner/name` on the forge. Made only by `parse`, so that nothing else ever reaches a path or a URL."""
+
+    owner: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> "RepoName":
+        """Raises ValueError for anything that could leave its folder or its place in a URL."""
+        owner, _, name = text.partition("/")
+        if not _REPO.fullmatch(text) or owner.strip(".") == "" or name.strip(".") == "":
+            raise ValueError(f"not a repository name (owner/name): {text[:80]!r}")
+        return cls(owner, name)
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.name}"
+
+
+def parse_sha(text: str) -> Sha:
+    """A full object name; raises ValueError for anything else (short names, refs, options)."""
+    if not _SHA.fullmatch(text):
+        raise ValueError(f"not a full commit id: {text[:80]!r}")
+    return Sha(text)
+
+
+class TriggerKind(StrEnum):
+    """What starts a task for a work item."""
+
+    NEW_ITEM = "new_item"
+    LABEL = "label"
+    STATE = "state"
+    ASSIGNEE = "assignee"
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """QG-0's condition; `value` is a label, a state's name or a user id, and empty for `new_item`."""
+
+    kind: TriggerKind = TriggerKind.NEW_ITEM
+    value: str = ""
+
+
+class ReviewPolicy(StrEnum):
+    """Whose review QG-5 asks for."""
+
+    AGENT = "agent"
+    HUMAN = "human"
+    BOTH = "both"
+
+
+class CiPolicy(StrEnum):
+    """Whether QG-4 asks for green contexts; `none` is the project's own word that it has no CI."""
+
+    REQUIRED = "required"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class GateOptions:
+    """What a project may set of its gates. Part of the configuration digest of every decision."""
+
+    review: ReviewPolicy = ReviewPolicy.AGENT
+    approvals: int = 1
+    ci: CiPolicy = CiPolicy.REQUIRED
+    required_contexts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """One Plane project mapped to one repository (an entry of orchestrator.yaml)."""
+
+    id: ProjectId
+    repo: RepoName
+    base_branch: str = "main"
+    language: Language = Language.EN
+    trigger: Trigger = Trigger()
+    approvers: tuple[UserId, ...] = ()
+    gates: GateOptions = GateOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Ties a Plane user to a Gitea login."""
+
+    plane_user: UserId
+    gitea_login: str
+    approver: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """A work item as the tracker shows it now."""
+
+    id: WorkItemId
+    project: ProjectId
+    key: str
+    title: str
+    description: str
+    state: str
+    labels: tuple[str, ...]
+    assignees: tuple[UserId, ...]
+    is_draft: bool
+    is_archived: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch on the forge and the commit it points to."""
+
+    name: str
+    head: Sha
+
+
+@dataclass(frozen=True, slots=True)
+class GitRemote:
+    """Where a repository is fetched from and pushed to. The token never enters argv, environment or disk."""
+
+    url: str
+    user: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Our record of carrying a work item through the pipeline."""
+
+    id: TaskId
+    stage: Stage
+    plane_id: WorkItemId | None
+    project: ProjectId | None
+    key: str
+    title: str
+    repo: RepoName | None
+    branch: str
+    base_branch: str
+    brief: str = ""
+    """Text of a task posted through the API; a task from Plane has its text there."""
+    seen_created: bool = False
+    """The journal holds the work item's creation."""
+    role: Role | None = None
+    """The one role that a posted task asks for."""

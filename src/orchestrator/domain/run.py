@@ -1,0 +1,104 @@
+"""Runs: what is launched, how it ended, what it used."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.domain.model import Language, RepoName, Role, RunId, Seconds, Sha, Stage
+
+
+class Outcome(StrEnum):
+    """Why an attempt ended. Found by structure (exit code, last record), never from the model's prose."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TURN_CAP = "turn_cap"
+    BUDGET = "budget"
+    USAGE_LIMIT = "usage_limit"
+    DENIED = "denied"
+    TIMED_OUT = "timed_out"
+    STALLED = "stalled"
+    CANCELLED = "cancelled"
+    CRASHED = "crashed"
+    LOST = "lost"
+
+
+class RunState(StrEnum):
+    """Where a run's row stands. Only `ended` is final."""
+
+    INTENDED = "intended"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+class Liveness(StrEnum):
+    """What the lock and the marker say of an attempt; never a pid."""
+
+    UNSTARTED = "unstarted"
+    ALIVE = "alive"
+    EXITED = "exited"
+    VANISHED = "vanished"
+
+
+TASK_FILES: dict[Role, str] = {
+    Role.ANALYST: ".task.md",
+    Role.ARCHITECT: ".task-arch.md",
+    Role.DEVELOPER: ".task-dev.md",
+    Role.REVIEWER: ".task-review.md",
+    Role.TESTER: ".task-test.md",
+}
+"""The specification's task file of each role, in the root of the workspace, excluded from git."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """Bounds of one attempt."""
+
+    timeout_s: Seconds
+    max_turns: int
+    max_budget_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """All that a launch needs. Holds no secret. `base_sha` is the branch's head when the run was intended."""
+
+    run: RunId
+    session_id: str
+    task_key: str
+    title: str
+    role: Role
+    stage: Stage
+    attempt: int
+    repo: RepoName
+    branch: str
+    base_branch: str
+    base_sha: Sha
+    language: Language
+    brief: str
+    limits: RunLimits
+    instructions: str = ""
+    """What a posted task says should be done; empty: the role's own work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a run used so far. Cost in US dollars (notional for a subscription)."""
+
+    turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """How an attempt ended. `reason` is a short code, `detail` bounded text for people."""
+
+    outcome: Outcome
+    exit_code: int | None
+    reason: str = ""
+    detail: str = ""
+    usage: Usage = field(default_factory=Usage)
+    denials: tuple[str, ...] = ()
+    cli_version: str = ""
+    model: str = ""

@@ -1,0 +1,200 @@
+"""The default engine: one process, asyncio, no server. One worker a task, so each task has one writer."""
+
+import asyncio
+import random
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+import structlog
+
+from orchestrator.domain.errors import OrchestratorError, Transient
+from orchestrator.domain.model import RunId, TaskId
+from orchestrator.qg.verdict import Item
+from orchestrator.reconcile.execute import Execution
+from orchestrator.reconcile.loop import Reconciler
+from orchestrator.reconcile.resync import Resync
+
+log = structlog.get_logger()
+MERGE_S = 1.0
+"""The first wake acts at once; those of the next second are merged into one."""
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+
+
+@dataclass(slots=True)
+class _Worker:
+    """What is under way for one task. `due` is a timer for a look that was asked for but may not begin yet."""
+
+    is_looking: bool = False
+    is_woken: bool = False
+    last_look: float = float("-inf")
+    faults: int = 0
+    due: asyncio.TimerHandle | None = None
+
+
+@dataclass(slots=True)
+class _Tasks:
+    """Keeps asyncio tasks from being collected, and ends them together."""
+
+    running: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def start(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+
+    async def end(self) -> None:
+        for task in list(self.running):
+            task.cancel()
+        await asyncio.gather(*self.running, return_exceptions=True)
+
+
+class LocalEngine:
+    """See ports.Engine. All methods are called in the event loop's thread."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        execution: Execution | None,
+        resync: Resync,
+        *,
+        max_concurrent_runs: int,
+        resync_interval_s: float,
+    ) -> None:
+        self._reconciler = reconciler
+        self._execution = execution
+        self._resync = resync
+        self._slots = asyncio.Semaphore(max_concurrent_runs)
+        self._resync_interval_s = resync_interval_s
+        self._workers: dict[TaskId, _Worker] = {}
+        self._runs: set[RunId] = set()
+        self._tasks = _Tasks()
+        self._is_open = False
+
+    def open(self, open_tasks: list[TaskId], open_runs: list[RunId]) -> None:
+        """Takes up what an earlier process left, then begins to resync."""
+        self._is_open = True
+        for run in open_runs:
+            self.start_run(run)
+        for task in open_tasks:
+            self.wake(task)
+        self._tasks.start(self._resync_for_ever())
+
+    async def close(self) -> None:
+        """Stops looking. Agents at work live on in their shims, and are taken up by the next process."""
+        self._is_open = False
+        for worker in self._workers.values():
+            if worker.due:
+                worker.due.cancel()
+        await self._tasks.end()
+
+    def wake(self, task: TaskId, after_s: float = 0.0) -> None:
+        if not self._is_open:
+            return
+        worker = self._workers.setdefault(task, _Worker())
+        if worker.is_looking:
+            worker.is_woken = True
+            return
+        now = asyncio.get_running_loop().time()
+        wait = max(after_s, worker.last_look + MERGE_S - now)
+        if wait <= 0:
+            self._begin(task, worker)
+        else:
+            self._schedule(task, worker, now + wait)
+
+    def start_run(self, run: RunId) -> None:
+        if self._execution is None or run in self._runs or not self._is_open:
+            return
+        self._runs.add(run)
+        self._tasks.start(self._carry_out(run, self._execution))
+
+    async def cancel_run(self, run: RunId) -> None:
+        if self._execution:
+            await self._execution.stop(run)
+
+    def _schedule(self, task: TaskId, worker: _Worker, at: float) -> None:
+        """The earliest asked-for moment wins."""
+        if worker.due and worker.due.when() <= at:
+            return
+        if worker.due:
+            worker.due.cancel()
+        worker.due = asyncio.get_running_loop().call_at(at, self._begin, task, worker)
+
+    def _begin(self, task: TaskId, worker: _Worker) -> None:
+        if worker.due:
+            worker.due.cancel()
+            worker.due = None
+        if worker.is_looking:
+            worker.is_woken = True
+            return
+        worker.is_looking = True
+        worker.is_woken = False
+        worker.last_look = asyncio.get_running_loop().time()
+        self._tasks.start(self._look(task, worker))
+
+    async def _look(self, task: TaskId, worker: _Worker) -> None:
+        pause: float | None = None
+        try:
+            pause = (await self._reconciler.look(task, self)).again_in_s
+        except Transient as error:
+            log.warning("look_put_off", task=task, code=error.code, message=error.message)
+            pause = error.retry_after_s or 0.0
+        except Exception as error:
+            log.exception("look_broke", task=task)
+            await self._park(task, error)
+        worker.is_looking = False
+        worker.faults = 0 if pause is None else worker.faults + 1
+        if pause is not None:
+            self.wake(task, max(pause, _pause(worker.faults)))
+        if worker.is_woken:
+            self.wake(task)
+        asyncio.get_running_loop().call_later(MERGE_S, self._forget, task, worker)
+
+    def _forget(self, task: TaskId, worker: _Worker) -> None:
+        """A worker that rests for longer than wakes are merged has nothing to remember."""
+        if self._workers.get(task) is worker and not worker.is_looking and worker.due is None:
+            del self._workers[task]
+
+    async def _park(self, task: TaskId, error: Exception) -> None:
+        code = error.code if isinstance(error, OrchestratorError) else "internal_error"
+        try:
+            await self._reconciler.stuck(task, Item(code, (("detail", str(error)[:500]),), who="operator"))
+        except Transient:
+            log.warning("park_not_stored", task=task)
+
+    async def _carry_out(self, run: RunId, execution: Execution) -> None:
+        async with self._slots:
+            faults = 0
+            while not await self._carried_out(run, execution, faults):
+                faults += 1
+        self._runs.discard(run)
+
+    async def _carried_out(self, run: RunId, execution: Execution, faults: int) -> bool:
+        try:
+            self.wake(await execution.carry_out(run))
+        except Transient as error:
+            pause = max(error.retry_after_s or 0.0, _pause(faults + 1))
+            log.warning("run_put_off", run=run, code=error.code, message=error.message, pause_s=round(pause, 1))
+            await asyncio.sleep(pause)
+            return False
+        except Exception as error:  # the other outermost loop: record, then park
+            log.exception("run_broke", run=run)
+            self.wake(await execution.give_up(run, error))
+        return True
+
+    async def _resync_for_ever(self) -> None:
+        while True:
+            try:
+                for task in await self._resync.changed_tasks():
+                    self.wake(task)
+            except Transient as error:
+                log.warning("resync_put_off", code=error.code, message=error.message)
+            except Exception:
+                log.exception("resync_broke")
+            await asyncio.sleep(self._resync_interval_s)
+
+
+def _pause(faults: int) -> float:
+    """Doubling from one second to a minute, with jitter, so that many tasks do not come back together."""
+    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * float(2 ** min(faults - 1, 10)))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it

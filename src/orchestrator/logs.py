@@ -1,0 +1,54 @@
+"""Logging: events with fields, JSON unless a person watches, and no secret ever."""
+
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+MASK = "[secret]"
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def set_up(level: str, secrets: Iterable[str]) -> None:
+    """Configures structlog once, for the process. `secrets` are masked wherever they turn up."""
+    is_watched = sys.stderr.isatty()
+    last: Processor = structlog.dev.ConsoleRenderer() if is_watched else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            redactor(secrets),
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def redactor(secrets: Iterable[str]) -> Processor:
+    """Masks by value, so that it does not matter under which name a secret arrives."""
+    known = sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
+
+    def redact(_logger: object, _method: str, event: EventDict) -> EventDict:
+        return {name: _clean(value, known) for name, value in event.items()}
+
+    return redact
+
+
+def _clean(value: Any, secrets: list[str]) -> Any:
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, MASK)
+        return _CONTROL.sub("�", value)
+    if isinstance(value, dict):
+        return {name: _clean(one, secrets) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(one, secrets) for one in value]
+    return value if isinstance(value, int | float | None) else _clean(str(value), secrets)

@@ -1,0 +1,219 @@
+"""The composition root: settings → database, adapters, core, engine → one ASGI app."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from orchestrator import findings, logs
+from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind, ProcessLimits
+from orchestrator.agents.runtime import ClaudeRuntime
+from orchestrator.agents.workspace import Workspaces
+from orchestrator.clock import SystemClock
+from orchestrator.config import Secrets, Settings, load, secret_values
+from orchestrator.configfile import Directory
+from orchestrator.configfile import load as load_directory
+from orchestrator.db import Database
+from orchestrator.domain.events import Delivery
+from orchestrator.domain.finding import Finding, Level
+from orchestrator.domain.model import Source
+from orchestrator.domain.run import RunLimits
+from orchestrator.engines.local import LocalEngine
+from orchestrator.forges.gitea import Gitea
+from orchestrator.ports import Clock
+from orchestrator.reconcile.execute import Execution
+from orchestrator.reconcile.loop import Reconciler
+from orchestrator.reconcile.observe import Observer
+from orchestrator.reconcile.resync import Resync
+from orchestrator.store import journal, runs, tasks
+from orchestrator.trackers.plane import Plane
+from orchestrator.web.access import Access
+from orchestrator.web.api import Services, create_api
+from orchestrator.web.front import Front
+from orchestrator.webhooks.receiver import Receiver
+
+log = structlog.get_logger()
+
+
+class Refused(Exception):
+    """The service may not start like this; `faults` has one line per reason."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = list(faults)
+
+
+def refuse_unsigned(settings: Settings, *, allow_unsigned_loopback: bool) -> None:
+    """An empty secret never verifies, so without one a sender would only ever be turned away."""
+    if allow_unsigned_loopback:
+        return
+    missing = [
+        f"ORCH_{name.upper()} is not set: deliveries of {system} could not be verified. Set it, "
+        "or try things out on this machine alone with --allow-unsigned-loopback."
+        for name, system in (("plane_webhook_secret", "Plane"), ("gitea_webhook_secret", "Gitea"))
+        if not getattr(settings, name)
+    ]
+    if missing:
+        raise Refused(missing)
+
+
+@dataclass(slots=True)
+class Orchestrator:
+    """Everything of one process. `engine` is there from the start of the lifespan on."""
+
+    settings: Settings
+    directory: Directory
+    database: Database
+    clock: Clock
+    tracker: Plane | None
+    forge: Gitea | None
+    problems: list[Finding]
+    engine: LocalEngine | None = None
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: object) -> AsyncIterator[None]:
+        """Opens the database, takes up what was left, and stops without hurting agents at work."""
+        self.database.open()
+        self.engine = self._engine()
+        left = await self.database.read(
+            lambda c: (tasks.open_ids(c), journal.tasks_with_unprocessed(c), runs.open_runs(c))
+        )
+        open_tasks, unprocessed, open_runs = left
+        self.engine.open(sorted({*open_tasks, *unprocessed}), open_runs)
+        log.info(
+            "started", open_tasks=len(open_tasks), open_runs=len(open_runs), projects=len(self.directory.projects)
+        )
+        try:
+            yield
+        finally:
+            await self.engine.close()
+            for adapter in (self.tracker, self.forge):
+                if adapter:
+                    await adapter.aclose()
+            self.database.close()
+            log.info("stopped")
+
+    async def accept(self, delivery: Delivery) -> bool:
+        """Journal first, answer after; then wake whom it concerns. Raises Transient when nothing was stored."""
+        recorded = await self.database.write_bulk(journal.record, delivery)
+        if recorded.task is not None and self.engine:
+            self.engine.wake(recorded.task)
+        return recorded.is_new
+
+    async def look(self) -> list[Finding]:
+        """What is broken or missing now."""
+        disk = await asyncio.to_thread(findings.of_disk, self.settings.data_dir)
+        return [await findings.of_database(self.database), disk, *self.problems]
+
+    def running_engine(self) -> LocalEngine:
+        assert self.engine is not None  # noqa: S101 - endpoints are called within the lifespan only
+        return self.engine
+
+    def _engine(self) -> LocalEngine:
+        settings, forge, directory = self.settings, self.forge, self.directory
+        observer = Observer(self.tracker, forge)
+        reconciler = Reconciler(
+            self.database, self.clock, observer, forge, directory.project, max_attempts=settings.max_attempts
+        )
+        limits = RunLimits(settings.run_timeout_s, settings.run_max_turns, settings.run_max_budget_usd)
+        execution = (
+            Execution(self.database, self.clock, _runtime(settings, forge), directory.project, limits)
+            if forge
+            else None
+        )
+        resync = Resync(self.database, self.clock, self.tracker, lambda: directory.projects)
+        return LocalEngine(
+            reconciler,
+            execution,
+            resync,
+            max_concurrent_runs=settings.max_concurrent_runs,
+            resync_interval_s=settings.resync_interval_s,
+        )
+
+
+def build(settings: Settings, directory: Directory) -> Orchestrator:
+    """Wires everything, and opens nothing yet."""
+    timeout_s, forge, tracker = settings.http_timeout_s, None, None
+    if settings.gitea_token:
+        forge = Gitea(settings.gitea_url, _first(settings.gitea_token), timeout_s=timeout_s)
+    if settings.plane_api_token and settings.plane_workspace_slug:
+        token, slug = _first(settings.plane_api_token), settings.plane_workspace_slug
+        tracker = Plane(settings.plane_api_url, token, slug, timeout_s=timeout_s)
+    database = Database(settings.database, wait_s=settings.db_wait_s)
+    problems = findings.of_settings(settings, directory)
+    return Orchestrator(settings, directory, database, SystemClock(), tracker, forge, problems)
+
+
+def asgi(orchestrator: Orchestrator, *, allow_unsigned_loopback: bool = False) -> Front:
+    """The app that a server runs."""
+    settings = orchestrator.settings
+    services = Services(
+        database=orchestrator.database,
+        clock=orchestrator.clock,
+        engine=orchestrator.running_engine,
+        project_of_repo=orchestrator.directory.project_of_repo,
+        known=orchestrator.problems,
+        look=orchestrator.look,
+    )
+
+    def receiver(source: Source, secrets: Secrets) -> Receiver:
+        return Receiver(
+            source=source,
+            secrets=[secret.get_secret_value().encode() for secret in secrets],
+            accept=orchestrator.accept,
+            clock=orchestrator.clock,
+            max_body_bytes=settings.max_body_bytes,
+            receive_timeout_s=settings.receive_timeout_s,
+            allow_unsigned_loopback=allow_unsigned_loopback,
+        )
+
+    return Front(
+        create_api(services, orchestrator.lifespan, settings.path_prefix),
+        {
+            "/webhook/plane": receiver(Source.PLANE, settings.plane_webhook_secret),
+            "/webhook/gitea": receiver(Source.GITEA, settings.gitea_webhook_secret),
+        },
+        Access(token.get_secret_value() for token in settings.api_token),
+        settings.path_prefix,
+    )
+
+
+def create_app() -> Any:
+    """For `uvicorn --factory orchestrator.main:create_app`. `orch serve` does more: deadlines, findings, hints."""
+    settings = load()
+    logs.set_up(settings.log_level, secret_values(settings))
+    refuse_unsigned(settings, allow_unsigned_loopback=False)
+    return asgi(build(settings, load_directory(settings.config)))
+
+
+def log_problems(problems: Sequence[Finding]) -> None:
+    for one in problems:
+        if one.level is not Level.FINE:
+            log.warning("missing", code=one.code, message=one.message, mend=one.mend)
+
+
+def _runtime(settings: Settings, forge: Gitea) -> ClaudeRuntime:
+    return ClaudeRuntime(
+        data_dir=settings.data_dir.absolute(),
+        claude_bin=settings.claude_bin,
+        workspaces=Workspaces(settings.data_dir.absolute(), forge.remote, settings.repos_dir),
+        credential=_credential(settings),
+        route=ApiRoute(settings.claude_base_url, settings.claude_proxy),
+        limits=ProcessLimits(log_max_bytes=settings.run_max_log_bytes),
+        model=settings.claude_model,
+    )
+
+
+def _credential(settings: Settings) -> Credential:
+    if settings.claude_oauth_token:
+        return Credential(CredentialKind.OAUTH, _first(settings.claude_oauth_token))
+    if settings.anthropic_api_key:
+        return Credential(CredentialKind.API_KEY, _first(settings.anthropic_api_key))
+    return Credential()
+
+
+def _first(secrets: Secrets) -> str:
+    return secrets[0].get_secret_value()

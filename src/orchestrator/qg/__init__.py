@@ -1,0 +1,1 @@
+"""Quality gates: pure functions over frozen facts. No clock, no I/O."""

@@ -1,0 +1,422 @@
+"""A scripted `claude`: takes the real one's flags, really writes and commits, prints records of the same shape.
+
+It needs no account and no network. Start it through a wrapper made by `write_wrapper`. Not played: permissions,
+turn and budget caps, `--json-schema` (accepted and ignored), control requests.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import signal
+import subprocess  # noqa: TID251 - the scripted agent's own tools: git and sleep, as argv lists
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from orchestrator.sim.script import (
+    Assignment,
+    Bash,
+    Read,
+    Say,
+    Scenario,
+    ScenarioName,
+    Tool,
+    Write,
+    read_assignment,
+    step_at,
+    steps,
+    title_from,
+    tool_arguments,
+    tool_id,
+)
+
+VERSION = "2.1.330 (scripted stand-in)"
+KNOWN = frozenset(
+    {
+        ScenarioName.WORK,
+        ScenarioName.NO_COMMIT,
+        ScenarioName.SLOW,
+        ScenarioName.LONG_TOOL,
+        ScenarioName.LIMIT,
+        ScenarioName.FAIL,
+        ScenarioName.HANG,
+        ScenarioName.CRASH,
+        ScenarioName.FORK_DAEMON,
+    }
+)
+MAX_STDIN_BYTES = 10 * 1024 * 1024
+MAX_READ_BYTES = 256 * 1024
+MAX_HANG_S = 3600
+DAEMON_S = 300
+CRASH_EXIT_CODE = 7
+LIMIT_RESETS_AFTER_S = 3600
+MODELS = {"opus": "claude-opus-5-5", "sonnet": "claude-sonnet-5-5", "haiku": "claude-haiku-5-5"}
+USD_PER_INPUT_TOKEN = 2e-6
+USD_PER_OUTPUT_TOKEN = 1e-5
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses as the real one does: exit code 1, the reason on stderr, nothing on stdout."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def read_flags(argv: list[str]) -> argparse.Namespace:
+    """The flags of the real CLI that the orchestrator uses; any other is an error, as there."""
+    parser = Parser(prog="claude", add_help=False, allow_abbrev=False)
+    parser.add_argument("--scenario", default=ScenarioName.WORK.value)
+    parser.add_argument("--ledger", type=Path)
+    parser.add_argument("--version", "-v", action="store_true")
+    for switch in ("--print", "--verbose", "--strict-mcp-config", "--disable-slash-commands"):
+        parser.add_argument(switch, *(["-p"] if switch == "--print" else []), action="store_true")
+    parser.add_argument("--input-format", choices=["text", "stream-json"], default="text")
+    parser.add_argument("--output-format", choices=["text", "json", "stream-json"], default="text")
+    parser.add_argument("--session-id", default="")
+    parser.add_argument("--permission-mode", default="default")
+    parser.add_argument("--model", default="opus")
+    parser.add_argument("--tools", "--allowedTools", nargs="+", action="append", default=[])
+    ignored = ("setting-sources", "permission-prompts", "append-system-prompt-file", "json-schema")
+    for name in (*ignored, "max-turns", "max-budget-usd"):
+        parser.add_argument(f"--{name}")
+    return parser.parse_args(argv)
+
+
+def fault_in(flags: argparse.Namespace) -> str:
+    """Why the real CLI would not start with these flags; empty when it would."""
+    if not flags.print or flags.output_format != "stream-json" or flags.input_format != "stream-json":
+        return "error: the scripted stand-in needs -p with --input-format and --output-format stream-json"
+    if not flags.verbose:
+        return "Error: When using --print, --output-format=stream-json requires --verbose"
+    try:
+        uuid.UUID(flags.session_id or str(uuid.uuid4()))
+    except ValueError:
+        return "Error: Invalid session ID. Must be a valid UUID."
+    if not claim_session(flags.session_id, os.environ.get("HOME", "")):
+        return f"Error: Session ID {flags.session_id} is already in use."
+    return ""
+
+
+def claim_session(session_id: str, home: str) -> bool:
+    """False when this HOME has seen the session. Without a usable HOME nothing is remembered."""
+    if not (session_id and home):
+        return True
+    sessions = Path(home, ".claude", "projects", "scripted")
+    try:
+        sessions.mkdir(parents=True, exist_ok=True)
+        (sessions / f"{session_id}.jsonl").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@dataclass
+class Session:
+    """One process: prints records and keeps the sums that the result record reports."""
+
+    session_id: str
+    model: str
+    delay_s: float
+    cwd: str = field(default_factory=os.getcwd)
+    turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def emit(self, kind: str, **fields: object) -> None:
+        record = {"type": kind, **fields, "session_id": self.session_id, "uuid": str(uuid.uuid4())}
+        sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+    def assistant(self, step: int, block: Mapping[str, object]) -> None:
+        message = {
+            "id": f"msg_{step:020d}",
+            "type": "message",
+            "role": "assistant",
+            "model": self.model,
+            "content": [block],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": self._usage(2000 + 500 * step, 1),
+        }
+        self.emit("assistant", message=message, parent_tool_use_id=None, timestamp=_timestamp())
+
+    def tool_result(self, call_id: str, text: str, *, is_error: bool) -> None:
+        block = {"type": "tool_result", "tool_use_id": call_id, "content": text, "is_error": is_error}
+        message = {"role": "user", "content": [block]}
+        decided = {"id": call_id, "permission_decision": {"decision": "accept", "source": "config"}}
+        self.emit(
+            "user",
+            message=message,
+            parent_tool_use_id=None,
+            timestamp=_timestamp(),
+            tool_use_result=text,
+            tool_result_meta=[decided],
+        )
+
+    def count(self, step: int, said: str) -> None:
+        self.turns += 1
+        self.input_tokens += 2000 + 500 * step
+        self.output_tokens += 20 + len(said) // 4
+
+    def result(self, subtype: str, reason: str, *, is_error: bool, **fields: object) -> None:
+        cost = self.input_tokens * USD_PER_INPUT_TOKEN + self.output_tokens * USD_PER_OUTPUT_TOKEN
+        used = {"inputTokens": self.input_tokens, "outputTokens": self.output_tokens, "costUSD": cost}
+        by_model = {self.model: used} if self.turns else {}
+        self.emit(
+            "result",
+            subtype=subtype,
+            is_error=is_error,
+            terminal_reason=reason,
+            num_turns=max(self.turns, 1),
+            total_cost_usd=cost,
+            usage=self._usage(self.input_tokens, self.output_tokens),
+            modelUsage=by_model,
+            model_usage_since_last_result=by_model,
+            permission_denials=[],
+            duration_ms=0,
+            duration_api_ms=0,
+            result_index=0,
+            **{"stop_reason": "end_turn", "api_error_status": None, **fields},
+        )
+
+    def _usage(self, input_tokens: int, output_tokens: int) -> dict[str, int]:
+        cached = {"cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
+        return {"input_tokens": input_tokens, **cached, "output_tokens": output_tokens}
+
+
+def _timestamp() -> str:
+    """The scripted agent plays another program, so it looks at the clock itself."""
+    now = datetime.now(UTC)  # noqa: TID251 - a stand-in's own record, not our service's time
+    return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def tool_names(flags: argparse.Namespace) -> list[str]:
+    named = [name for group in flags.tools for text in group for name in text.replace(",", " ").split()]
+    return sorted({name for name in named if name.isalpha()})
+
+
+def begin(session: Session, flags: argparse.Namespace) -> None:
+    by_key = {"ANTHROPIC_API_KEY", "CLAUDE_CODE_API_KEY_FILE_DESCRIPTOR"} & os.environ.keys()
+    session.emit(
+        "system",
+        subtype="init",
+        cwd=session.cwd,
+        tools=tool_names(flags),
+        mcp_servers=[],
+        model=session.model,
+        permissionMode=flags.permission_mode,
+        slash_commands=[],
+        apiKeySource="ANTHROPIC_API_KEY" if by_key else "none",
+        claude_code_version=VERSION,
+        agents=[],
+        skills=[],
+        plugins=[],
+        capabilities=[],
+    )
+
+
+def perform(tool: Tool, cwd: str) -> tuple[str, bool]:
+    """Really does what the tool call says; the text for the model, and whether it is an error."""
+    try:
+        match tool:
+            case Read(path=path):
+                with Path(path).open("rb") as file:
+                    return file.read(MAX_READ_BYTES).decode(errors="replace"), False
+            case Write(path=path, content=content):
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                Path(path).write_text(content, encoding="utf-8")
+                return f"File created successfully at: {path}", False
+            case Bash(commands=commands, timeout_s=timeout_s):
+                return run_commands(commands, cwd, timeout_s)
+    except OSError as error:
+        return f"{type(error).__name__}: {error.strerror}", True
+    except subprocess.TimeoutExpired as error:
+        return f"Command timed out after {error.timeout:.0f} s", True
+
+
+def run_commands(commands: tuple[tuple[str, ...], ...], cwd: str, timeout_s: int) -> tuple[str, bool]:
+    """Each command in a session of its own, like the real CLI's Bash tool: killing our group does not reach it."""
+    said = ""
+    for command in commands:
+        child = subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            output, _ = child.communicate(timeout=timeout_s)
+        except BaseException:  # interrupted, terminated or too slow: the tool ends with us, as with the real one
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            raise
+        said += output.decode(errors="replace")
+        if child.returncode != 0:
+            return f"Exit code {child.returncode}\n{said}".strip(), True
+    return said.strip() or "(Bash completed with no output)", False
+
+
+def work(session: Session, assignment: Assignment, scenario: ScenarioName) -> None:
+    """Goes through the script; ends with a result record."""
+    title = assignment.key
+    number = 0
+    while True:
+        time.sleep(session.delay_s)
+        step = step_at(number, steps(assignment, scenario, session.cwd, title))
+        if isinstance(step, Say):
+            session.assistant(number, {"type": "text", "text": step.text})
+            session.count(number, step.text)
+            session.result("success", "completed", is_error=False, result=step.text)
+            return
+        text, is_error = use_tool(session, assignment, number, step)
+        if isinstance(step, Read) and not is_error:
+            title = title_from(text, assignment.key)
+        number += 1
+
+
+def use_tool(session: Session, assignment: Assignment, number: int, step: Tool) -> tuple[str, bool]:
+    if isinstance(step, Read):
+        session.assistant(number, {"type": "text", "text": step.text})
+    name, arguments = tool_arguments(step)
+    call_id = tool_id(assignment, number)
+    session.assistant(number, {"type": "tool_use", "id": call_id, "name": name, "input": arguments})
+    session.count(number, json.dumps(arguments))
+    text, is_error = perform(step, session.cwd)
+    session.tool_result(call_id, text, is_error=is_error)
+    return text, is_error
+
+
+def api_error(session: Session, status: int, kind: str, error: str, text: str) -> None:
+    """An API error as the real CLI reports it: subtype `success`, yet `is_error`, and exit code 1."""
+    session.model, block = "<synthetic>", {"type": "text", "text": text}
+    message = {"model": session.model, "role": "assistant", "type": "message", "content": [block]}
+    fields = {"api_error_status": status, "api_error_type": kind, "api_error": error}
+    session.emit("assistant", message=message, parent_tool_use_id=None, is_api_error_message=True, **fields)
+    ended = {**fields, "result": text, "stop_reason": "stop_sequence"}
+    session.result("success", "api_error", is_error=True, **ended)
+
+
+def usage_limit(session: Session) -> None:
+    resets_at = int(time.time()) + LIMIT_RESETS_AFTER_S  # noqa: TID251 - the stand-in's own clock
+    info = {"status": "rejected", "resetsAt": resets_at, "rateLimitType": "five_hour", "isUsingOverage": False}
+    session.emit("rate_limit_event", rate_limit_info=info)
+    api_error(session, 429, "rate_limit_error", "usage_limit_reached", "You've hit your 5-hour limit")
+
+
+def hang() -> None:
+    """Only SIGKILL ends it (or an hour, should a test forget it)."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    time.sleep(MAX_HANG_S)
+
+
+def leave_a_daemon_behind() -> None:
+    """A grandchild in a session of its own, as an agent's `setsid x &` leaves it."""
+    subprocess.Popen(
+        ["sleep", str(DAEMON_S)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def play(session: Session, prompt: str, scenario: ScenarioName) -> int:
+    """One prompt; the exit code it earns."""
+    assignment = read_assignment(prompt)
+    if assignment is None or scenario is ScenarioName.FAIL:
+        kind, text = "invalid_request_error", "API Error: 400 this request is refused by the script"
+        api_error(session, 400, kind, kind, text)
+        return 1
+    match scenario:
+        case ScenarioName.LIMIT:
+            usage_limit(session)
+            return 1
+        case ScenarioName.CRASH:
+            return CRASH_EXIT_CODE
+        case ScenarioName.HANG:
+            hang()
+        case ScenarioName.FORK_DAEMON:
+            leave_a_daemon_behind()
+        case _:
+            pass
+    work(session, assignment, scenario)
+    return 0
+
+
+def prompts() -> Iterator[str]:
+    """The user messages on stdin, until it is closed; other lines are passed over."""
+    while line := sys.stdin.buffer.readline(MAX_STDIN_BYTES):
+        try:
+            record = json.loads(line)
+            content = record["message"]["content"] if record["type"] == "user" else None
+        except (ValueError, RecursionError, KeyError, TypeError):
+            continue
+        if isinstance(content, str):
+            yield content
+        elif isinstance(content, list):
+            yield "\n".join(str(block.get("text", "")) for block in content if isinstance(block, dict))
+
+
+def note_start(ledger: Path | None, session_id: str) -> None:
+    """One line per start, appended in one write: the witness of how often a run was started."""
+    if ledger is not None:
+        line = f"{session_id or '-'} {os.getpid()}\n"
+        handle = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.write(handle, line.encode())
+        os.close(handle)
+
+
+def terminated(*_: object) -> NoReturn:
+    """SIGTERM: exit code 143 and no result record, as measured; a running tool is killed on the way out."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def main(argv: list[str] | None = None) -> int:
+    flags = read_flags(sys.argv[1:] if argv is None else argv)
+    if flags.version:
+        print(VERSION)
+        return 0
+    note_start(flags.ledger, flags.session_id)
+    signal.signal(signal.SIGTERM, terminated)
+    if fault := fault_in(flags):
+        print(fault, file=sys.stderr)
+        return 1
+    scenario = Scenario.parse(flags.scenario, KNOWN)
+    model = MODELS.get(flags.model, flags.model)
+    session = Session(flags.session_id or str(uuid.uuid4()), model, scenario.delay_s)
+    exit_code = 0  # of a closed stdin: the real one, too, ends well without a word
+    try:
+        for prompt in prompts():
+            begin(session, flags)
+            exit_code = play(session, prompt, scenario.name)
+    except KeyboardInterrupt:
+        errors = ["interrupted"]
+        session.result("error_during_execution", "aborted_tools", is_error=True, errors=errors)
+        return 0
+    return exit_code
+
+
+def write_wrapper(path: Path, scenario: str = "work", ledger: Path | None = None) -> Path:
+    """An executable for ORCH_CLAUDE_BIN. Isolated (-I), so that nothing in a hostile cwd is imported."""
+    Scenario.parse(scenario, KNOWN)
+    command = [sys.executable, "-I", "-m", "orchestrator.sim.claude", "--scenario", scenario]
+    command += ["--ledger", str(ledger.absolute())] if ledger else []
+    path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,172 @@
+"""Runs a simulator's ASGI app on a loopback port, with faults to switch on and a log of the calls it got."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import uvicorn
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orchestrator.sim.webhook import Courier, Outgoing
+
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 10.0
+MAX_CALLS_KEPT = 10_000
+
+
+def utc_now() -> datetime:
+    """The simulators play other machines, so they bring a clock of their own; tests pass another."""
+    return datetime.now(UTC)  # noqa: TID251 - not our service's time: that of the system we stand in for
+
+
+class Call(NamedTuple):
+    """One API call as the simulator saw it."""
+
+    method: str
+    path: str
+    status: int
+    seconds: float
+
+
+class Simulator:
+    """What all simulators share: fault switches, a bounded call log, the time spent inside, a courier.
+
+    Use it as a block, or call `close`: the courier's thread ends with it.
+    """
+
+    def __init__(self, webhook_timeout_s: float, now: Callable[[], datetime] = utc_now) -> None:
+        self.now = now
+        self.courier = Courier(webhook_timeout_s)
+        self.down = False  # every call is answered 503; stop the LoopbackServer for a refused connection
+        self.latency_s = 0.0
+        self.lose_deliveries = False
+        self.calls: deque[Call] = deque(maxlen=MAX_CALLS_KEPT)
+        self.seconds_inside = 0.0
+        self.lock = threading.RLock()
+
+    def post(self, delivery: Outgoing) -> Outgoing:
+        """Hands a delivery to the courier, or loses it when that fault is on."""
+        (self.courier.lose if self.lose_deliveries else self.courier.send)(delivery)
+        return delivery
+
+    def close(self) -> None:
+        self.courier.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def watch(self, app: ASGIApp) -> ASGIApp:
+        """The app behind the fault switches and the call log."""
+
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            started, status = time.perf_counter(), 500
+
+            async def note_status(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                await send(message)
+
+            try:
+                await self._answer(app, scope, receive, note_status)
+            finally:
+                self._note(scope, status, time.perf_counter() - started)
+
+        return watched
+
+    async def _answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.latency_s:
+            await asyncio.sleep(self.latency_s)
+        if self.down:
+            app = PlainTextResponse("the simulator is switched off", status_code=503)
+        await app(scope, receive, send)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        with self.lock:
+            self.calls.append(Call(scope["method"], scope["path"], status, seconds))
+            self.seconds_inside += seconds
+
+
+class _Server(uvicorn.Server):
+    """Says when it serves, so that nobody has to poll."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.serving = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.serving.set()
+
+
+class LoopbackServer:
+    """An ASGI app on 127.0.0.1, in a thread of its own. After `stop`, `start` takes the same port again."""
+
+    def __init__(self, app: ASGIApp, port: int = 0) -> None:
+        self._app = app
+        self._running: tuple[_Server, threading.Thread] | None = None
+        self.port = port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> Self:
+        listener = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+        self.port = listener.getsockname()[1]
+        server = _Server(_config(self._app))
+        thread = threading.Thread(
+            target=server.run, kwargs={"sockets": [listener]}, name=f"loopback-{self.port}", daemon=True
+        )
+        self._running = (server, thread)
+        thread.start()
+        if not server.serving.wait(START_TIMEOUT_S):
+            self.stop()
+            raise TimeoutError(
+                f"The loopback server on port {self.port} did not start in {START_TIMEOUT_S} s."
+            )
+        return self
+
+    def stop(self) -> None:
+        """New connections are refused from here on; requests still running get a moment, then are cut."""
+        if self._running is None:
+            return
+        (server, thread), self._running = self._running, None
+        server.should_exit = True
+        thread.join(STOP_TIMEOUT_S / 2)
+        server.force_exit = True
+        thread.join(STOP_TIMEOUT_S / 2)
+        if thread.is_alive():
+            raise TimeoutError(f"The loopback server on port {self.port} did not stop in {STOP_TIMEOUT_S} s.")
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        ws="none",
+        loop="asyncio",
+        timeout_graceful_shutdown=2,
+    )

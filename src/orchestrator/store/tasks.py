@@ -1,0 +1,180 @@
+"""Rows of `tasks`."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, Row, func, insert, select, tuple_, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from orchestrator.domain.events import WorkItemChanged
+from orchestrator.domain.model import (
+    ProjectId,
+    RepoName,
+    Role,
+    Sha,
+    Stage,
+    Task,
+    TaskId,
+    WorkItem,
+    WorkItemId,
+)
+from orchestrator.qg.verdict import Item
+from orchestrator.store.decisions import Basis
+from orchestrator.store.schema import tasks
+from orchestrator.workflow.decision import Decision, StartRun
+from orchestrator.workflow.names import posted_branch_name
+
+
+def ensure_for_item(connection: Connection, changed: WorkItemChanged, now: datetime) -> TaskId:
+    """The task of a work item; made when it is not there, since `created` may never come."""
+    row = {
+        "plane_id": changed.item,
+        "plane_project_id": changed.project,
+        "title": changed.title,
+        "seen_created": changed.is_new,
+        "created_at": now,
+        "updated_at": now,
+    }
+    statement = upsert(tasks).values(row)
+    seen = func.max(tasks.c.seen_created, statement.excluded.seen_created)
+    statement = statement.on_conflict_do_update(index_elements=[tasks.c.plane_id], set_={"seen_created": seen})
+    return TaskId(connection.execute(statement.returning(tasks.c.id)).scalar_one())
+
+
+def ensure_for_listed(connection: Connection, item: WorkItem, now: datetime) -> TaskId:
+    """As above, for an item that a resync found and no delivery told of."""
+    changed = WorkItemChanged(item.project, item.id, item.title, is_new=False, actor=None)
+    return ensure_for_item(connection, changed, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A task that the API posts: it has no work item, and names its repository and role itself."""
+
+    role: Role
+    repo: RepoName
+    title: str
+    brief: str
+    base_branch: str
+
+
+def post(connection: Connection, posted: Posted, now: datetime) -> Task:
+    row: dict[str, object] = {
+        "repo": str(posted.repo),
+        "role": posted.role,
+        "title": posted.title,
+        "brief": posted.brief,
+        "base_branch": posted.base_branch,
+        "created_at": now,
+        "updated_at": now,
+    }
+    ident = connection.execute(insert(tasks).values(row).returning(tasks.c.id)).scalar_one()
+    key = f"TASK-{ident}"
+    named = {"key": key, "branch": posted_branch_name(key, posted.role)}
+    connection.execute(update(tasks).where(tasks.c.id == ident).values(named))
+    return get(connection, TaskId(ident))
+
+
+def get(connection: Connection, task: TaskId) -> Task:
+    return _task(connection.execute(select(tasks).where(tasks.c.id == task)).one())
+
+
+def by_key(connection: Connection, key: str) -> Task | None:
+    row = connection.execute(select(tasks).where(tasks.c.key == key)).one_or_none()
+    return _task(row) if row else None
+
+
+def decided_before(connection: Connection, task: TaskId) -> str | None:
+    """The digest of the last stored decision, so that an unchanged one is not stored again."""
+    digest: str | None = connection.execute(select(tasks.c.decided).where(tasks.c.id == task)).scalar()
+    return digest
+
+
+def apply(connection: Connection, basis: Basis, decision: Decision, digest: str, now: datetime) -> None:
+    """Moves the row to where the decision says it stands."""
+    values: dict[str, object] = {
+        "stage": decision.stage,
+        "waiting": waiting_text(decision.waiting),
+        "decided": digest,
+        "updated_at": now,
+        "agent_running": _is_agent_running(decision),
+    }
+    if decision.identity:
+        who = decision.identity
+        values |= {"key": who.key, "title": who.title, "repo": str(who.repo)}
+        values |= {"branch": who.branch, "base_branch": who.base_branch}
+    if isinstance(basis.facts.item, WorkItem):
+        values["brief"] = basis.facts.item.description
+    connection.execute(update(tasks).where(tasks.c.id == basis.task.id).values(values))
+
+
+def _is_agent_running(decision: Decision) -> bool:
+    is_waited_for = any(item.code in {"run_intended", "run_running"} for item in decision.waiting)
+    return is_waited_for or any(isinstance(action, StartRun) for action in decision.actions)
+
+
+def stuck(connection: Connection, task: TaskId, waiting: Sequence[Item], now: datetime) -> None:
+    """Says why a task waits when no decision knows it; the next decision is stored even if it is the old one."""
+    values = {"waiting": waiting_text(waiting), "decided": None, "updated_at": now}
+    connection.execute(update(tasks).where(tasks.c.id == task).values(values))
+
+
+def run_ended(connection: Connection, task: TaskId, head: Sha | None, now: datetime) -> None:
+    values: dict[str, object] = {"agent_running": False, "updated_at": now}
+    if head:
+        values["head_sha"] = head
+    connection.execute(update(tasks).where(tasks.c.id == task).values(values))
+
+
+def open_ids(connection: Connection) -> list[TaskId]:
+    query = select(tasks.c.id).where(tasks.c.stage != Stage.DONE)
+    return [TaskId(row.id) for row in connection.execute(query)]
+
+
+def ids_by_item(connection: Connection, items: Collection[str]) -> dict[str, TaskId]:
+    if not items:
+        return {}
+    query = select(tasks.c.id, tasks.c.plane_id).where(tasks.c.plane_id.in_(items))
+    return {row.plane_id: TaskId(row.id) for row in connection.execute(query)}
+
+
+def ids_by_branch(connection: Connection, branches: Collection[tuple[str, str]]) -> dict[tuple[str, str], TaskId]:
+    if not branches:
+        return {}
+    pair = tuple_(tasks.c.repo, tasks.c.branch)
+    query = select(tasks.c.id, tasks.c.repo, tasks.c.branch).where(pair.in_(list(branches)))
+    return {(row.repo, row.branch): TaskId(row.id) for row in connection.execute(query)}
+
+
+def ids_by_head(connection: Connection, heads: Collection[str]) -> dict[str, TaskId]:
+    if not heads:
+        return {}
+    query = select(tasks.c.id, tasks.c.head_sha).where(tasks.c.head_sha.in_(heads))
+    return {row.head_sha: TaskId(row.id) for row in connection.execute(query)}
+
+
+def waiting_text(waiting: Sequence[Item]) -> str:
+    return msgspec.json.encode(waiting).decode()
+
+
+def waiting_items(text: str) -> tuple[Item, ...]:
+    return msgspec.json.decode(text, type=tuple[Item, ...])
+
+
+def _task(row: Row[tuple[object, ...]]) -> Task:
+    return Task(
+        id=TaskId(row.id),
+        stage=Stage(row.stage),
+        plane_id=WorkItemId(row.plane_id) if row.plane_id else None,
+        project=ProjectId(row.plane_project_id) if row.plane_project_id else None,
+        key=row.key or "",
+        title=row.title,
+        repo=RepoName.parse(row.repo) if row.repo else None,
+        branch=row.branch,
+        base_branch=row.base_branch,
+        brief=row.brief,
+        seen_created=row.seen_created,
+        role=Role(row.role) if row.role else None,
+    )

@@ -1,0 +1,134 @@
+"""Read models for people: what /status, the API and the command line show."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from orchestrator.domain.model import RunId, Stage, TaskId
+from orchestrator.qg.verdict import Item
+from orchestrator.store.schema import agent_runs, events, tasks
+from orchestrator.store.tasks import waiting_items
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One attempt."""
+
+    id: RunId
+    role: str
+    stage: str
+    attempt: int
+    state: str
+    outcome: str | None
+    reason: str
+    detail: str
+    turns: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    exit_code: int | None
+    cli_version: str
+    model: str
+    sandbox: str
+    head_sha: str | None
+    output_path: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """One task with its runs, newest run last."""
+
+    id: TaskId
+    key: str
+    title: str
+    stage: str
+    repo: str | None
+    branch: str
+    plane_id: str | None
+    plane_project_id: str | None
+    head_sha: str | None
+    agent_running: bool
+    created_at: datetime
+    updated_at: datetime
+    waiting: tuple[Item, ...]
+    runs: tuple[RunView, ...]
+
+
+def active_tasks(connection: Connection, limit: int) -> list[TaskView]:
+    """Stage not done, newest first, each with its last run only. Its time does not grow with the journal."""
+    query = select(tasks).where(tasks.c.stage != "done").order_by(tasks.c.created_at.desc(), tasks.c.id.desc())
+    rows = connection.execute(query.limit(limit)).all()
+    newest = select(func.max(agent_runs.c.id)).where(agent_runs.c.task_id.in_([row.id for row in rows]))
+    last = select(agent_runs).where(agent_runs.c.id.in_(newest.group_by(agent_runs.c.task_id)))
+    runs = {run.task_id: (_run(run),) for run in connection.execute(last)}
+    return [_task(row, runs.get(row.id, ())) for row in rows]
+
+
+def task(connection: Connection, key: str) -> TaskView | None:
+    row = connection.execute(select(tasks).where(tasks.c.key == key)).one_or_none()
+    if row is None:
+        return None
+    query = select(agent_runs).where(agent_runs.c.task_id == row.id).order_by(agent_runs.c.id)
+    return _task(row, tuple(_run(run) for run in connection.execute(query)))
+
+
+def run(connection: Connection, ident: RunId) -> RunView | None:
+    row = connection.execute(select(agent_runs).where(agent_runs.c.id == ident)).one_or_none()
+    return _run(row) if row else None
+
+
+def event_count(connection: Connection) -> int:
+    """The newest id: the journal only grows, so that is its length, without counting."""
+    return connection.execute(select(func.max(events.c.id))).scalar() or 0
+
+
+def open_count(connection: Connection) -> int:
+    return connection.execute(select(func.count()).where(tasks.c.stage != Stage.DONE)).scalar() or 0
+
+
+def _run(row: Row[Any]) -> RunView:
+    return RunView(
+        id=RunId(row.id),
+        role=row.agent,
+        stage=row.stage,
+        attempt=row.attempt,
+        state=row.state,
+        outcome=row.outcome,
+        reason=row.reason,
+        detail=row.detail,
+        turns=row.turns,
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cost_usd=row.cost_usd,
+        exit_code=row.exit_code,
+        cli_version=row.cli_version,
+        model=row.model,
+        sandbox=row.sandbox,
+        head_sha=row.head_sha,
+        output_path=row.output_path,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
+
+
+def _task(row: Row[Any], runs: tuple[RunView, ...]) -> TaskView:
+    return TaskView(
+        id=TaskId(row.id),
+        key=row.key or "",
+        title=row.title,
+        stage=row.stage,
+        repo=row.repo,
+        branch=row.branch,
+        plane_id=row.plane_id,
+        plane_project_id=row.plane_project_id,
+        head_sha=row.head_sha,
+        agent_running=row.agent_running,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        waiting=waiting_items(row.waiting),
+        runs=runs,
+    )

@@ -1,0 +1,1 @@
+"""Adapters to where the team plans. They never touch our database."""

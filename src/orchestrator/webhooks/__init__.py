@@ -1,0 +1,1 @@
+"""The inbound edge: a request is bounded, verified on its raw bytes, parsed once, and handed on to be stored."""

@@ -1,0 +1,217 @@
+"""What our Gitea adapter relies on, held against the simulator and, on request, against real servers.
+
+A real Gitea or Forgejo takes part when these are set: ORCH_TEST_GITEA_URL, ORCH_TEST_GITEA_REPO (owner/name of a
+private repository for throw-away branches, `main` not empty, with a README.md), ORCH_TEST_GITEA_TOKEN (a user with
+the write role) and ORCH_TEST_GITEA_ADMIN_TOKEN (one with the admin role). Deliveries must be allowed to
+reach loopback: `[webhook] ALLOWED_HOST_LIST = loopback`.
+"""
+
+import base64
+import json
+import os
+import subprocess  # noqa: TID251 - a real git is the client here
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from orchestrator.sim.gitea import ADMIN, WRITE, GiteaSim
+from orchestrator.sim.server import LoopbackServer
+from orchestrator.sim.webhook import Catcher, Received, hmac_hex
+
+SERVERS = ["gitea", "forgejo"] + ["server"] * ("ORCH_TEST_GITEA_URL" in os.environ)
+WAIT_S = 30
+
+
+@dataclass(frozen=True)
+class Forge:
+    """A server to be asked, with a writer's and an admin's token for one repository."""
+
+    client: httpx.Client
+    repo: str
+    token: str
+    admin_token: str
+
+    def call(
+        self, method: str, path: str, body: object = None, *, token: str | None = None, **params: Any
+    ) -> httpx.Response:
+        head = {"Authorization": f"token {token or self.token}"}
+        return self.client.request(method, f"/api/v1{path}", headers=head, json=body, params=params or None)
+
+    def of_repo(self, method: str, path: str, body: object = None, **more: Any) -> httpx.Response:
+        return self.call(method, f"/repos/{self.repo}{path}", body, **more)
+
+    def new_branch(self) -> str:
+        name = f"feature/contract-{uuid4().hex[:12]}"
+        made = self.of_repo("POST", "/branches", {"new_branch_name": name, "old_ref_name": "main"})
+        assert made.status_code == 201, made.text
+        return name
+
+    def git(self, *argv: str) -> str:
+        basic = base64.b64encode(f"any:{self.token}".encode()).decode()
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": "/nonexistent",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_AUTHOR_NAME": "Agent",
+            "GIT_AUTHOR_EMAIL": "agent@example.test",
+            "GIT_COMMITTER_NAME": "Agent",
+            "GIT_COMMITTER_EMAIL": "agent@example.test",
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "http.extraHeader",
+            "GIT_CONFIG_VALUE_0": f"Authorization: Basic {basic}",
+        }
+        done = subprocess.run(["git", *argv], capture_output=True, text=True, env=env, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    @property
+    def remote(self) -> str:
+        return str(self.client.base_url).rstrip("/") + f"/{self.repo}.git"
+
+
+@pytest.fixture(params=SERVERS)
+def forge(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Forge]:
+    if request.param == "server":
+        names = ("REPO", "TOKEN", "ADMIN_TOKEN")
+        with httpx.Client(base_url=os.environ["ORCH_TEST_GITEA_URL"], timeout=30) as client:
+            yield Forge(client, *(os.environ[f"ORCH_TEST_GITEA_{name}"] for name in names))
+        return
+    with GiteaSim(tmp_path / "forge", flavour=request.param) as sim, LoopbackServer(sim.app) as server:
+        sim.create_repo("acme", "trails", {"README.md": "# Trails\n"})
+        for login, role in (("orchestrator", WRITE), ("boss", ADMIN)):
+            sim.add_user(login)
+            sim.grant("acme/trails", login, role)
+        with httpx.Client(base_url=server.url) as client:
+            tokens = sim.add_token("orchestrator"), sim.add_token("boss")
+            yield Forge(client, "acme/trails", *tokens)
+
+
+class Waiting(Catcher):
+    """A catcher one can wait at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed = threading.Condition()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, send)
+        with self.changed:
+            self.changed.notify_all()
+
+    def wait_for(self, precise: str, branch: str) -> Received:
+        def found() -> Received | None:
+            for got in list(self.received):
+                ours = got.headers["x-gitea-event-type"] == precise
+                if ours and json.loads(got.body)["ref"].removeprefix("refs/heads/") == branch:
+                    return got
+            return None
+
+        with self.changed:
+            got = self.changed.wait_for(found, WAIT_S)
+        assert isinstance(got, Received), f"no {precise} for {branch} arrived in {WAIT_S} s"
+        return got
+
+
+def test_the_version_tells_the_flavour_without_a_token(forge: Forge) -> None:
+    version = forge.client.get("/api/v1/version").json()["version"]
+    is_forgejo = forge.client.get("/api/forgejo/v1/version").status_code == 200
+    assert ("+gitea-" in version) == is_forgejo
+
+
+def test_the_token_tells_who_we_are(forge: Forge) -> None:
+    me = forge.call("GET", "/user").json()
+    assert me["login"]
+    assert isinstance(me["id"], int)
+
+
+def test_the_repository_is_known_by_a_stable_id(forge: Forge) -> None:
+    row = forge.of_repo("GET", "").json()
+    assert isinstance(row["id"], int)
+    assert (row["full_name"], row["default_branch"]) == (forge.repo, "main")
+    assert row["permissions"]["push"] is True
+
+
+def test_a_private_repository_is_404_without_a_token(forge: Forge) -> None:
+    assert forge.client.get(f"/api/v1/repos/{forge.repo}").status_code == 404
+
+
+def test_a_branch_is_made_once_and_its_name_keeps_its_slash(forge: Forge) -> None:
+    name = forge.new_branch()
+    again = forge.of_repo("POST", "/branches", {"new_branch_name": name, "old_ref_name": "main"})
+    assert again.status_code == 409
+    row = forge.of_repo("GET", f"/branches/{name}").json()
+    assert row["name"] == name
+    assert row["commit"]["id"] == forge.of_repo("GET", "/branches/main").json()["commit"]["id"]
+    assert isinstance(row["status_check_contexts"], list)
+
+
+def test_a_branch_that_is_not_there_is_404(forge: Forge) -> None:
+    gone = forge.of_repo("GET", f"/branches/feature/{uuid4().hex}")
+    assert gone.status_code == 404
+    assert {"message", "url"} <= set(gone.json())
+
+
+def test_a_file_is_read_at_a_commit(forge: Forge) -> None:
+    sha = forge.of_repo("GET", "/branches/main").json()["commit"]["id"]
+    row = forge.of_repo("GET", "/contents/README.md", ref=sha).json()
+    raw = forge.of_repo("GET", "/raw/README.md", ref=sha)
+    assert (row["type"], row["encoding"]) == ("file", "base64")
+    assert base64.b64decode(row["content"]) == raw.content != b""
+    assert forge.of_repo("GET", f"/contents/{uuid4().hex}", ref=sha).status_code == 404
+
+
+def test_a_token_opens_git_over_http_and_nothing_else_does(forge: Forge, tmp_path: Path) -> None:
+    refused = forge.client.get(f"/{forge.repo}.git/info/refs", params={"service": "git-upload-pack"})
+    assert refused.status_code == 401
+    assert refused.headers["WWW-Authenticate"].lower().startswith("basic")
+    name, work = forge.new_branch(), str(tmp_path / "work")
+    forge.git("clone", "--quiet", "--branch", name, forge.remote, work)
+    (tmp_path / "work" / "BRD.md").write_text(f"# {name}\n", encoding="utf-8")
+    forge.git("-C", work, "add", "--", "BRD.md")
+    forge.git("-C", work, "commit", "--quiet", "-m", "Add the BRD")
+    forge.git("-C", work, "push", "--quiet", "origin", f"HEAD:refs/heads/{name}")
+    head = forge.git("-C", work, "rev-parse", "HEAD")
+    assert forge.of_repo("GET", f"/branches/{name}").json()["commit"]["id"] == head
+    assert forge.of_repo("GET", "/raw/BRD.md", ref=head).text == f"# {name}\n"
+
+
+def test_a_hook_tells_signed_of_a_new_branch(forge: Forge) -> None:
+    catcher, secret = Waiting(), uuid4().hex
+    with LoopbackServer(catcher) as receiver:
+        config = {"url": receiver.url + "/hook", "content_type": "json", "secret": secret}
+        asked = {"type": "gitea", "active": True, "config": config, "events": ["push", "create"]}
+        made = forge.of_repo("POST", "/hooks", asked, token=forge.admin_token)
+        assert (made.status_code, set(made.json()["events"])) == (201, {"push", "create"})
+        name = forge.new_branch()
+        create, push = catcher.wait_for("create", name), catcher.wait_for("push", name)
+    for got in (create, push):
+        assert got.headers["x-gitea-signature"] == hmac_hex(secret, got.body)
+        assert got.headers["x-gitea-event"] == got.headers["x-gitea-event-type"]
+        assert json.loads(got.body)["repository"]["full_name"] == forge.repo
+    me = forge.call("GET", "/user").json()["login"]
+    assert json.loads(push.body)["sender"]["login"] == me
+
+
+def test_a_hook_is_found_again_by_its_address(forge: Forge) -> None:
+    url = f"http://127.0.0.1:9/{uuid4().hex}"
+    asked = {"type": "gitea", "config": {"url": url, "content_type": "json", "secret": "x"}, "events": ["push"]}
+    forge.of_repo("POST", "/hooks", asked, token=forge.admin_token)
+    rows = forge.of_repo("GET", "/hooks", token=forge.admin_token, limit=50).json()
+    assert url in {row["config"]["url"] for row in rows}
+    assert forge.of_repo("GET", "/hooks").status_code == 403
+
+
+def test_pages_carry_their_total(forge: Forge) -> None:
+    forge.new_branch()
+    page = forge.of_repo("GET", "/branches", limit=1)
+    assert len(page.json()) == 1
+    assert int(page.headers["X-Total-Count"]) >= 2

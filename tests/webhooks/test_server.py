@@ -1,0 +1,313 @@
+"""Under a real uvicorn: what only shows on a socket."""
+
+import asyncio
+import hashlib
+import hmac
+import threading
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import uvicorn
+
+from orchestrator.domain.events import Delivery
+from orchestrator.domain.model import Source
+from orchestrator.webhooks import deadline
+from orchestrator.webhooks.receiver import Receiver
+
+SECRET = b"s3cret"
+TIMEOUT_S = 1.0
+PATIENCE_S = 30.0
+CAP = 5 * 1024 * 1024
+BODY = b'{"event":"project","action":"created"}'
+
+
+class WallClock:
+    def now(self) -> datetime:
+        return datetime(2026, 11, 22, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class Site:
+    """The webhook and, beside it, a /health, a route that ignores its body, and one that answers slowly."""
+
+    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+        self.stored: list[Delivery] = []
+        self.timeout_s = timeout_s
+        self.webhook = Receiver(
+            source=Source.PLANE,
+            secrets=[SECRET],
+            accept=self.accept,
+            clock=WallClock(),
+            max_body_bytes=CAP,
+            receive_timeout_s=timeout_s,
+        )
+
+    async def accept(self, delivery: Delivery) -> bool:
+        self.stored.append(delivery)
+        return True
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        if scope["path"] == "/webhook/plane":
+            await self.webhook(scope, receive, send)
+            return
+        if scope["path"] == "/slow":
+            await asyncio.sleep(3 * TIMEOUT_S)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+
+@contextmanager
+def serving(site: Site, **limits: Any) -> Iterator[int]:
+    protocol = deadline.protocol_with_deadline(site.timeout_s, **limits)
+    config = uvicorn.Config(
+        site,
+        host="127.0.0.1",
+        port=0,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=20,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    give_up = time.monotonic() + PATIENCE_S
+    while not server.started:
+        assert thread.is_alive()
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+@pytest.fixture
+def port(site: Site) -> Iterator[int]:
+    with serving(site) as port:
+        yield port
+
+
+class Socket:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def until_closed(self) -> bytes:
+        """All that still comes. Ends only when the server closes: otherwise the test fails here."""
+        data = b""
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                while chunk := await self.reader.read(65536):
+                    data += chunk
+            except ConnectionError:
+                pass
+        self.writer.close()
+        return data
+
+    async def answer(self) -> bytes:
+        """One answer, on a connection that stays."""
+        async with asyncio.timeout(PATIENCE_S):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            return head + await self.reader.readexactly(length)
+
+
+async def connect(port: int) -> Socket:
+    return Socket(*await asyncio.open_connection("127.0.0.1", port))
+
+
+async def healthy(port: int) -> bool:
+    socket = await connect(port)
+    await socket.send(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    return (await socket.until_closed()).endswith(b"ok")
+
+
+def head(*lines: bytes) -> bytes:
+    first = b"POST /webhook/plane HTTP/1.1"
+    return b"\r\n".join([first, b"Host: x", b"Content-Type: application/json", *lines]) + b"\r\n\r\n"
+
+
+def request(body: bytes = BODY) -> bytes:
+    signature = hmac.new(SECRET, body, hashlib.sha256).hexdigest().encode()
+    return head(b"X-Plane-Signature: " + signature, b"Content-Length: %d" % len(body)) + body
+
+
+async def test_200_half_open_sockets_are_all_closed_while_health_answers(port: int) -> None:
+    starts = [b"", b"P", b"\r\n", b"POST /webhook/plane HTTP/1.1\r\nHost: x\r\nX-A: "]
+    sockets = [await connect(port) for _ in range(200)]
+    for number, socket in enumerate(sockets):
+        await socket.send(starts[number % len(starts)])
+    closed = asyncio.gather(*(socket.until_closed() for socket in sockets))
+    answers = 0
+    while not closed.done():
+        assert await healthy(port)
+        answers += 1
+    assert await closed == [b""] * 200
+    assert answers > 0
+    assert await healthy(port)
+
+
+async def trickle(socket: Socket, byte: bytes, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            await socket.send(byte)
+        except ConnectionError:
+            return
+        await asyncio.sleep(0.05)
+
+
+async def ended(socket: Socket, byte: bytes) -> bytes:
+    """What the server says before it ends a connection on which `byte` keeps dripping."""
+    stop = asyncio.Event()
+    dripping = asyncio.create_task(trickle(socket, byte, stop))
+    try:
+        return await socket.until_closed()
+    finally:
+        stop.set()
+        await dripping
+
+
+@pytest.mark.parametrize("begin", [b"", b"GET /health HTTP/1.1\r\nX-A: "])
+@pytest.mark.parametrize("byte", [b"\n", b"a"])
+async def test_headers_that_trickle_are_ended(port: int, begin: bytes, byte: bytes) -> None:
+    socket = await connect(port)
+    await socket.send(begin)
+    await ended(socket, byte)
+
+
+async def test_a_body_that_trickles_is_answered_and_ended(site: Site, port: int) -> None:
+    socket = await connect(port)
+    await socket.send(head(b"Content-Length: 1000"))
+    answer = await ended(socket, b" ")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"body_timeout" in answer
+    assert site.stored == []
+
+
+async def test_a_body_that_trickles_into_a_route_that_ignores_it_is_ended(port: int) -> None:
+    socket = await connect(port)
+    await socket.send(b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+    assert b"ok" in await ended(socket, b"x")
+
+
+async def test_a_second_request_that_never_ends_is_ended_too(site: Site, port: int) -> None:
+    socket = await connect(port)
+    await socket.send(request())
+    assert (await socket.answer()).endswith(b'{"status":"accepted"}')
+    await socket.send(b"POST /webhook/plane HT")
+    assert await socket.until_closed() == b""
+    assert len(site.stored) == 1
+
+
+async def test_a_connection_that_waits_for_its_next_request_is_left_to_keep_alive(port: int) -> None:
+    socket = await connect(port)
+    await socket.send(request())
+    assert b'{"status":"accepted"}' in await socket.answer()
+    await asyncio.sleep(2.5 * TIMEOUT_S)  # longer than both deadlines, in which nothing may happen
+    await socket.send(request())
+    assert b'{"status":"accepted"}' in await socket.answer()
+    socket.writer.close()
+
+
+@pytest.mark.parametrize("after", [b"\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /hea"])
+async def test_an_answer_that_takes_longer_than_the_deadline_still_arrives(port: int, after: bytes) -> None:
+    socket = await connect(port)
+    await socket.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n" + after)
+    assert (await socket.answer()).endswith(b"ok")
+    socket.writer.close()
+
+
+async def test_pipelined_requests_are_all_answered(site: Site, port: int) -> None:
+    socket = await connect(port)
+    await socket.send(request() * 3)
+    for _ in range(3):
+        assert b'{"status":"accepted"}' in await socket.answer()
+    assert len(site.stored) == 3
+    socket.writer.close()
+
+
+async def drown(socket: Socket, chunk: bytes, most: int) -> int:
+    sent = 0
+    try:
+        while sent < most:
+            await socket.send(chunk)
+            sent += len(chunk)
+    except ConnectionError:
+        return sent
+    return sent
+
+
+async def test_25_megabytes_are_refused_at_once_and_the_sender_sees_why(site: Site, port: int) -> None:
+    size = 25 * 1024 * 1024
+    socket = await connect(port)
+    await socket.send(head(b"Content-Length: %d" % size))
+    assert b" 413 " in await socket.answer()
+    await drown(socket, b"x" * 65536, size)
+    await socket.until_closed()
+    assert site.stored == []
+    assert await healthy(port)
+
+
+async def test_endless_chunks_are_refused_and_ended() -> None:
+    site = Site(timeout_s=PATIENCE_S)  # so that it is the size that ends them
+    with serving(site) as port:
+        socket = await connect(port)
+        await socket.send(head(b"Transfer-Encoding: chunked"))
+        chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+        sent = asyncio.create_task(drown(socket, chunk, 10**9))
+        assert b" 413 " in await socket.answer()
+        await socket.until_closed()
+        assert await sent < 10**8
+        assert site.stored == []
+        assert await healthy(port)
+
+
+async def test_endless_headers_are_ended(port: int) -> None:
+    socket = await connect(port)
+    await socket.send(b"GET /health HTTP/1.1\r\n")
+    sent = asyncio.create_task(drown(socket, b"X-A: " + b"a" * 1000 + b"\r\n", 10**9))
+    assert await socket.until_closed() == b""
+    assert await sent < 10**8
+
+
+async def test_an_endless_message_is_ended(site: Site) -> None:
+    with serving(site, max_message_bytes=10**6) as port:
+        socket = await connect(port)
+        await socket.send(b"POST /health HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        assert b"ok" in await socket.answer()
+        sent = asyncio.create_task(drown(socket, b"X-A: " + b"a" * 1000 + b"\r\n", 10**9))
+        await socket.until_closed()
+        assert await sent < 10**8
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n"]
+)
+async def test_what_is_no_http_is_answered_400_and_closed(port: int, rubbish: bytes) -> None:
+    socket = await connect(port)
+    await socket.send(rubbish)
+    assert (await socket.until_closed()).startswith(b"HTTP/1.1 400 ")
+
+
+def test_the_deadline_is_per_class() -> None:
+    make: Callable[[float], type[asyncio.Protocol]] = deadline.protocol_with_deadline
+    assert make(1.0) is not make(2.0)
