@@ -134,7 +134,8 @@ def test_usage_model_and_version_are_read() -> None:
 
 def test_two_results_in_one_process_are_counted_once() -> None:
     usage = judge("success__two_results_background_task").usage
-    assert (usage.turns, usage.input_tokens, usage.cost_usd) == (3, 300, pytest.approx(0.0024))
+    assert (usage.turns, usage.input_tokens) == (3, 300)
+    assert usage.cost_usd == pytest.approx(0.0024)
 
 
 def test_a_run_without_a_result_still_has_its_live_numbers() -> None:
@@ -206,7 +207,9 @@ def test_the_detail_is_one_bounded_line_without_control_characters() -> None:
 
 def test_the_command_is_the_canonical_launch() -> None:
     limits = RunLimits(timeout_s=1, max_turns=60, max_budget_usd=5)
-    assert claude.argv("/opt/claude", "61f5cf0c-1556-4498-a782-ec9aaa8e1c8c", Path("/r/role.md"), limits, "sonnet") == [
+    assert claude.argv(
+        "/opt/claude", "61f5cf0c-1556-4498-a782-ec9aaa8e1c8c", Path("/r/role.md"), limits, "sonnet"
+    ) == [
         "/opt/claude",
         "-p",
         "--input-format",

@@ -1,6 +1,5 @@
 """What an agent reads: our words, and the tracker's inside their marks."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -87,7 +86,20 @@ def test_the_trackers_words_stand_between_marks_that_they_cannot_forge() -> None
 
 @pytest.mark.parametrize(
     "hidden",
-    ["\x00", "\x1b", "\u200b", "\u202e", "\u2066", "\U000e0041", "\ufeff", "\ufe0f", "\U000e0101", "\u3164", "\x9b", "\ud800"],
+    [
+        "\x00",
+        "\x1b",
+        "\u200b",
+        "\u202e",
+        "\u2066",
+        "\U000e0041",
+        "\ufeff",
+        "\ufe0f",
+        "\U000e0101",
+        "\u3164",
+        "\x9b",
+        "\ud800",
+    ],
 )
 def test_a_hidden_character_is_removed_and_counted(hidden: str) -> None:
     text = prompt.task_file(replace(SPEC, brief=f"do{hidden} it", title=f"x{hidden}y"))

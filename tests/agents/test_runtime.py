@@ -67,11 +67,13 @@ def pids() -> list[int]:
 
 def _holds_lock(pid: int, lock: Path) -> bool:
     try:
-        return pid != os.getpid() and any(
-            os.readlink(f"/proc/{pid}/fd/{fd}") == str(lock) for fd in os.listdir(f"/proc/{pid}/fd")
-        )
+        return pid != os.getpid() and any(fd.readlink() == lock for fd in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return False
+
+
+def shown_by(*processes: int) -> list[bytes]:
+    return [Path(f"/proc/{pid}/{what}").read_bytes() for pid in processes for what in ("cmdline", "environ")]
 
 
 async def test_a_run_brings_the_agents_commit_from_branch_to_branch(world: Any) -> None:
@@ -221,7 +223,10 @@ async def test_a_killed_shim_takes_its_agent_along_and_the_run_is_lost(
 
 async def test_an_agent_that_outlives_its_shim_counts_as_alive(world: Any, eventually: Callable[..., Any]) -> None:
     """Only the tether tells of it: the test takes the kernel's part away by letting the child keep that alone."""
-    body = "if os.fork():\n    ledger('up')\n    while True: time.sleep(60)\nos.setsid()\nledger('kept')\nwhile True: time.sleep(60)\n"
+    body = (
+        "if os.fork():\n    ledger('up')\n    while True: time.sleep(60)\n"
+        "os.setsid()\nledger('kept')\nwhile True: time.sleep(60)\n"
+    )
     claude, spec = await launched(world, body)
     await eventually(lambda: world.entries("up") and world.entries("kept"), "both are up")
     os.kill(shim_of(world, spec), signal.SIGKILL)
@@ -274,14 +279,15 @@ async def test_a_finished_agents_daemon_is_ended_too(world: Any) -> None:
     assert world.living() == []
 
 
-async def test_the_ladder_begins_with_an_interrupt_so_that_the_cli_can_still_write(world: Any) -> None:
+async def test_the_ladder_begins_with_an_interrupt_so_that_the_cli_can_still_write(
+    world: Any, eventually: Callable[..., Any]
+) -> None:
     body = (
         "def end(*_):\n    print(json.dumps({'type': 'result', 'total_cost_usd': 0.5}), flush=True); os._exit(0)\n"
         "signal.signal(signal.SIGINT, end)\n" + UNTIL_STOPPED
     )
     claude, spec = await launched(world, body)
-    while not world.entries("up"):
-        await asyncio.sleep(0.01)
+    await eventually(lambda: world.entries("up"), "the agent is up")
     await claude.stop(spec.run)
     result = await claude.wait(spec, nothing)
     assert (result.outcome, result.exit_code, result.usage.cost_usd) == (Outcome.CANCELLED, 0, 0.5)
@@ -387,7 +393,8 @@ import fcntl, resource
 fds = sorted(int(n) for n in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}'))
 old = os.umask(0)
 json.dump({'env': dict(os.environ), 'argv': sys.argv[1:], 'cwd': os.getcwd(), 'fds': fds[:5], 'count': len(fds),
-  'umask': old, 'core': resource.getrlimit(resource.RLIMIT_CORE), 'files': resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+  'core': resource.getrlimit(resource.RLIMIT_CORE), 'files': resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+  'umask': old,
   'prompt': sys.stdin.read(),
   'key': os.read(3, 100).decode(), 'leader': os.getsid(0) == os.getpid()}, open('../shown', 'w'))
 """
@@ -465,13 +472,16 @@ async def test_the_credential_is_in_no_argument_environment_or_file(
     world: Any, eventually: Callable[..., Any]
 ) -> None:
     canary = "canary-5c1f0e"
-    claude, spec = world.runtime(world.agent(UNTIL_STOPPED), Credential(CredentialKind.API_KEY, canary)), world.spec()
+    claude, spec = (
+        world.runtime(world.agent(UNTIL_STOPPED), Credential(CredentialKind.API_KEY, canary)),
+        world.spec(),
+    )
     await claude.prepare(spec)
     await claude.launch(spec)
     await eventually(lambda: world.entries("up"), "the agent is up")
     process, agent = shim_of(world, spec), world.entries("up")[0]
-    shown = [Path(f"/proc/{pid}/{what}").read_bytes() for pid in (process, agent) for what in ("cmdline", "environ")]
-    assert os.readlink(f"/proc/{process}/fd/0") == "/dev/null"
+    shown = shown_by(process, agent)
+    assert Path(f"/proc/{process}/fd/0").readlink() == Path("/dev/null")
     await claude.stop(spec.run)
     await claude.wait(spec, nothing)
     files = [path for path in world.data_dir.rglob("*") if path.is_file()]

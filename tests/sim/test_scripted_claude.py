@@ -125,29 +125,14 @@ class Program:
             )
 
     def finish(self, process: subprocess.Popen[bytes]) -> Finished:
-        try:
-            code = process.wait(WAIT_S)
-        finally:
-            self.kill_all(process)
+        code = process.wait(WAIT_S)
         return Finished(code, (self.folder / "out").read_text(), (self.folder / "err").read_text())
 
     def run(self, arguments: list[str] | None = None) -> Finished:
         return self.finish(self.start(arguments))
 
-    def kill_all(self, process: subprocess.Popen[bytes]) -> None:
-        for pid in {process.pid if process.poll() is None else None, *self.working_here()} - {None}:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)  # type: ignore[arg-type]  # None was taken out above
-        process.wait(WAIT_S)
-
     def working_here(self) -> set[int]:
-        """Every process whose working directory is our repository, however it was started."""
-        found = set()
-        for entry in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if (entry / "cwd").readlink() == self.repo:
-                    found.add(int(entry.name))
-        return found
+        return working_in(self.repo)
 
     def wait_for(self, holds: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + WAIT_S
@@ -157,6 +142,25 @@ class Program:
 
     def wait_for_the_long_tool(self) -> None:
         self.wait_for(lambda: any(is_sleep(pid) for pid in self.working_here()), "the long tool")
+
+
+def working_in(folder: Path) -> set[int]:
+    """Every process whose working directory this is, however it was started."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "cwd").readlink() == folder:
+                found.add(int(entry.name))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running(tmp_path: Path) -> Iterator[None]:
+    """Also when a test fails half-way."""
+    yield
+    for pid in working_in(tmp_path / "repo"):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def is_sleep(pid: int) -> bool:
@@ -347,17 +351,14 @@ def test_a_crash_leaves_no_result(tmp_path: Path) -> None:
 def test_a_hanging_run_ignores_everything_but_sigkill(tmp_path: Path) -> None:
     program = scripted(tmp_path, "hang")
     process = program.start()
-    try:
-        ignored = {signal.SIGTERM, signal.SIGINT}
-        program.wait_for(lambda: ignored <= ignored_by(process.pid), "ignoring of the signals")
-        process.terminate()
-        process.send_signal(signal.SIGINT)
-        program.wait_for(lambda: not ignored & pending_at(process.pid), "delivery of the signals")
-        assert process.poll() is None
-        process.kill()
-        assert process.wait(WAIT_S) == -signal.SIGKILL
-    finally:
-        program.kill_all(process)
+    ignored = {signal.SIGTERM, signal.SIGINT}
+    program.wait_for(lambda: ignored <= ignored_by(process.pid), "ignoring of the signals")
+    process.terminate()
+    process.send_signal(signal.SIGINT)
+    program.wait_for(lambda: not ignored & pending_at(process.pid), "delivery of the signals")
+    assert process.poll() is None
+    process.kill()
+    assert process.wait(WAIT_S) == -signal.SIGKILL
 
 
 def ignored_by(pid: int) -> set[int]:
@@ -377,13 +378,10 @@ def signals_in(pid: int, name: str) -> set[int]:
 def test_a_forking_run_leaves_a_process_in_a_session_of_its_own(tmp_path: Path) -> None:
     program = scripted(tmp_path, "fork_daemon")
     process = program.start()
-    try:
-        assert process.wait(WAIT_S) == 0
-        (left,) = program.working_here()
-        assert is_sleep(left)
-        assert os.getsid(left) == left
-    finally:
-        program.kill_all(process)
+    assert process.wait(WAIT_S) == 0
+    (left,) = program.working_here()
+    assert is_sleep(left)
+    assert os.getsid(left) == left
 
 
 def test_the_ledger_counts_starts_even_of_a_refused_session(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from orchestrator.domain.events import CommentChanged, Ignored, Parsed, WorkItem
 from orchestrator.domain.model import ProjectId, UserId, WorkItemId
 from orchestrator.webhooks.plane import SUPPORTED, parse
 
-ITEM = WorkItemId("34c40f2e-5963-4499-9e0c-9bcedef103c0"
+ITEM = WorkItemId("34c40f2e-5963-4499-9e0c-9bcedef103c0")
 PROJECT = ProjectId("df602150-b31b-4706-9b31-c91c962460d7")
 COMMENT = "85ed6971-0324-48ce-9122-46a78cc8575f"
 ALICE = UserId("97297c05-7c93-4464-85af-0019aae70f59")

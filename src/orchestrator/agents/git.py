@@ -85,17 +85,18 @@ class Git:
             pass_fds=(config,),
             start_new_session=True,
         )
-        watchdog = threading.Timer(self.timeout_s, _kill_group, (process,))
+        overdue = threading.Event()
+        watchdog = threading.Timer(self.timeout_s, _give_up, (process, overdue))
         watchdog.start()
         try:
-            return _finish(process)
+            answer = _finish(process)
         finally:
-            overdue = not watchdog.is_alive()
             watchdog.cancel()
-            if overdue:
-                raise Transient(
-                    "git_timeout", f"git took longer than {self.timeout_s:g} s and was stopped.", hint=_AGAIN
-                )
+        if overdue.is_set():
+            raise Transient(
+                "git_timeout", f"git took longer than {self.timeout_s:g} s and was stopped.", hint=_AGAIN
+            )
+        return answer
 
 
 def _finish(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
@@ -106,6 +107,11 @@ def _finish(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
             _kill_group(process)
             raise Permanent("git_output_too_long", f"git answered more than {_OUTPUT_MAX_BYTES} bytes.")
         return process.wait(), out
+
+
+def _give_up(process: subprocess.Popen[bytes], overdue: threading.Event) -> None:
+    overdue.set()
+    _kill_group(process)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

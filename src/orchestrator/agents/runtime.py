@@ -44,6 +44,9 @@ class ClaudeRuntime:
     def liveness(self, run: RunId) -> Liveness:
         return rundir.liveness(self._paths(run))
 
+    def output_path(self, run: RunId) -> str:
+        return str(self._paths(run).log)
+
     async def prepare(self, spec: RunSpec) -> None:
         await asyncio.to_thread(self.workspaces.prepare, spec)
 

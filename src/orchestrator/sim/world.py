@@ -1,0 +1,204 @@
+"""A whole world on loopback: Plane, Gitea and the Messages API around a real orchestrator process.
+
+Demo, story tests and benchmarks live in it. The orchestrator is a child process that is spoken to over HTTP only.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess  # noqa: TID251 - the orchestrator is started as a user would
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from orchestrator.sim.gitea import GiteaSim
+from orchestrator.sim.messages_api import create_app
+from orchestrator.sim.plane import PlaneSim
+from orchestrator.sim.server import LoopbackServer
+from orchestrator.sim.webhook import load_recorded, post_recorded
+
+PROJECT = "df602150-b31b-4706-9b31-c91c962460d7"
+"""The Plane project of the recorded deliveries."""
+ITEM = "ab19bd34-ba7e-4b2d-81f2-b5d47f1a20da"
+REPO = "acme/enduro-trails"
+API_TOKEN = "demo-api-token"  # noqa: S105 - opens nothing but this process's own child
+GITEA_SECRET = "demo-gitea-secret"  # noqa: S105 - as above
+APPROVER = "97297c05-7c93-4464-85af-0019aae70f59"
+START_S = 60.0
+STOP_S = 15.0
+_FILES = {
+    "README.md": "# Enduro Trails\n\nTrails on a map.\n",
+    "src/routes.py": '"""Routes."""\n\n\ndef names() -> list[str]:\n    return []\n',
+}
+
+
+@dataclass(slots=True)
+class World:
+    """The neighbours. `root` gets everything that is written."""
+
+    root: Path
+    fixtures: Path
+    rate_per_minute: int = 60
+    plane: PlaneSim = field(init=False)
+    gitea: GiteaSim = field(init=False)
+    _ends: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    plane_url: str = ""
+    gitea_url: str = ""
+    model_url: str = ""
+
+    def __enter__(self) -> Self:
+        self.plane = PlaneSim.from_recording(self.fixtures / "plane", rate_per_minute=self.rate_per_minute)
+        self.gitea = GiteaSim(self.root / "forge")
+        self._ends.enter_context(self.plane)
+        self._ends.enter_context(self.gitea)
+        self.plane_url = self._served(self.plane.app)
+        self.gitea_url = self._served(self.gitea.app)
+        self.model_url = self._served(create_app())
+        self.gitea.add_user("orchestrator", "Orchestrator")
+        owner, _, name = REPO.partition("/")
+        self.gitea.create_repo(owner, name, _FILES)
+        self.gitea.grant(REPO, "orchestrator", 2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.close()
+
+    def _served(self, app: Any) -> str:
+        return self._ends.enter_context(LoopbackServer(app)).url
+
+    def settings(self, claude: Path) -> dict[str, str]:
+        """The environment of an orchestrator that knows this world; secrets go by file."""
+        self._write_config()
+        recorded = {
+            load_recorded(path).secret
+            for path in sorted((self.fixtures / "plane").glob("*.json"))
+            if _is_delivery(path)
+        }
+        return {
+            "ORCH_PORT": "0",
+            "ORCH_DATA_DIR": str(self.root / "data"),
+            "ORCH_CONFIG": str(self.root / "orchestrator.yaml"),
+            "ORCH_PLANE_API_URL": self.plane_url,
+            "ORCH_PLANE_WORKSPACE_SLUG": "acme",
+            "ORCH_GITEA_URL": self.gitea_url,
+            "ORCH_CLAUDE_BIN": str(claude),
+            "ORCH_CLAUDE_BASE_URL": self.model_url,
+            "ORCH_ANTHROPIC_API_KEY_FILE": self._secret("model", "not-a-real-key"),
+            "ORCH_API_TOKEN_FILE": self._secret("api", API_TOKEN),
+            "ORCH_PLANE_API_TOKEN_FILE": self._secret("plane", self.plane.key_of("orchestrator")),
+            "ORCH_PLANE_WEBHOOK_SECRET_FILE": self._secret("plane-webhook", "\n".join(sorted(recorded))),
+            "ORCH_GITEA_TOKEN_FILE": self._secret("gitea", self.gitea.add_token("orchestrator")),
+            "ORCH_GITEA_WEBHOOK_SECRET_FILE": self._secret("gitea-webhook", GITEA_SECRET),
+        }
+
+    def connect(self, service: "Service") -> None:
+        """Makes Gitea tell the orchestrator of pushes, as an operator would set it up."""
+        self.gitea.add_hook(REPO, f"{service.url}/webhook/gitea", GITEA_SECRET, ("push", "create", "pull_request"))
+
+    def post_recorded(self, service: "Service", name: str) -> httpx.Response:
+        """A recorded Plane delivery: its real headers, its real bytes."""
+        return post_recorded(f"{service.url}/webhook/plane", self.fixtures / "plane" / f"{name}.json")
+
+    def _secret(self, name: str, text: str) -> str:
+        path = self.root / "secrets" / name
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.touch(0o600)
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    def _write_config(self) -> None:
+        lines = [
+            "projects:",
+            f"  - plane_project: {PROJECT}",
+            f"    repository: {REPO}",
+            "    language: ru",
+            "people:",
+            f"  - plane_user: {APPROVER}",
+            "    approver: true",
+        ]
+        (self.root / "orchestrator.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _is_delivery(path: Path) -> bool:
+    return path.with_suffix(".body").exists()
+
+
+@dataclass(slots=True)
+class Service:
+    """A real `orch serve` in a process of its own."""
+
+    root: Path
+    environ: Mapping[str, str]
+    arguments: tuple[str, ...] = ()
+    url: str = ""
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.root / "orchestrator.log"
+
+    def start(self) -> Self:
+        """Returns when it listens. Raises RuntimeError with the end of its log when it does not."""
+        position = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator", "serve", *self.arguments],
+                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **self.environ},
+                cwd=self.root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        until = time.monotonic() + START_S
+        while not (url := self._said_url(position)):
+            if self.process.poll() is not None or time.monotonic() > until:
+                self.kill()
+                raise RuntimeError(f"The orchestrator did not start. Its log ends:\n{self._log_end()}")
+            time.sleep(0.01)
+        self.url = url
+        return self
+
+    def client(self) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {API_TOKEN}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+
+    def stop(self) -> int:
+        """As systemd or Docker would: asks, then insists. Returns the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """As a crash: no moment to tidy up."""
+        return self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> int:
+        assert self.process is not None  # noqa: S101 - start was called
+        self.process.send_signal(how)
+        try:
+            return self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait(STOP_S)
+
+    def _said_url(self, position: int) -> str:
+        with self.log.open("rb") as log:
+            log.seek(position)
+            for line in log:
+                if b'"serving"' in line and line.endswith(b"\n"):
+                    return str(json.loads(line)["url"])
+        return ""
+
+    def _log_end(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

@@ -1,0 +1,587 @@
+"""Mirrors and checkouts with real git: what an agent gets, and what is taken back from it."""
+
+import fcntl
+import http.server
+import os
+import re
+import socket
+import subprocess  # noqa: TID251  # plays the forge's side: git http-backend
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.agents import rundir
+from orchestrator.agents.git import Git, check_branch
+from orchestrator.agents.workspace import Workspaces, default_role_prompt
+from orchestrator.domain.errors import Permanent, Transient
+from orchestrator.domain.model import GitRemote, Role, Sha
+
+TOKEN = "canary-t0k3n-9d2"
+
+
+def agent_commits(run_git: Callable[..., str], workspace: Path, name: str = "tasks/DEMO-1/BRD.md") -> Sha:
+    (workspace / name).parent.mkdir(parents=True, exist_ok=True)
+    (workspace / name).write_text("# BRD\n")
+    run_git("add", "-f", "--", name, cwd=workspace)
+    run_git("commit", "-q", "-m", "DEMO-1: BRD", cwd=workspace)
+    return Sha(run_git("rev-parse", "HEAD", cwd=workspace))
+
+
+def test_a_workspace_is_the_branch_at_the_decided_commit_and_knows_no_remote(
+    world: Any, run_git: Callable[..., str]
+) -> None:
+    spec = world.spec()
+    world.forge.commit(spec.branch, {"later.txt": "moved on"})
+    world.workspaces().prepare(spec)
+    workspace = world.paths(spec).workspace
+    assert run_git("rev-parse", "HEAD", cwd=workspace) == spec.base_sha
+    assert run_git("symbolic-ref", "HEAD", cwd=workspace) == f"refs/heads/{spec.branch}"
+    assert run_git("for-each-ref", "--format=%(refname)", cwd=workspace) == f"refs/heads/{spec.branch}"
+    assert run_git("remote", cwd=workspace) == ""
+    assert run_git("config", "--local", "core.hooksPath", cwd=workspace) == "/dev/null"
+    assert not (workspace / ".git/hooks").exists()
+    assert run_git("fsck", "--full", cwd=workspace) == ""
+
+
+def test_a_workspace_shares_no_file_with_the_mirror(world: Any) -> None:
+    spec = world.spec()
+    world.workspaces().prepare(spec)
+    git_dir = world.paths(spec).workspace / ".git"
+    assert not (git_dir / "objects/info/alternates").exists()
+    assert not [path for path in git_dir.rglob("*") if path.is_file() and path.stat().st_nlink != 1]
+
+
+def test_the_task_file_is_there_and_git_does_not_see_it(world: Any, run_git: Callable[..., str]) -> None:
+    spec = world.spec(brief="Find \u202ethings.")
+    world.workspaces().prepare(spec)
+    workspace = world.paths(spec).workspace
+    assert "Find things." in (workspace / ".task.md").read_text()
+    assert run_git("status", "--porcelain", cwd=workspace) == ""
+
+
+def test_a_committed_link_in_place_of_the_task_file_is_not_followed(
+    world: Any, run_git: Callable[..., str], tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    run_git("switch", "-q", world.spec().branch, cwd=world.forge.clone)
+    (world.forge.clone / ".task.md").symlink_to(victim)
+    run_git("add", "-f", "--", ".task.md", cwd=world.forge.clone)
+    spec = world.spec(base_sha=world.forge.commit(world.spec().branch, {"x": "y"}))
+    world.workspaces().prepare(spec)
+    assert victim.read_text() == "mine"
+    assert not (world.paths(spec).workspace / ".task.md").is_symlink()
+
+
+def test_a_directory_in_place_of_the_task_file_parks_with_a_hint(world: Any) -> None:
+    spec = world.spec(base_sha=world.forge.commit(world.spec().branch, {".task.md/x": "y"}))
+    with pytest.raises(Permanent, match="directory named") as error:
+        world.workspaces().prepare(spec)
+    assert error.value.code == "task_file_taken"
+
+
+def test_preparing_again_changes_nothing(world: Any) -> None:
+    spec, workspaces = world.spec(), world.workspaces()
+    workspaces.prepare(spec)
+    mark = world.paths(spec).workspace / "mark"
+    mark.touch()
+    workspaces.prepare(spec)
+    assert mark.exists()
+
+
+def test_a_started_or_locked_run_is_not_prepared(world: Any) -> None:
+    spec, paths = world.spec(), world.paths(world.spec())
+    paths.root.mkdir(parents=True)
+    with rundir.holding(paths.lock) as mine:
+        assert mine
+        world.workspaces().prepare(spec)
+    assert not paths.workspace.exists()
+    paths.started.touch()
+    world.workspaces().prepare(spec)
+    assert not paths.workspace.exists()
+
+
+def test_a_half_made_workspace_is_made_anew(world: Any) -> None:
+    spec, paths = world.spec(), world.paths(world.spec())
+    (paths.workspace / ".git").mkdir(parents=True)
+    (paths.workspace / "stale").touch()
+    world.workspaces().prepare(spec)
+    assert not (paths.workspace / "stale").exists()
+
+
+def test_a_killed_mirror_creation_does_no_harm(world: Any) -> None:
+    half = world.data_dir / "mirrors/acme/shop.new"
+    half.mkdir(parents=True)
+    (half / "HEAD").write_text("ref: refs/heads/x")
+    world.workspaces().prepare(world.spec())
+
+
+def test_the_role_prompt_comes_from_the_base_branch_only(world: Any) -> None:
+    path = ".openclaw/agents/analyst.md"
+    spec = world.spec(1, base_sha=world.forge.commit(world.spec().branch, {path: "from the agent's branch"}))
+    world.workspaces().prepare(spec)
+    assert world.paths(spec).role.read_bytes() == default_role_prompt(Role.ANALYST)
+    world.forge.commit("main", {path: "from the base"})
+    spec = replace(spec, run=2)
+    world.workspaces().prepare(spec)
+    assert world.paths(spec).role.read_text() == "from the base"
+
+
+@pytest.mark.parametrize("kind", ["large", "link", "directory"])
+def test_an_unusable_role_prompt_is_refused(world: Any, kind: str, run_git: Callable[..., str]) -> None:
+    path, clone = ".openclaw/agents/analyst.md", world.forge.clone
+    if kind == "link":
+        (clone / path).parent.mkdir(parents=True)
+        (clone / path).symlink_to("/etc/passwd")
+        run_git("add", "-f", "--", path, cwd=clone)
+        world.forge.commit("main", {"x": "y"})
+    else:
+        name, text = (path, "x" * 70_000) if kind == "large" else (f"{path}/inner", "x")
+        world.forge.commit("main", {name: text})
+    with pytest.raises(Permanent) as error:
+        world.workspaces().prepare(world.spec())
+    assert error.value.code == "bad_role_prompt"
+
+
+def test_a_commit_that_the_forge_does_not_show_yet_is_tried_again(world: Any) -> None:
+    with pytest.raises(Transient, match="does not show"):
+        world.workspaces().prepare(world.spec(base_sha=Sha("1" * 40)))
+    with pytest.raises(Transient, match="does not show"):
+        world.workspaces().prepare(world.spec(branch="feature/none"))
+
+
+def test_a_rewritten_branch_is_refused(world: Any, run_git: Callable[..., str]) -> None:
+    clone, spec = world.forge.clone, world.spec()
+    old = world.forge.commit(spec.branch, {"a": "1"})
+    world.workspaces().prepare(world.spec(1, base_sha=old))
+    run_git("reset", "-q", "--hard", "HEAD~1", cwd=clone)
+    run_git("push", "-q", "-f", world.forge.bare, spec.branch, cwd=clone)
+    with pytest.raises(Permanent) as error:
+        world.workspaces().prepare(world.spec(2, base_sha=old))
+    assert error.value.code == "branch_rewritten"
+
+
+def test_runs_prepared_at_once_share_one_mirror_unharmed(world: Any) -> None:
+    workspaces = world.workspaces()
+    specs = [world.spec(run) for run in range(1, 7)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(workspaces.prepare, specs))
+    assert all(world.paths(spec).prepared.exists() for spec in specs)
+    assert [path.name for path in (world.data_dir / "mirrors/acme").iterdir() if path.is_dir()] == ["shop.git"]
+
+
+def test_a_mirror_that_stays_busy_is_tried_again_later(world: Any) -> None:
+    lock = world.data_dir / "mirrors/acme/shop.lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Transient) as error:
+            replace(world.workspaces(), mirror_wait_s=0.1).prepare(world.spec())
+    assert error.value.code == "mirror_busy"
+
+
+@pytest.mark.parametrize("place", ["shop", "shop.git", "acme/shop", "acme/shop.git"])
+def test_a_mounted_copy_of_another_owner_seeds_the_mirror(
+    world: Any, tmp_path: Path, place: str, run_git: Callable[..., str]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a repository to another uid")
+    copy = tmp_path / "repos" / place
+    copy.parent.mkdir(parents=True)
+    bare = ["--bare"] if place.endswith(".git") else []
+    run_git("clone", "-q", *bare, "--", world.forge.bare, copy, cwd=tmp_path)
+    for path in (copy, *copy.rglob("*")):
+        os.chown(path, 12345, 12345, follow_symlinks=False)
+    world.workspaces(tmp_path / "repos").prepare(world.spec())
+    seeded = run_git("for-each-ref", "refs/seed", cwd=world.data_dir / "mirrors/acme/shop.git")
+    assert "refs/seed/main" in seeded
+
+
+def test_a_broken_mounted_copy_costs_nothing_but_time(world: Any, tmp_path: Path) -> None:
+    (tmp_path / "repos/shop/.git").mkdir(parents=True)
+    world.workspaces(tmp_path / "repos").prepare(world.spec())
+    assert world.paths(world.spec()).prepared.exists()
+
+
+def test_a_commit_is_collected_and_published(world: Any, run_git: Callable[..., str]) -> None:
+    spec, workspaces = world.spec(), world.workspaces()
+    workspaces.prepare(spec)
+    assert workspaces.collect(spec) is None
+    head = agent_commits(run_git, world.paths(spec).workspace)
+    assert workspaces.collect(spec) == head
+    assert workspaces.collect(spec) == head
+    workspaces.publish(spec, head)
+    assert world.forge.head() == head
+
+
+def test_a_head_that_lies_under_newer_commits_is_published_already(
+    world: Any, run_git: Callable[..., str]
+) -> None:
+    spec, workspaces = world.spec(), world.workspaces()
+    workspaces.prepare(spec)
+    head = agent_commits(run_git, world.paths(spec).workspace)
+    workspaces.collect(spec)
+    workspaces.publish(spec, head)
+    run_git("switch", "-q", spec.branch, cwd=world.forge.clone)
+    run_git("pull", "-q", "--ff-only", world.forge.bare, spec.branch, cwd=world.forge.clone)
+    newer = world.forge.commit(spec.branch, {"b": "2"})
+    workspaces.publish(spec, head)
+    assert world.forge.head() == newer
+
+
+def test_a_branch_that_moved_elsewhere_is_never_forced(world: Any, run_git: Callable[..., str]) -> None:
+    spec, workspaces = world.spec(), world.workspaces()
+    workspaces.prepare(spec)
+    head = agent_commits(run_git, world.paths(spec).workspace)
+    workspaces.collect(spec)
+    other = world.forge.commit(spec.branch, {"b": "2"})
+    with pytest.raises(Permanent) as error:
+        workspaces.publish(spec, head)
+    assert (error.value.code, world.forge.head()) == ("not_fast_forward", other)
+
+
+def test_rewritten_history_is_not_taken(world: Any, run_git: Callable[..., str]) -> None:
+    spec = world.spec(base_sha=world.forge.commit(world.spec().branch, {"a": "1"}))
+    world.workspaces().prepare(spec)
+    workspace = world.paths(spec).workspace
+    run_git("reset", "-q", "--hard", "HEAD~1", cwd=workspace)
+    agent_commits(run_git, workspace)
+    with pytest.raises(Permanent) as error:
+        world.workspaces().collect(spec)
+    assert error.value.code == "not_fast_forward"
+
+
+def test_a_run_that_removed_its_branch_is_told_so(world: Any, run_git: Callable[..., str]) -> None:
+    spec = world.spec()
+    world.workspaces().prepare(spec)
+    run_git("branch", "-q", "-m", "elsewhere", cwd=world.paths(spec).workspace)
+    with pytest.raises(Permanent) as error:
+        world.workspaces().collect(spec)
+    assert error.value.code == "branch_missing"
+
+
+def _link_git_dir(workspace: Path) -> None:
+    (workspace / ".git").rename(workspace / "real")
+    (workspace / ".git").symlink_to("real")
+
+
+def _git_file(workspace: Path) -> None:
+    (workspace / ".git").rename(workspace / "real")
+    (workspace / ".git").write_text("gitdir: real\n")
+
+
+def _link_objects(workspace: Path) -> None:
+    (workspace / ".git/objects").rename(workspace / "objects")
+    (workspace / ".git/objects").symlink_to(workspace / "objects")
+
+
+TAMPERED: dict[str, Callable[[Path], object]] = {
+    "linked .git": _link_git_dir,
+    "file .git": _git_file,
+    "no .git": lambda workspace: (workspace / ".git").rename(workspace / "real"),
+    "linked objects": _link_objects,
+    "alternates": lambda workspace: (workspace / ".git/objects/info/alternates").write_text("/x\n"),
+    "commondir": lambda workspace: (workspace / ".git/commondir").write_text("/x\n"),
+    "linked ref": lambda workspace: (workspace / ".git/refs/heads/x").symlink_to("/etc/passwd"),
+    "linked config": lambda workspace: (workspace / ".git/extra").symlink_to("/etc/passwd"),
+    "pipe": lambda workspace: os.mkfifo(workspace / ".git/pipe"),
+    "shallow": lambda workspace: (workspace / ".git/shallow").write_text("0" * 40 + "\n"),
+}
+
+
+@pytest.mark.parametrize("how", sorted(TAMPERED))
+def test_a_tampered_repository_is_not_read(world: Any, run_git: Callable[..., str], how: str) -> None:
+    spec = world.spec()
+    world.workspaces().prepare(spec)
+    agent_commits(run_git, world.paths(spec).workspace)
+    (world.paths(spec).workspace / ".git/objects/info").mkdir(exist_ok=True)
+    TAMPERED[how](world.paths(spec).workspace)
+    with pytest.raises(Permanent) as error:
+        world.workspaces().collect(spec)
+    assert error.value.code == "workspace_tampered"
+
+
+def test_a_planted_configuration_runs_nothing(world: Any, run_git: Callable[..., str]) -> None:
+    spec, mark = world.spec(), world.root / "mark"
+    world.workspaces().prepare(spec)
+    workspace = world.paths(spec).workspace
+    head = agent_commits(run_git, workspace)
+    hook = world.root / "evil"
+    hook.write_text(f"#!/bin/sh\ntouch {mark}\n")
+    hook.chmod(0o755)
+    (workspace / ".git/hooks").mkdir()
+    for name in ("pre-push", "post-checkout", "reference-transaction", "post-index-change", "fsmonitor-watchman"):
+        (workspace / ".git/hooks" / name).write_bytes(hook.read_bytes())
+        (workspace / ".git/hooks" / name).chmod(0o755)
+    (workspace / ".git/config").write_text(
+        "[core]\n repositoryformatversion = 1\n bare = false\n"
+        f" fsmonitor = {hook}\n hooksPath = hooks\n sshCommand = {hook}\n alternateRefsCommand = {hook}\n"
+        f"[uploadpack]\n packObjectsHook = {hook}\n[include]\n path = /etc/passwd\n"
+        f'[extensions]\n partialClone = evil\n[remote "evil"]\n promisor = true\n url = ext::{hook}\n'
+        '[protocol]\n allow = always\n[protocol "ext"]\n allow = always\n'
+    )
+    assert world.workspaces().collect(spec) == head
+    assert not mark.exists()
+
+
+def test_a_linked_configuration_is_replaced_and_its_target_left_alone(
+    world: Any, run_git: Callable[..., str]
+) -> None:
+    spec, victim = world.spec(), world.root / "victim"
+    world.workspaces().prepare(spec)
+    workspace = world.paths(spec).workspace
+    agent_commits(run_git, workspace)
+    victim.write_text((workspace / ".git/config").read_text())
+    (workspace / ".git/config").unlink()
+    (workspace / ".git/config").symlink_to(victim)
+    before = victim.read_text()
+    with pytest.raises(Permanent):
+        world.workspaces().collect(spec)
+    assert victim.read_text() == before
+
+
+def test_a_forged_object_is_refused(world: Any, run_git: Callable[..., str]) -> None:
+    spec = world.spec()
+    world.workspaces().prepare(spec)
+    workspace = world.paths(spec).workspace
+    (workspace / "x").write_text("x")
+    blob = run_git("hash-object", "-w", "x", cwd=workspace)
+    tree = (
+        subprocess.run(
+            ["git", "mktree"],
+            input=f"100644 blob {blob}\t.git\n".encode(),
+            cwd=workspace,
+            capture_output=True,
+            check=True,
+        )
+        .stdout.decode()
+        .strip()
+    )
+    commit = run_git("commit-tree", "-p", "HEAD", "-m", "evil", tree, cwd=workspace)
+    run_git("update-ref", f"refs/heads/{spec.branch}", commit, cwd=workspace)
+    with pytest.raises(Permanent) as error:
+        world.workspaces().collect(spec)
+    assert error.value.code == "bad_objects"
+
+
+@pytest.mark.parametrize(
+    "name", ["feature/ENDURO-1-x", "main", "основная", "a;$(touch${IFS}x)", "<img/src=x>", "v1.0"]
+)
+def test_names_that_git_accepts_are_accepted(name: str) -> None:
+    assert check_branch(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    (
+        *("", "-x", "--upload-pack=x", "a..b", "a b", "a\nb", "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b"),
+        *(
+            "a@{1}",
+            "@",
+            "/a",
+            "a/",
+            "a//b",
+            ".a",
+            "a/.b",
+            "a.lock",
+            "a.lock/b",
+            "a.",
+            "a\x7f",
+            "x" * 201,
+            "ж" * 101,
+        ),
+    ),
+)
+def test_names_that_git_refuses_or_takes_for_options_are_refused(name: str) -> None:
+    with pytest.raises(Permanent):
+        check_branch(name)
+
+
+def test_a_hostile_branch_name_starts_nothing(world: Any, run_git: Callable[..., str]) -> None:
+    name = "a;$(touch${IFS}mark)"
+    run_git("push", "-q", world.forge.bare, f"HEAD:refs/heads/{name}", cwd=world.forge.clone)
+    spec = world.spec(branch=name, base_sha=world.forge.head(name))
+    world.workspaces().prepare(spec)
+    head = agent_commits(run_git, world.paths(spec).workspace)
+    assert world.workspaces().collect(spec) == head
+    world.workspaces().publish(spec, head)
+    assert not list(world.root.rglob("mark"))
+
+
+@dataclass
+class HttpForge:
+    """Serves one bare repository as a forge does, and looks at the processes that ask."""
+
+    url: str = ""
+    status: int = 200
+    authorizations: set[str] = field(default_factory=set)
+    leaks: list[str] = field(default_factory=list)
+    requests: int = 0
+
+    def look(self, authorization: str | None) -> None:
+        self.requests += 1
+        self.authorizations.add(authorization or "")
+        for entry in Path("/proc").iterdir():
+            for what in ("cmdline", "environ"):
+                try:
+                    text = (entry / what).read_bytes()
+                except OSError:
+                    continue
+                if TOKEN.encode() in text or (authorization or "-").split()[-1].encode() in text.split(b" "):
+                    self.leaks.append(f"{entry.name}: {text[:200]!r}")
+
+
+def handler(forge: HttpForge, root: Path) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            return
+
+        def do_GET(self) -> None:
+            forge.look(self.headers.get("Authorization"))
+            if forge.status != 200 or not self.headers.get("Authorization"):
+                self.send_response(forge.status if forge.status != 200 else 401)
+                self.send_header("Location", "http://127.0.0.1:9/elsewhere")
+                self.send_header("WWW-Authenticate", 'Basic realm="forge"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self._serve()
+
+        do_POST = do_GET  # noqa: N815  # the name that http.server looks for
+
+        def _serve(self) -> None:
+            path, _, query = self.path.partition("?")
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if "chunked" in self.headers.get("Transfer-Encoding", ""):
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+            env = {
+                "PATH": os.environ["PATH"],
+                "GIT_CONFIG_NOSYSTEM": "1",
+                "GIT_CONFIG_GLOBAL": "/dev/null",
+                "GIT_PROJECT_ROOT": str(root),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "REMOTE_USER": "orch",
+                "PATH_INFO": path,
+                "QUERY_STRING": query,
+                "REQUEST_METHOD": self.command,
+                "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+                "CONTENT_LENGTH": str(len(body)),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+                "HTTP_GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            }
+            backend = ["git", "http-backend"]
+            done = subprocess.run(backend, input=body, env=env, capture_output=True, timeout=30, check=True)
+            head, _, content = done.stdout.partition(b"\r\n\r\n")
+            status = re.search(rb"Status: (\d+)", head)
+            self.send_response(int(status[1]) if status else 200)
+            for line in head.decode().splitlines():
+                name, _, value = line.partition(": ")
+                if name != "Status":
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    return Handler
+
+
+@pytest.fixture
+def http_forge(world: Any) -> Iterator[HttpForge]:
+    forge = HttpForge()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(forge, world.forge.bare.parent))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    forge.url = f"http://127.0.0.1:{server.server_port}/forge.git"
+    yield forge
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+def over_http(world: Any, forge: HttpForge) -> Workspaces:
+    return Workspaces(world.data_dir, lambda _repo: GitRemote(forge.url, "orch", TOKEN))
+
+
+def test_over_http_the_token_reaches_the_forge_and_no_argument_environment_or_file(
+    world: Any, http_forge: HttpForge, run_git: Callable[..., str]
+) -> None:
+    spec, workspaces = world.spec(), over_http(world, http_forge)
+    workspaces.prepare(spec)
+    head = agent_commits(run_git, world.paths(spec).workspace)
+    assert workspaces.collect(spec) == head
+    workspaces.publish(spec, head)
+    workspaces.publish(spec, head)
+    assert world.forge.head() == head
+    assert http_forge.requests >= 5
+    assert all(value.startswith("Basic ") for value in http_forge.authorizations)
+    assert http_forge.leaks == []
+    secrets = [TOKEN.encode(), next(iter(http_forge.authorizations)).split()[1].encode()]
+    files = [path for path in world.root.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    assert not [path for path in files if any(secret in path.read_bytes() for secret in secrets)]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "code"),
+    [
+        (401, Permanent, "forge_refused"),
+        (403, Permanent, "forge_refused"),
+        (404, Permanent, "repository_missing"),
+        (302, Transient, "git_failed"),
+        (500, Transient, "git_failed"),
+        (503, Transient, "git_failed"),
+    ],
+)
+def test_the_forges_answers_become_errors_that_say_what_to_do(
+    world: Any, http_forge: HttpForge, status: int, kind: type[Permanent], code: str
+) -> None:
+    http_forge.status = status
+    with pytest.raises(kind) as error:
+        over_http(world, http_forge).prepare(world.spec())
+    assert error.value.code == code
+    assert error.value.hint
+    assert TOKEN not in f"{error.value.message} {error.value.hint}"
+
+
+def test_an_unreachable_forge_is_tried_again(world: Any) -> None:
+    remote = GitRemote("http://127.0.0.1:9/forge.git", "orch", TOKEN)
+    with pytest.raises(Transient):
+        Workspaces(world.data_dir, lambda _repo: remote).prepare(world.spec())
+
+
+async def test_a_forge_that_never_answers_is_given_up(world: Any, eventually: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        remote = GitRemote(f"http://127.0.0.1:{silent.getsockname()[1]}/forge.git", "orch", TOKEN)
+        with pytest.raises(Transient) as error:
+            Workspaces(world.data_dir, lambda _repo: remote, git=Git(timeout_s=0.5)).prepare(world.spec())
+    assert error.value.code == "git_timeout"
+    await eventually(lambda: not world.living(), "git and its helpers are gone")
+
+
+@pytest.mark.parametrize("url", ["ext::sh -c 'touch mark'", "ssh://forge/x", "git://forge/x", "ftp://forge/x"])
+def test_no_other_protocol_is_spoken(world: Any, url: str) -> None:
+    with pytest.raises((Permanent, Transient)):
+        Workspaces(world.data_dir, lambda _repo: GitRemote(url, "orch", TOKEN)).prepare(world.spec())
+    assert not list(world.root.rglob("mark"))
+
+
+def test_a_remote_never_becomes_an_option(world: Any) -> None:
+    remote = GitRemote("--upload-pack=touch mark", "orch", "")
+    with pytest.raises((Permanent, Transient)):
+        Workspaces(world.data_dir, lambda _repo: remote).prepare(world.spec())
+    assert not list(world.root.rglob("mark"))
+
+
+def test_a_token_with_a_line_break_cannot_add_a_setting(world: Any) -> None:
+    remote = GitRemote('http://127.0.0.1:9/x"]\n[core]\n sshCommand = x', "orch", TOKEN)
+    with pytest.raises(Permanent):
+        Workspaces(world.data_dir, lambda _repo: remote).prepare(world.spec())
