@@ -170,14 +170,15 @@ def _run(connection: Connection, batch: Sequence[_Job]) -> None:
 
 
 def _run_alone(connection: Connection, job: _Job) -> None:
+    """A savepoint for each caller. A full or locked file ends the transaction itself, savepoints and all."""
+    nested = connection.begin_nested()
     try:
-        with connection.begin_nested():
-            job.result = job.work(connection)  # type: ignore[call-arg]
-    except DBAPIError as error:
-        if _is_about_the_file(error):
-            raise
-        job.error = error
+        job.result = job.work(connection)  # type: ignore[call-arg]
+        nested.commit()
+    except OperationalError:
+        raise
     except Exception as error:  # noqa: BLE001 - belongs to the caller, and only to it
+        nested.rollback()
         job.error = error
 
 
@@ -212,11 +213,6 @@ def _translated() -> Iterator[None]:
             retry_after_s=5,
             hint="Another program may hold its lock, or the disk is full; what was accepted is safe.",
         ) from error
-
-
-def _is_about_the_file(error: DBAPIError) -> bool:
-    """Locked, full, unreadable: the whole transaction is lost, not one statement."""
-    return isinstance(error, OperationalError)
 
 
 def _engine(url: str, wait_s: float, *, writes: bool) -> Engine:

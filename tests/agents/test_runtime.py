@@ -76,6 +76,10 @@ def shown_by(*processes: int) -> list[bytes]:
     return [Path(f"/proc/{pid}/{what}").read_bytes() for pid in processes for what in ("cmdline", "environ")]
 
 
+def stdin_of(process: int) -> Path:
+    return Path(f"/proc/{process}/fd/0").readlink()
+
+
 async def test_a_run_brings_the_agents_commit_from_branch_to_branch(world: Any) -> None:
     claude, spec = await launched(world, COMMIT + RESULT)
     result = await claude.wait(spec, nothing)
@@ -219,6 +223,14 @@ async def test_a_killed_shim_takes_its_agent_along_and_the_run_is_lost(
     assert claude.liveness(spec.run) is Liveness.VANISHED
     await claude.launch(spec)
     assert len(world.entries("up")) == 1
+
+
+async def test_an_agent_dies_with_its_shim_though_nobody_looks(world: Any, eventually: Callable[..., Any]) -> None:
+    claude, spec = await launched(world, DEAF + UNTIL_STOPPED)
+    await eventually(lambda: world.entries("up"), "the agent is up")
+    os.kill(shim_of(world, spec), signal.SIGKILL)
+    await eventually(lambda: not world.living(), "the agent is dead")
+    assert claude.liveness(spec.run) is Liveness.VANISHED
 
 
 async def test_an_agent_that_outlives_its_shim_counts_as_alive(world: Any, eventually: Callable[..., Any]) -> None:
@@ -481,7 +493,7 @@ async def test_the_credential_is_in_no_argument_environment_or_file(
     await eventually(lambda: world.entries("up"), "the agent is up")
     process, agent = shim_of(world, spec), world.entries("up")[0]
     shown = shown_by(process, agent)
-    assert Path(f"/proc/{process}/fd/0").readlink() == Path("/dev/null")
+    assert stdin_of(process) == Path("/dev/null")
     await claude.stop(spec.run)
     await claude.wait(spec, nothing)
     files = [path for path in world.data_dir.rglob("*") if path.is_file()]

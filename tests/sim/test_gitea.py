@@ -120,6 +120,13 @@ def pulled(world: World) -> World:
     return world
 
 
+@pytest.mark.parametrize("body", sorted(FIXTURES.glob("*.body")), ids=lambda path: path.stem)
+def test_our_signatures_of_a_samples_body_are_those_of_the_sample(body: Path) -> None:
+    sample = load_recorded(body)
+    assert hmac_hex(sample.secret, sample.body) == sample.headers["X-Gitea-Signature"]
+    assert "sha1=" + hmac_hex(sample.secret, sample.body, "sha1") == sample.headers["X-Hub-Signature"]
+
+
 # -- git
 
 
@@ -162,6 +169,15 @@ def test_a_private_repository_asks_for_a_password_and_hides_from_strangers(world
     assert unknown.status_code == 401
     assert world.git("ls-remote", f"{world.url}/{REPO}.git", token="wrong").returncode != 0
     assert world.git("ls-remote", f"{world.url}/{REPO}.git", token=world.tokens["stranger"]).returncode != 0
+
+
+def test_a_public_repository_is_read_by_anyone_but_not_with_a_wrong_token(world: World) -> None:
+    world.sim.create_repo("acme", "open", {"README.md": "open\n"}, private=False)
+    url = f"{world.url}/acme/open.git"
+    assert world.git("ls-remote", url).returncode == 0
+    assert world.git("ls-remote", url, token="wrong").returncode != 0
+    asked = {"service": "git-receive-pack"}
+    assert world.client.get("/acme/open.git/info/refs", params=asked).status_code == 401
 
 
 def test_a_push_needs_the_write_role_and_the_write_scope(world: World) -> None:
@@ -413,20 +429,24 @@ def test_a_taken_branch_name_is_409_and_the_branch_stays(world: World) -> None:
     assert world.repo("orchestrator", "POST", "/branches", nested).status_code == 409
 
 
-def test_two_clients_making_the_same_branch_get_one_branch(world: World) -> None:
-    answers: list[int] = []
+def test_clients_that_race_get_one_branch_each_and_each_is_told_once(world: World) -> None:
+    names = ["same", "same", "same", *(f"own-{number}" for number in range(6))]
+    answers: list[tuple[str, int]] = []
 
-    def make() -> None:
-        made = world.repo("orchestrator", "POST", "/branches", {"new_branch_name": "feature/x"})
-        answers.append(made.status_code)
+    def make(name: str) -> None:
+        made = world.repo("orchestrator", "POST", "/branches", {"new_branch_name": name})
+        answers.append((name, made.status_code))
 
-    threads = [threading.Thread(target=make) for _ in range(4)]
+    threads = [threading.Thread(target=make, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert sorted(answers) == [201, 409, 409, 409]
-    assert world.events() == ["create", "push"]
+    made_names = sorted(name for name, status in answers if status == 201)
+    assert made_names == sorted(set(names))
+    assert sorted(status for name, status in answers if name == "same") == [201, 409, 409]
+    told = [json.loads(got.body)["ref"] for got in world.received()]
+    assert sorted(told) == sorted([*made_names, *(f"refs/heads/{name}" for name in made_names)])
 
 
 @pytest.mark.parametrize("name", ["", "a..b", "-x", "a b", "x" * 101, "a~1", "x.lock", 5])

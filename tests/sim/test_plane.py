@@ -65,11 +65,17 @@ class World:
 @pytest.fixture
 def world() -> Iterator[World]:
     catcher = Catcher()
-    with PlaneSim.from_recording(FIXTURES) as sim, LoopbackServer(catcher) as receiver:
+    with LoopbackServer(catcher) as receiver, PlaneSim.from_recording(FIXTURES) as sim:
         recorded = load_recorded(FIXTURES / "issue__created__rest")
         sim.add_webhook(receiver.url + "/webhook/plane", recorded.secret)
         with LoopbackServer(sim.app) as server, httpx.Client(base_url=server.url) as client:
             yield World(sim, client, catcher)
+
+
+@pytest.mark.parametrize("body", sorted(FIXTURES.glob("*.body")), ids=lambda path: path.stem)
+def test_our_signature_of_a_recorded_body_is_the_recorded_one(body: Path) -> None:
+    recorded = load_recorded(body)
+    assert hmac_hex(recorded.secret, recorded.body) == recorded.headers["X-Plane-Signature"]
 
 
 def test_the_recorded_work_item_stands_as_it_was_recorded(world: World) -> None:
@@ -264,6 +270,8 @@ def test_deletions_and_archiving_tell_nobody(world: World) -> None:
     world.sim.archive("34c40f2e-5963-4499-9e0c-9bcedef103c0")
     assert len(world.received()) == before
     assert world.call("alice", "GET", ITEMS).json()["results"] == []
+    archived = world.call("alice", "GET", f"{ITEMS}34c40f2e-5963-4499-9e0c-9bcedef103c0/")
+    assert archived.status_code == 404
 
 
 def test_two_keys_in_one_request_are_two_deliveries(world: World) -> None:

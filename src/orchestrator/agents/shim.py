@@ -1,6 +1,7 @@
 """Becomes the parent of one agent: wins the run's lock and start marker, then starts the agent.
 
-Started as `python -I -S -E shim.py RUN_DIRECTORY`, with the model's credential as its standard input.
+Started by `launcher.start_shim` as a bare interpreter (-I -S -E) with the run's directory as its argument and
+the model's credential as its standard input.
 Everything before the fork delays every launch, so only what is built in or tiny is imported here:
 `signal`, `json`, `pathlib` and `ctypes` would each cost as much as the rest of this file.
 """
@@ -14,7 +15,7 @@ import time
 from _ctypes import call_function, dlopen, dlsym
 
 # pathlib is too slow here, see above.
-# ruff: noqa: PTH100, PTH120, PTH123
+# ruff: noqa: PTH123
 
 LOCK = "lock"
 TETHER = "tether"
@@ -149,12 +150,7 @@ def main() -> int:
         _become_agent(spec, tether, shim)
     _forget_credential()
     os.close(tether)
-    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     from orchestrator.agents import supervise  # noqa: PLC0415  # slow to import; the agent runs by now
 
     supervise.watch(agent, control, spec)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -137,8 +137,7 @@ class _Story:
             if run:
                 offset = self._tell_log(client, run, offset)
             self._tell_change(task, run)
-            is_over = run is not None and run["state"] == "ended" and not task["agent_running"] and task["waiting"]
-            if is_over or time.monotonic() > self.began + limit_s:
+            if (run and _is_at_rest(task)) or time.monotonic() > self.began + limit_s:
                 return task
             time.sleep(POLL_S)
 
@@ -193,6 +192,10 @@ def _task(client: httpx.Client) -> dict[str, Any]:
         if task["plane_project_id"] == PROJECT:
             return dict(task)
     return {}
+
+
+def _is_at_rest(task: Mapping[str, Any]) -> bool:
+    return not task["agent_running"] and all(item["code"] != "to_be_decided" for item in task["waiting"])
 
 
 def _rows(

@@ -395,7 +395,7 @@ class GiteaSim(Simulator):
     def replay(self, delivery: Outgoing) -> Outgoing:
         """The button in the browser: a new delivery id, the same bytes."""
         again, headers = str(uuid4()), dict(delivery.headers)
-        headers |= {"X-Gitea-Delivery": again}
+        headers |= {name: again for name in headers if name.endswith("-Delivery")}
         return self.post(replace(delivery, id=again, headers=headers))
 
     # -- small things
@@ -1005,8 +1005,7 @@ class _Calls:
             raise Refused(404 if self.sim.is_forgejo else 500, "")
         row = self._status(call, values)
         call.repo.statuses.append({"sha": sha, "row": row})
-        if not self.sim.is_forgejo:
-            self.sim.tell(call.repo, STATUS, self._status_event(call, row))
+        self.sim.tell(call.repo, STATUS, self._status_event(call, row))  # Forgejo's hooks know no such event
         return _Answer(row, 201)
 
     def _status(self, call: _Call, values: Row) -> Row:

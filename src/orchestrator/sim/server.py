@@ -19,6 +19,7 @@ from orchestrator.sim.webhook import Courier, Outgoing
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
 MAX_CALLS_KEPT = 10_000
+CLOSING_ROUNDS = 5  # turns of the loop: accepted, made known, aborted, lost
 
 
 def utc_now() -> datetime:
@@ -110,6 +111,14 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         self.serving.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Leaves no connection behind: who connects in this very moment is not among those uvicorn closes."""
+        await super().shutdown(sockets=sockets)
+        for _ in range(CLOSING_ROUNDS):
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
+
 
 class LoopbackServer:
     """An ASGI app on 127.0.0.1, in a thread of its own. After `stop`, `start` takes the same port again."""
@@ -134,9 +143,7 @@ class LoopbackServer:
         thread.start()
         if not server.serving.wait(START_TIMEOUT_S):
             self.stop()
-            raise TimeoutError(
-                f"The loopback server on port {self.port} did not start in {START_TIMEOUT_S} s."
-            )
+            raise TimeoutError(f"The loopback server on port {self.port} did not start in {START_TIMEOUT_S} s.")
         return self
 
     def stop(self) -> None:

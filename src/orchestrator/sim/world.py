@@ -53,6 +53,7 @@ class World:
     model_url: str = ""
 
     def __enter__(self) -> Self:
+        self.root.mkdir(parents=True, exist_ok=True)
         self.plane = PlaneSim.from_recording(self.fixtures / "plane", rate_per_minute=self.rate_per_minute)
         self.gitea = GiteaSim(self.root / "forge")
         self._ends.enter_context(self.plane)

@@ -27,6 +27,10 @@ from orchestrator.workflow.decision import Decision, StartRun
 from orchestrator.workflow.names import posted_branch_name
 
 
+UNDECIDED = Item("to_be_decided", who="orchestrator")
+"""Why a task waits between an event and the look that it wakes."""
+
+
 def ensure_for_item(connection: Connection, changed: WorkItemChanged, now: datetime) -> TaskId:
     """The task of a work item; made when it is not there, since `created` may never come."""
     row = {
@@ -34,6 +38,7 @@ def ensure_for_item(connection: Connection, changed: WorkItemChanged, now: datet
         "plane_project_id": changed.project,
         "title": changed.title,
         "seen_created": changed.is_new,
+        "waiting": waiting_text((UNDECIDED,)),
         "created_at": now,
         "updated_at": now,
     }
@@ -67,6 +72,7 @@ def post(connection: Connection, posted: Posted, now: datetime) -> Task:
         "title": posted.title,
         "brief": posted.brief,
         "base_branch": posted.base_branch,
+        "waiting": waiting_text((UNDECIDED,)),
         "created_at": now,
         "updated_at": now,
     }
@@ -122,7 +128,7 @@ def stuck(connection: Connection, task: TaskId, waiting: Sequence[Item], now: da
 
 
 def run_ended(connection: Connection, task: TaskId, head: Sha | None, now: datetime) -> None:
-    values: dict[str, object] = {"agent_running": False, "updated_at": now}
+    values: dict[str, object] = {"agent_running": False, "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
     if head:
         values["head_sha"] = head
     connection.execute(update(tasks).where(tasks.c.id == task).values(values))

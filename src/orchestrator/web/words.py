@@ -4,6 +4,7 @@ from orchestrator.domain.model import Language
 from orchestrator.qg.verdict import Item
 
 _WORDS: dict[str, tuple[str, str]] = {
+    "to_be_decided": ("the next step is being decided", "решается, что дальше"),
     "project_mapping": (
         "project not mapped: add Plane project {project} to orchestrator.yaml",
         "проект не сопоставлен: добавьте проект Plane {project} в orchestrator.yaml",

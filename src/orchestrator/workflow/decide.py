@@ -61,12 +61,13 @@ def _work(task: Task, facts: Facts) -> Decision:
         return Decision(
             task.stage, waiting=(Item("stage_not_automated", (("stage", task.stage),), who="operator"),)
         )
+    for run in facts.runs:
+        if run.state is not RunState.ENDED:
+            params = (("role", step_of_stage(run.stage).role or ""), ("attempt", str(run.attempt)))
+            return Decision(task.stage, waiting=(Item(f"run_{run.state}", params, who="agent"),))
     last = max((run for run in facts.runs if run.stage is task.stage), key=lambda run: run.attempt, default=None)
     if last is None:
         return _start(task, facts, 1)
-    if last.state is not RunState.ENDED:
-        params = (("role", step.role.value), ("attempt", str(last.attempt)))
-        return Decision(task.stage, waiting=(Item(f"run_{last.state}", params, who="agent"),))
     if last.outcome is Outcome.SUCCEEDED:
         return _after_success(task)
     if last.outcome in RETRIED and last.attempt < facts.max_attempts:

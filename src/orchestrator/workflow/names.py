@@ -18,7 +18,7 @@ def is_key(text: str) -> bool:
 
 def slug(title: str) -> str:
     """`Маршрут: импорт GPX` → `marshrut-import-gpx`; empty when nothing readable is left."""
-    letters = "".join(char for char in title[:500] if unicodedata.category(char)[0] in "LNZP")
+    letters = "".join(char if unicodedata.category(char)[0] in "LNP" else " " for char in title[:500])
     words = re.findall(r"[a-z0-9]+", anyascii(letters).lower())
     text = ""
     for word in words:

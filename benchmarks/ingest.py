@@ -1,0 +1,72 @@
+"""Durable ingest: a burst of signed pushes against the service, a bare hello, and the specification's own way."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from benchmarks.load import Order, Result
+from benchmarks.processes import GITEA_SECRET, baseline, burst, lonely_service, port_of
+from benchmarks.report import Figure, median
+from benchmarks.scale import Bench
+
+PATH = "/webhook/gitea"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """Whom a burst is sent to. `seen` gathers one result a round."""
+
+    name: str
+    port: int
+    secret: str
+    seen: list[Result] = field(default_factory=list)
+
+    def of(self, what: Callable[[Result], float]) -> float:
+        return median([what(result) for result in self.seen])
+
+    @property
+    def per_s(self) -> float:
+        return self.of(lambda result: result.per_s)
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """Rounds are interleaved, so that a change of the machine's mood meets everybody."""
+    with contextlib.ExitStack() as servers:
+        hello = servers.enter_context(baseline("hello", bench.folder))
+        spec = servers.enter_context(baseline("spec", bench.at("spec")))
+        service = servers.enter_context(lonely_service(bench.at("ingest")))
+        rivals = (
+            _Rival("service", port_of(service), GITEA_SECRET),
+            _Rival("hello", hello, ""),
+            _Rival("hello, body read", hello, GITEA_SECRET),
+            _Rival("spec", spec, GITEA_SECRET),
+        )
+        for rival in rivals:
+            _send(bench, rival, "warm-up", max(bench.scale.burst // 10, 10))
+        for turn in range(bench.scale.repeats):
+            for rival in rivals:
+                rival.seen.append(_send(bench, rival, str(turn), bench.scale.burst))
+                last = rival.seen[-1]
+                bench.tell(f"  round {turn + 1}, {rival.name}: {last.per_s:,.0f}/s, p99 {last.p99_ms:.1f} ms")
+    return _figures(*rivals)
+
+
+def _send(bench: Bench, rival: _Rival, seed: str, count: int) -> Result:
+    result = burst(Order(rival.port, PATH, rival.secret, count, bench.scale.connections, seed))
+    if result.refused:
+        raise RuntimeError(f"{rival.name} refused {result.refused} of {count} requests: nothing was measured.")
+    return result
+
+
+def _figures(service: _Rival, hello: _Rival, reading: _Rival, spec: _Rival) -> list[Figure]:
+    rate = service.per_s
+    busy = service.of(lambda result: result.busy)
+    note = f"the load generator used {busy:.0%} of a core for it, {hello.of(lambda r: r.busy):.0%} for hello"
+    p50, p99 = service.of(lambda r: r.p50_ms), service.of(lambda r: r.p99_ms)
+    return [
+        Figure("ingest", rate, "/s", "hello", hello.per_s, at_least=0.25, judges_ratio=True, note=note),
+        Figure("ingest", rate, "/s", "hello that reads the same bodies", reading.per_s),
+        Figure("ingest", rate, "/s", "spec", spec.per_s, at_least=6, judges_ratio=True),
+        Figure("ingest p50", p50, "ms", "spec", spec.of(lambda r: r.p50_ms)),
+        Figure("ingest p99", p99, "ms", "spec", spec.of(lambda r: r.p99_ms), at_most=100),
+    ]

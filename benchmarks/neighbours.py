@@ -1,0 +1,85 @@
+"""Work items and pushes of a simulated Plane and Gitea, as ready deliveries, and the service's own log."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import request
+from benchmarks.scale import FIXTURES
+from orchestrator.sim.webhook import Outgoing, load_recorded
+from orchestrator.sim.world import PROJECT, Service, World
+
+POLL_S = 0.005
+LONG_S = 86400
+PATH = "/webhook/plane"
+
+
+@contextmanager
+def world(folder: Path) -> Iterator[World]:
+    """Deliveries are made and signed by the simulated Plane, but sent by us: it loses them all."""
+    with World(folder, FIXTURES, rate_per_minute=1_000_000) as made:
+        secret = load_recorded(FIXTURES / "plane" / "issue__created__rest").secret
+        made.plane.add_webhook("http://127.0.0.1:9/never", secret)
+        made.plane.lose_deliveries = True
+        yield made
+
+
+def new_work_item(made: World, number: int) -> tuple[str, Outgoing]:
+    """Its id, and the delivery that tells of it."""
+    row = made.plane.create_work_item(PROJECT, {"name": f"Measure {number}"}, "alice")
+    return str(row["id"]), made.plane.deliveries[-1]
+
+
+def as_request(delivery: Outgoing) -> bytes:
+    return request(PATH, delivery.headers, delivery.body)
+
+
+def service(made: World, claude: Path, **more: str) -> Service:
+    """No resync disturbs the figures, and a run is tried once only."""
+    calm = {"ORCH_RESYNC_INTERVAL_S": str(LONG_S), "ORCH_MAX_ATTEMPTS": "1"}
+    return Service(made.root, made.settings(claude) | calm | more)
+
+
+@dataclass(slots=True)
+class ServiceLog:
+    """Reads what the service logs, line by line, from where it was left."""
+
+    path: Path
+    _position: int = 0
+    _lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def until(self, event: str, limit_s: float, **wanted: object) -> Mapping[str, Any]:
+        """The next line with that event and those fields. Raises TimeoutError with what was seen instead."""
+        seen: list[dict[str, Any]] = []
+        until = time.monotonic() + limit_s
+        while time.monotonic() < until:
+            for line in self._more():
+                seen.append(line)
+                if line.get("event") == event and wanted.items() <= line.items():
+                    self._lines = self._lines[self._lines.index(line) + 1 :]
+                    return line
+            self._lines = []
+            time.sleep(POLL_S)
+        raise TimeoutError(f"The service did not say {event!r} in {limit_s:.0f} s. It said: {seen[-10:]}")
+
+    def skip(self) -> None:
+        """Forgets what was said so far."""
+        self._position, self._lines = self.path.stat().st_size, []
+
+    def _more(self) -> list[dict[str, Any]]:
+        with self.path.open("rb") as file:
+            file.seek(self._position)
+            whole, newline, _rest = file.read().rpartition(b"\n")
+        self._position += len(whole) + len(newline)
+        self._lines += [json.loads(line) for line in whole.splitlines() if line.startswith(b"{")]
+        return list(self._lines)
+
+
+def said_at(line: Mapping[str, Any]) -> float:
+    """Seconds of the wall clock, which all processes of this machine share."""
+    return datetime.fromisoformat(line["timestamp"]).timestamp()

@@ -1,0 +1,136 @@
+"""From a delivery to the agent's first instruction, in three parts: intent, clone, launch.
+
+All times are of the machine's one wall clock: ours when the delivery is written, the service's log line right
+after the commit of the intent, the clone's first and last file, and the agent, which writes the time first thing.
+"""
+
+import contextlib
+import http.client
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import neighbours
+from benchmarks.neighbours import ServiceLog, new_work_item, said_at
+from benchmarks.processes import ANSWER_S, port_of, spawned_ms
+from benchmarks.report import Figure, median, percentile
+from benchmarks.scale import Bench
+from orchestrator.clock import SystemClock
+from orchestrator.sim.server import Call
+from orchestrator.sim.webhook import Outgoing
+from orchestrator.sim.world import Service, World
+
+RUN_LIMIT_S = 60.0
+COMMIT_BYTES = 15_000
+_AGENT = '#!/bin/sh\nexec date +%s%N >"$HOME/first"\n'
+_CLOCK = SystemClock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """One work item's way, in milliseconds. `inside` was spent in the simulated APIs before the intent."""
+
+    whole_intent: float
+    inside: float
+    calls: int
+    clone: float
+    whole_launch: float
+
+    @property
+    def intent(self) -> float:
+        return self.whole_intent - self.inside
+
+    @property
+    def launch(self) -> float:
+        return self.whole_launch - self.clone
+
+
+def measure(bench: Bench) -> list[Figure]:
+    folder = bench.at("world")
+    agent = folder / "agent"
+    agent.write_text(_AGENT, encoding="utf-8")
+    agent.chmod(0o755)
+    spawns, commits = list[float](), list[float]()
+    with neighbours.world(folder) as made, neighbours.service(made, agent) as service:
+        passages = _passages(bench, made, service)
+    for _ in range(bench.scale.work_items):
+        spawns.append(spawned_ms([str(agent)], folder))
+        commits.append(_commit_ms(folder))
+    return _figures(passages, median(spawns), median(commits))
+
+
+def _passages(bench: Bench, made: World, service: Service) -> list[_Passage]:
+    """The first one makes the mirror and warms everything up, so it does not count."""
+    log, found = ServiceLog(service.log), list[_Passage]()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port_of(service), timeout=ANSWER_S)) as line:
+        for number in range(bench.scale.work_items + 1):
+            found.append(_pass(made, log, line, number))
+            if number % 20 == 0:
+                bench.tell(f"  work item {number} of {bench.scale.work_items}")
+    return found[1:]
+
+
+def _pass(made: World, log: ServiceLog, line: http.client.HTTPConnection, number: int) -> _Passage:
+    _, delivery = new_work_item(made, number)
+    made.plane.calls.clear()
+    made.gitea.calls.clear()
+    log.skip()
+    sent = _CLOCK.now().timestamp()
+    _post(line, delivery)
+    intended = log.until("decided", RUN_LIMIT_S, stage="analysis")
+    log.until("run_ended", RUN_LIMIT_S)
+    calls = _before_intent(made)
+    run = made.root / "data" / "runs" / str(intended["runs"][0])
+    first = int((run / "home" / "first").read_text(encoding="utf-8")) / 1e9
+    return _Passage(
+        whole_intent=(said_at(intended) - sent) * 1000,
+        inside=sum(call.seconds for call in calls) * 1000,
+        calls=len(calls),
+        clone=((run / "prepared").stat().st_mtime_ns - (run / "lock").stat().st_mtime_ns) / 1e6,
+        whole_launch=(first - said_at(intended)) * 1000,
+    )
+
+
+def _post(line: http.client.HTTPConnection, delivery: Outgoing) -> None:
+    line.request("POST", neighbours.PATH, delivery.body, dict(delivery.headers))
+    answer = line.getresponse()
+    if answer.read() != b'{"status":"accepted"}':
+        raise RuntimeError(f"A work item's delivery was answered {answer.status}.")
+
+
+def _before_intent(made: World) -> list[Call]:
+    """Plane is asked only before it; Gitea also after the run, so its calls count until the branch is there."""
+    asked = [call for call in made.gitea.calls if call.path.startswith("/api/")]
+    is_there = [call.method == "GET" and call.status == 200 and "/branches/" in call.path for call in asked]
+    return [*made.plane.calls, *asked[: is_there.index(True) + 1]]
+
+
+def _commit_ms(folder: Path) -> float:
+    """One durable commit of this SQLite on this disk."""
+    with contextlib.closing(sqlite3.connect(folder / "limit.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("CREATE TABLE IF NOT EXISTS rows (id INTEGER PRIMARY KEY, payload TEXT)")
+        connection.execute("INSERT INTO rows (payload) VALUES ('')")  # opens the file and its log
+        began = time.perf_counter()
+        connection.execute("INSERT INTO rows (payload) VALUES (?)", ("x" * COMMIT_BYTES,))
+        return (time.perf_counter() - began) * 1000
+
+
+def _figures(passages: Sequence[_Passage], spawn_ms: float, commit_ms: float) -> list[Figure]:
+    intents = [one.intent for one in passages]
+    launches = [one.launch for one in passages]
+    clone = median([one.clone for one in passages])
+    whole = median([one.whole_intent for one in passages])
+    calls, inside = passages[-1].calls, median([one.inside for one in passages])
+    about = f"with the {calls} calls it is {whole:.1f} ms, of them {inside:.1f} inside the simulators' handlers"
+    program = "spawn of the same program"
+    return [
+        Figure("delivery to intent p50", median(intents), "ms", "one commit", commit_ms, at_most=10, note=about),
+        Figure("delivery to intent p99", percentile(intents, 0.99), "ms"),
+        Figure("clone p50 (small repository)", clone, "ms", at_most=60),
+        Figure("intent to first instruction p50", median(launches), "ms", program, spawn_ms, at_most=25),
+        Figure("intent to first instruction p99", percentile(launches, 0.99), "ms"),
+    ]

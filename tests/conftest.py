@@ -1,0 +1,98 @@
+"""Shared by all tests. ORCH_TEST_NO_SKIPS=1 (set in CI) turns every skip into a failure."""
+
+import os
+from collections.abc import Generator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.db import Database
+from orchestrator.sim.claude import write_wrapper
+from orchestrator.sim.world import Service, World
+from support import FIXTURES, ROOT
+
+CLAUDE = ROOT / ".tools" / "claude"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and os.environ.get("ORCH_TEST_NO_SKIPS") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, which is not allowed here: {call.excinfo}"
+    return report
+
+
+class FakeClock:
+    """A clock that moves only when told to."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+        self.ticks = 0.0
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.ticks
+
+    def advance(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+        self.ticks += seconds
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """A real, migrated SQLite file."""
+    opened = Database(f"sqlite:///{tmp_path / 'test.db'}", wait_s=0.5)
+    opened.open()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own ORCH_ variables must not decide a test."""
+    for name in [name for name in os.environ if name.startswith("ORCH_") and not name.startswith("ORCH_TEST_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Plane, Gitea and the Messages API on loopback."""
+    with World(tmp_path / "world", FIXTURES) as one:
+        yield one
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """One line for each start of the scripted agent."""
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def scripted(tmp_path: Path, ledger: Path) -> Path:
+    return write_wrapper(tmp_path / "claude", ledger=ledger)
+
+
+@pytest.fixture
+def real_claude() -> Path:
+    if not CLAUDE.exists():
+        pytest.skip("the Claude Code CLI is not installed (.tools/claude): run make setup")
+    return CLAUDE
+
+
+@pytest.fixture
+def service(world: World, scripted: Path) -> Iterator[Service]:
+    """A running orchestrator that knows the world, with the scripted agent."""
+    with Service(world.root, world.settings(scripted)) as one:
+        world.connect(one)
+        yield one

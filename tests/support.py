@@ -1,0 +1,55 @@
+"""Waiting for conditions, bounded, and short ways to look at a running orchestrator."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from orchestrator.sim.world import Service
+
+T = TypeVar("T")
+ROOT = Path(__file__).resolve().parents[1]
+FIXTURES = ROOT / "tests" / "fixtures"
+
+
+def until(look: Callable[[], T], what: str, limit_s: float = 60.0) -> T:
+    """The first true answer of `look`; AssertionError with the last one when time is over."""
+    end = time.monotonic() + limit_s
+    while not (seen := look()):
+        assert time.monotonic() < end, f"{what}: not in {limit_s} s; last seen: {seen!r}"
+        time.sleep(0.02)
+    return seen
+
+
+def only_task(client: httpx.Client) -> dict[str, Any]:
+    tasks = client.get("/status").json()["active_tasks"]
+    assert len(tasks) <= 1, tasks
+    return dict(tasks[0]) if tasks else {}
+
+
+def at_rest(client: httpx.Client) -> dict[str, Any]:
+    """The one task, when nothing is at work and it waits for somebody."""
+
+    def look() -> dict[str, Any]:
+        task = only_task(client)
+        codes = {item["code"] for item in task.get("waiting", [])}
+        return task if codes and not task["agent_running"] and "to_be_decided" not in codes else {}
+
+    return until(look, "the task came to rest")
+
+
+def query(service: Service, sql: str) -> list[tuple[Any, ...]]:
+    """Straight from the file, as a stranger would read it."""
+    database = sqlite3.connect(service.root / "data" / "orchestrator.db")
+    try:
+        return database.execute(sql).fetchall()
+    finally:
+        database.close()
+
+
+def starts(ledger: Path) -> list[str]:
+    """Sessions that the scripted agent was started for, as it noted itself."""
+    return [line.split()[0] for line in ledger.read_text().splitlines()] if ledger.exists() else []

@@ -1,0 +1,96 @@
+"""The writer: grouped commits, each caller's own fate, and clear words when the file cannot be used."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from orchestrator.db import Database
+from orchestrator.domain.errors import Transient
+from orchestrator.store.schema import watermarks
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def add(name: str) -> Callable[[Connection], str]:
+    def work(connection: Connection) -> str:
+        connection.execute(insert(watermarks).values(project_id=name, since=NOW, seen_until=NOW))
+        return name
+
+    return work
+
+
+async def names(database: Database) -> set[str]:
+    return await database.read(lambda c: set(c.execute(select(watermarks.c.project_id)).scalars()))
+
+
+async def test_what_was_answered_is_committed(database: Database) -> None:
+    assert await asyncio.gather(*[database.write(add(str(n))) for n in range(100)]) == [str(n) for n in range(100)]
+    with sqlite3.connect(database.path) as other:
+        assert other.execute("SELECT count(*) FROM watermarks").fetchone() == (100,)
+
+
+async def test_a_fault_of_one_caller_undoes_only_its_own_work(database: Database) -> None:
+    def half(connection: Connection) -> None:
+        add("half")(connection)
+        raise ValueError("mine")
+
+    good, bad, twice = await asyncio.gather(
+        database.write(add("a")), database.write(half), database.write(add("a")), return_exceptions=True
+    )
+    assert good == "a"
+    assert isinstance(bad, ValueError)
+    assert isinstance(twice, IntegrityError)
+    assert await names(database) == {"a"}
+
+
+async def test_bulk_callers_that_wait_together_are_served_by_one_call(database: Database) -> None:
+    sizes: list[int] = []
+
+    def bulk(_connection: Connection, items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
+        return [item * 2 for item in items]
+
+    answers = await asyncio.gather(*[database.write_bulk(bulk, n) for n in range(200)])
+    assert answers == [n * 2 for n in range(200)]
+    assert sum(sizes) == 200
+    assert len(sizes) < 200
+
+
+async def test_while_another_program_holds_the_lock_writes_fail_soon_and_reads_go_on(database: Database) -> None:
+    await database.write(add("before"))
+    with sqlite3.connect(database.path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Transient) as refusal:
+            await database.write(add("during"))
+        assert refusal.value.retry_after_s
+        assert await names(database) == {"before"}
+        other.execute("ROLLBACK")
+    await database.write(add("after"))
+    assert await names(database) == {"before", "after"}
+
+
+async def test_a_full_disk_is_said_and_what_was_answered_stays(database: Database) -> None:
+    await database.write(add("before"))
+    await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count = 1"))  # SQLite's own "disk full"
+    with pytest.raises(Transient, match="full"):
+        await asyncio.gather(*[database.write(add("x" * 9_000 + str(n))) for n in range(50)])
+    assert "before" in await names(database)
+    await database.write(add("room again"))  # the writer took a fresh connection, without the limit
+    assert await names(database) >= {"before", "room again"}
+
+
+async def test_readers_cannot_write(database: Database) -> None:
+    with pytest.raises(Transient, match="readonly"):
+        await database.read(add("never"))
+    assert await names(database) == set()
+
+
+def test_times_without_a_zone_are_refused(database: Database) -> None:
+    naive = datetime(2026, 11, 22)  # noqa: DTZ001 - the point of the test
+    with pytest.raises(Exception, match="without a zone"):
+        database.read_now(lambda c: c.execute(select(watermarks).where(watermarks.c.since > naive)).all())
