@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks import neighbours
@@ -109,7 +109,7 @@ def measure(bench: Bench) -> list[Figure]:
 
 
 def kill_in_bursts(bench: Bench, kills: int) -> Verdict:
-    """Ends with a last start, after which everything that was accepted has to come to rest."""
+    """Ends with a last start, after which everything that was accepted comes to rest, and is then sent once more."""
     folder, chance = bench.at("world"), random.Random(SEED)
     ledger, promises = folder / "ledger", _Promises()
     claude = write_wrapper(folder / "claude", ledger=ledger)
@@ -123,19 +123,24 @@ def kill_in_bursts(bench: Bench, kills: int) -> Verdict:
                 _burst_and_kill(service, _deliveries(made, promises, turn, chance), promises, chance)
                 bench.tell(f"  kill {turn + 1} of {kills}: {len(promises.accepted)} deliveries accepted so far")
             service.start()
-            _send_again(service, promises)
+            _send(service, list(promises.unanswered.values()), promises)
             _settle(folder, promises)
+            verdict = _judge(folder, ledger, promises, kills)
+            # Only now: a repeat of a trigger would mend one that was lost. It must not start anything.
+            _send(service, list(promises.accepted.values()), promises)
+            _settle(folder, promises)
+            again = _judge(folder, ledger, promises, kills)
         finally:
             if service.process and service.process.poll() is None:
                 service.stop()
-        return _judge(folder, ledger, promises, kills)
+    return replace(again, lost_triggers=verdict.lost_triggers, without_result=verdict.without_result)
 
 
 def _deliveries(made: World, promises: _Promises, turn: int, chance: random.Random) -> list[_Delivery]:
-    """New work items and pushes, each twice; what got no answer; and some that were accepted before."""
+    """New work items and pushes, each twice; what got no answer; and pushes that were accepted before."""
     items = [_work_item(made, turn * WORK_ITEMS + number) for number in range(WORK_ITEMS)]
     news = [*items, *(_push(raw) for raw in pushes("/webhook/gitea", GITEA_SECRET, PUSHES, f"{SEED}/{turn}"))]
-    known = list(promises.accepted.values())
+    known = [delivery for delivery in promises.accepted.values() if not delivery.item]
     again = chance.sample(known, min(len(known), PUSHES // 10))
     sent = [*news, *news, *promises.unanswered.values(), *again]
     chance.shuffle(sent)
@@ -180,10 +185,7 @@ async def _run_until_dead(burst: Burst, delay_s: float) -> None:
     await asyncio.sleep(delay_s)
 
 
-def _send_again(service: Service, promises: _Promises) -> None:
-    """As a sender does that got no answer; and all work items once more, which must change nothing."""
-    repeated = [delivery for delivery in promises.accepted.values() if delivery.item]
-    sent = [*promises.unanswered.values(), *repeated]
+def _send(service: Service, sent: Sequence[_Delivery], promises: _Promises) -> None:
     burst = Burst(port_of(service), [delivery.request for delivery in sent], CONNECTIONS)
     asyncio.run(burst.run())
     promises.keep(sent, burst)

@@ -81,8 +81,7 @@ class _Lane(asyncio.Protocol):
         self._index: int | None = None
         self._sent = 0.0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
 
     def send(self) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +17,7 @@ from orchestrator.sim.world import PROJECT, Service, World
 POLL_S = 0.005
 LONG_S = 86400
 PATH = "/webhook/plane"
+Line = Mapping[str, Any]
 
 
 @contextmanager
@@ -51,16 +52,16 @@ class ServiceLog:
 
     path: Path
     _position: int = 0
-    _lines: list[dict[str, Any]] = field(default_factory=list)
+    _lines: list[Line] = field(default_factory=list)
 
-    def until(self, event: str, limit_s: float, **wanted: object) -> Mapping[str, Any]:
-        """The next line with that event and those fields. Raises TimeoutError with what was seen instead."""
-        seen: list[dict[str, Any]] = []
+    def until(self, event: str, limit_s: float, is_wanted: Callable[[Line], bool] = lambda _line: True) -> Line:
+        """The next such line of that event. Raises TimeoutError with what was seen instead."""
+        seen: list[Line] = []
         until = time.monotonic() + limit_s
         while time.monotonic() < until:
             for line in self._more():
                 seen.append(line)
-                if line.get("event") == event and wanted.items() <= line.items():
+                if line.get("event") == event and is_wanted(line):
                     self._lines = self._lines[self._lines.index(line) + 1 :]
                     return line
             self._lines = []
@@ -71,7 +72,7 @@ class ServiceLog:
         """Forgets what was said so far."""
         self._position, self._lines = self.path.stat().st_size, []
 
-    def _more(self) -> list[dict[str, Any]]:
+    def _more(self) -> list[Line]:
         with self.path.open("rb") as file:
             file.seek(self._position)
             whole, newline, _rest = file.read().rpartition(b"\n")
@@ -80,6 +81,6 @@ class ServiceLog:
         return list(self._lines)
 
 
-def said_at(line: Mapping[str, Any]) -> float:
+def said_at(line: Line) -> float:
     """Seconds of the wall clock, which all processes of this machine share."""
     return datetime.fromisoformat(line["timestamp"]).timestamp()

@@ -27,8 +27,8 @@ _INSERT_TASK = (
 )
 _INSERT_RUN = (
     "INSERT INTO agent_runs (task_id, agent, started_at, finished_at, exit_code, stage, attempt, state, "
-    "intended_at, session_id, base_sha, outcome, turns) VALUES (?, 'analyst', ?, ?, 0, 'analysis', 1, 'ended', ?, ?, ?, "
-    "'succeeded', 12)"
+    "intended_at, session_id, base_sha, outcome, turns) "
+    "VALUES (?, 'analyst', ?, ?, 0, 'analysis', 1, 'ended', ?, ?, ?, 'succeeded', 12)"
 )
 _INSERT_EVENT = (
     "INSERT INTO events (timestamp, source, event_type, action, payload, processed, delivery_id, body_sha256, "

@@ -8,12 +8,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from orchestrator import config, configfile
 from orchestrator.sim.server import LoopbackServer
@@ -113,6 +115,18 @@ def test_what_builds_the_wheel_is_pinned_as_in_development() -> None:
     wanted = pins("requirements-build.txt")
     assert wanted.items() <= pins("requirements-dev.txt").items()
     assert f'requires = ["hatchling=={wanted["hatchling"][0]}"]' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_nothing_that_builds_the_wheel_is_missing() -> None:
+    """With --require-hashes a single requirement that is not listed ends the build."""
+    listed = pins("requirements-build.txt").keys()
+    needed = {
+        need.name
+        for who in listed
+        for need in map(Requirement, requires(who) or ())
+        if need.marker is None or need.marker.evaluate({"extra": "", "python_version": "3.12"})
+    }
+    assert {"packaging", "pathspec"} <= needed <= listed
 
 
 def pins(name: str) -> dict[str, tuple[str, tuple[str, ...]]]:

@@ -105,6 +105,10 @@ class Database:
         result: T = await self._submit(work, item, is_bulk=True)
         return result
 
+    async def prove_writable(self) -> None:
+        """Really writes a page and syncs it; raises Transient when that fails. Changes nothing that counts."""
+        await self.write(_touch)
+
     async def _submit(self, work: Write | Bulk, item: Any, *, is_bulk: bool) -> Any:
         loop = asyncio.get_running_loop()
         job = _Job(work, item, is_bulk, loop.create_future(), loop)
@@ -180,6 +184,12 @@ def _run_alone(connection: Connection, job: _Job) -> None:
     except Exception as error:  # noqa: BLE001 - belongs to the caller, and only to it
         nested.rollback()
         job.error = error
+
+
+def _touch(connection: Connection) -> None:
+    """user_version is four bytes of the file's header that SQLite leaves to its users."""
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar() or 0
+    connection.exec_driver_sql(f"PRAGMA user_version = {(int(version) + 1) % 2**31}")
 
 
 def _answer(batch: Sequence[_Job]) -> None:

@@ -6,8 +6,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import text
-
 from orchestrator.agents.version import cli_version
 from orchestrator.config import Settings
 from orchestrator.configfile import Directory
@@ -100,7 +98,7 @@ def of_cli(settings: Settings, *, tools: Path = Path(".tools/claude")) -> Findin
 async def of_database(database: Database) -> Finding:
     """Really writes: on a read-only or full disk only that tells."""
     try:
-        await database.write(lambda connection: connection.execute(text("UPDATE tasks SET id = id WHERE id < 0")))
+        await database.prove_writable()
         await asyncio.to_thread(_try_write, database.path.parent)
     except (OrchestratorError, OSError) as error:
         mend = (

@@ -1,10 +1,11 @@
 """Logging: events with fields, JSON unless a person watches, and no secret ever."""
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -27,9 +28,24 @@ def set_up(level: str, secrets: Iterable[str]) -> None:
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_Unfailing(sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
+
+
+class _Unfailing:
+    """A disk that is too full for a log line must not stop what the line tells of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def redactor(secrets: Iterable[str]) -> Processor:

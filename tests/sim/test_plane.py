@@ -1,6 +1,9 @@
 """The Plane simulator against what was recorded from a real Plane 1.3.1."""
 
+import gc
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -341,6 +344,30 @@ def test_a_stopped_server_refuses_connections_and_comes_back_on_its_port() -> No
         with server:
             assert httpx.get(f"{server.url}/api/v1/users/me/").status_code == 401
             assert server.port == port
+
+
+def test_a_server_stopped_while_clients_arrive_leaves_no_connection_open() -> None:
+    for _ in range(5):
+        server, clients = LoopbackServer(Catcher()).start(), []
+        arrived = threading.Event()
+
+        def keep_coming(port: int, clients: list[socket.socket], arrived: threading.Event) -> None:
+            for _ in range(5_000):
+                try:
+                    clients.append(socket.create_connection(("127.0.0.1", port), 5))
+                    clients[-1].sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+                except OSError:
+                    return
+                arrived.set()
+
+        thread = threading.Thread(target=keep_coming, args=(server.port, clients, arrived))
+        thread.start()
+        assert arrived.wait(10)
+        server.stop()
+        thread.join(30)
+        for client in clients:
+            client.close()
+    gc.collect()  # a connection left open would be reported here, and warnings are errors
 
 
 class MovableNow:

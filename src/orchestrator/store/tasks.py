@@ -26,7 +26,6 @@ from orchestrator.store.schema import tasks
 from orchestrator.workflow.decision import Decision, StartRun
 from orchestrator.workflow.names import posted_branch_name
 
-
 UNDECIDED = Item("to_be_decided", who="orchestrator")
 """Why a task waits between an event and the look that it wakes."""
 

@@ -5,6 +5,9 @@ from orchestrator.qg.verdict import Item
 
 _WORDS: dict[str, tuple[str, str]] = {
     "to_be_decided": ("the next step is being decided", "решается, что дальше"),
+    "posted_through_api": ("posted through the API for {repo}", "поставлено через API для {repo}"),
+    "project_mapped": ("the project is mapped to {repo}", "проект сопоставлен с {repo}"),
+    "triggered": ("started by {trigger} {value}", "запущено по условию {trigger} {value}"),
     "project_mapping": (
         "project not mapped: add Plane project {project} to orchestrator.yaml",
         "проект не сопоставлен: добавьте проект Plane {project} в orchestrator.yaml",

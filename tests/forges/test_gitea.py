@@ -1,0 +1,77 @@
+"""The Gitea adapter against the simulator that passes the contract tests."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.domain.errors import Permanent, Transient
+from orchestrator.domain.model import RepoName
+from orchestrator.forges.gitea import Gitea
+from orchestrator.sim.gitea import GiteaSim
+from orchestrator.sim.server import LoopbackServer
+
+REPO = RepoName("acme", "enduro-trails")
+BRANCH = "feature/ENDURO-1-a/b#c%20"
+
+
+@pytest.fixture
+def sim(tmp_path: Path) -> Iterator[GiteaSim]:
+    with GiteaSim(tmp_path) as one:
+        one.add_user("orchestrator")
+        one.create_repo("acme", "enduro-trails", {"README.md": "x"})
+        one.create_repo("acme", "empty")
+        one.grant(str(REPO), "orchestrator", 2)
+        yield one
+
+
+@pytest.fixture
+async def gitea(sim: GiteaSim) -> AsyncIterator[Gitea]:
+    with LoopbackServer(sim.app) as server:
+        adapter = Gitea(server.url, sim.add_token("orchestrator"), timeout_s=5)
+        yield adapter
+        await adapter.aclose()
+
+
+async def test_it_knows_who_we_are_and_whom_it_talks_to(gitea: Gitea) -> None:
+    assert await gitea.whoami() == "orchestrator"
+    assert await gitea.version()
+
+
+async def test_a_branch_is_made_once_and_found_again(gitea: Gitea, sim: GiteaSim) -> None:
+    assert await gitea.branch(REPO, BRANCH) is None
+    made = await gitea.create_branch(REPO, BRANCH, "main")
+    assert made.head == sim.head(str(REPO), "main")
+    assert await gitea.create_branch(REPO, BRANCH, "main") == made
+    assert await gitea.branch(REPO, BRANCH) == made
+
+
+@pytest.mark.parametrize("repo", [RepoName("acme", "none"), RepoName("acme", "empty")])
+async def test_a_repository_that_is_not_there_or_empty_is_said(gitea: Gitea, repo: RepoName) -> None:
+    with pytest.raises(Permanent) as refusal:
+        await gitea.create_branch(repo, "x", "main")
+    assert "orchestrator.yaml" in refusal.value.hint
+
+
+async def test_a_token_without_scope_is_permanent(sim: GiteaSim) -> None:
+    with LoopbackServer(sim.app) as server:
+        weak = Gitea(server.url, sim.add_token("orchestrator", scopes=["read:user"]))
+        with pytest.raises(Permanent) as refusal:
+            await weak.create_branch(REPO, "x", "main")
+        await weak.aclose()
+    assert refusal.value.code == "gitea_refused"
+    assert "write:repository" in refusal.value.hint
+
+
+async def test_a_down_gitea_is_transient(gitea: Gitea, sim: GiteaSim) -> None:
+    sim.down = True
+    with pytest.raises(Transient):
+        await gitea.branch(REPO, "main")
+
+
+async def test_the_remote_is_built_from_configuration_and_hides_its_token(gitea: Gitea, sim: GiteaSim) -> None:
+    remote = gitea.remote(REPO)
+    assert remote.url.endswith("/acme/enduro-trails.git")
+    assert remote.token not in remote.url
+    assert remote.token not in repr(remote)
+    assert sim.root_url not in remote.url

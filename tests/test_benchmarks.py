@@ -1,0 +1,68 @@
+"""Every measure runs and gives its figures. How they turn out on a busy machine decides nothing here."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT_S = 240
+FIGURES = {
+    "start": {"start, fresh database", "start, existing database"},
+    "ingest": {"ingest", "ingest p50", "ingest p99"},
+    "trigger": {"delivery to intent p50", "clone p50 (small repository)", "intent to first instruction p50"},
+    "status": {"/status p50, large", "/status p99, large"},
+}
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr. Interrupted when it takes too long, so that it can end what it started."""
+    argv = [sys.executable, "-m", "benchmarks", "--dir", str(folder), *arguments]
+    with subprocess.Popen(
+        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            out, told = process.communicate(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            out, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    return process.returncode, out, told
+
+
+def figures(folder: Path, *arguments: str) -> list[dict[str, Any]]:
+    code, out, told = run(folder, "--json", *arguments)
+    assert code == 0, told
+    found: list[dict[str, Any]] = json.loads(out)["figures"]
+    return found
+
+
+@pytest.mark.timeout(LIMIT_S + 90)
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_measure_gives_its_figures_and_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+    found = figures(tmp_path, "--tiny", name)
+    assert {figure["measure"] for figure in found} >= FIGURES[name]
+    assert all(figure["value"] > 0 for figure in found)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.timeout(LIMIT_S + 90)
+def test_figures_stand_in_a_table_beside_their_targets(tmp_path: Path) -> None:
+    code, out, told = run(tmp_path, "--tiny", "start")
+    assert code == 0, told
+    lines = out.splitlines()
+    assert lines[0].split()[:2] == ["measure", "value"]
+    assert all("<= 1" in line for line in lines if line.startswith("start,"))
+    assert "cores" in told
+
+
+def test_an_unknown_measure_is_refused_with_the_names_of_the_known_ones(tmp_path: Path) -> None:
+    code, _, told = run(tmp_path, "nonsense")
+    assert code == 2
+    assert "nonsense" in told
+    assert "ingest" in told
