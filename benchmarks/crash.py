@@ -10,6 +10,7 @@ import hashlib
 import random
 import signal
 import sqlite3
+import subprocess  # noqa: TID251 - the type of a handle only; the service is started by sim.world
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,14 +31,21 @@ from orchestrator.sim.world import GITEA_SECRET, Service, World
 WORK_ITEMS = 5
 PUSHES = 150
 CONNECTIONS = 24
-CONCURRENT_RUNS = 4
+CONCURRENT_RUNS = 8
+AGENTS = "slow:1"
+"""A second for every step, so that agents are at work when the service comes back."""
 SEED = 20261122
+LEDGER = "ledger"
 LONGEST_DELAY_S = 0.4
-"""Half of the kills come so long after an answer, and meet agents that are being prepared or started."""
+AGENT_LIMIT_S = 30.0
+START_POLL_S = 0.002
 SETTLE_LIMIT_S = 600.0
 CALM_S = 40.0
 """Longer than any pause of a service that still means to do something here."""
+REST_S = 3.0
+"""Longer than wakes are merged: an agent that is started without need would be seen by then."""
 POLL_S = 0.2
+MENDED_BY_A_REPEAT = ("lost_deliveries", "lost_triggers", "without_result")
 _ITEM_OF_SESSION = "SELECT r.session_id, t.plane_id FROM agent_runs r JOIN tasks t ON t.id = r.task_id"
 _ITEMS_THAT_SUCCEEDED = f"{_ITEM_OF_SESSION} WHERE r.outcome = 'succeeded'"
 
@@ -109,10 +117,10 @@ def measure(bench: Bench) -> list[Figure]:
 
 
 def kill_in_bursts(bench: Bench, kills: int) -> Verdict:
-    """Ends with a last start, after which everything that was accepted comes to rest, and is then sent once more."""
+    """Ends with a last start; all that was accepted comes to rest, and is then sent once more."""
     folder, chance = bench.at("world"), random.Random(SEED)
-    ledger, promises = folder / "ledger", _Promises()
-    claude = write_wrapper(folder / "claude", ledger=ledger)
+    ledger, promises = folder / LEDGER, _Promises()
+    claude = write_wrapper(folder / "claude", AGENTS, ledger)
     with neighbours.world(folder) as made, _no_agent_left(folder):
         # A lost agent would be started again: with one attempt only, that fault would not show.
         tries = {"ORCH_MAX_CONCURRENT_RUNS": str(CONCURRENT_RUNS), "ORCH_MAX_ATTEMPTS": "3"}
@@ -120,20 +128,24 @@ def kill_in_bursts(bench: Bench, kills: int) -> Verdict:
         try:
             for turn in range(kills):
                 service.start()
-                _burst_and_kill(service, _deliveries(made, promises, turn, chance), promises, chance)
+                sent = _deliveries(made, promises, turn, chance)
+                burst = Burst(port_of(service), [delivery.request for delivery in sent], CONNECTIONS)
+                _Killer.of_turn(turn, service, len(sent), chance).run(burst)
+                service.kill()
+                promises.keep(sent, burst)
                 bench.tell(f"  kill {turn + 1} of {kills}: {len(promises.accepted)} deliveries accepted so far")
             service.start()
             _send(service, list(promises.unanswered.values()), promises)
             _settle(folder, promises)
             verdict = _judge(folder, ledger, promises, kills)
-            # Only now: a repeat of a trigger would mend one that was lost. It must not start anything.
+            # Only now: a repeat would mend what was lost. It must add no row and start nothing.
             _send(service, list(promises.accepted.values()), promises)
             _settle(folder, promises)
             again = _judge(folder, ledger, promises, kills)
         finally:
             if service.process and service.process.poll() is None:
                 service.stop()
-    return replace(again, lost_triggers=verdict.lost_triggers, without_result=verdict.without_result)
+    return replace(again, **{name: getattr(verdict, name) for name in MENDED_BY_A_REPEAT})
 
 
 def _deliveries(made: World, promises: _Promises, turn: int, chance: random.Random) -> list[_Delivery]:
@@ -156,33 +168,51 @@ def _push(raw: bytes) -> _Delivery:
     return _Delivery(raw, hashlib.sha256(raw.partition(b"\r\n\r\n")[2]).hexdigest())
 
 
-def _burst_and_kill(
-    service: Service, sent: Sequence[_Delivery], promises: _Promises, chance: random.Random
-) -> None:
-    """Every second kill comes with an answer, as early as a client can know of it; the others a moment later."""
-    fatal = chance.randrange(len(sent) // 8, len(sent) * 3 // 4)
-    delay_s = chance.choice((0.0, chance.uniform(0.0, LONGEST_DELAY_S)))
-    burst = Burst(port_of(service), [delivery.request for delivery in sent], CONNECTIONS)
-    process = service.process
-    assert process is not None
+@dataclass(slots=True)
+class _Killer:
+    """A turn's kill comes with an answer, as early as a client can know of it; or when an agent has just started,
+    which is then at work as the service comes back; or at any time between.
+    """
 
-    def count(_index: int) -> None:
-        if len(burst.answers) == fatal:
-            if delay_s:
-                asyncio.get_running_loop().call_later(delay_s, process.send_signal, signal.SIGKILL)
-            else:
-                process.send_signal(signal.SIGKILL)
+    process: subprocess.Popen[bytes]
+    ledger: Path
+    fatal_answer: int
+    delay_s: float = 0.0
+    waits_for_agent: bool = False
+    answers: int = 0
 
-    burst.on_answer = count
-    asyncio.run(_run_until_dead(burst, delay_s))
-    service.kill()
-    promises.keep(sent, burst)
+    @classmethod
+    def of_turn(cls, turn: int, service: Service, sent: int, chance: random.Random) -> "_Killer":
+        assert service.process is not None
+        killer = cls(service.process, service.root / LEDGER, chance.randrange(sent // 8, sent * 3 // 4))
+        killer.waits_for_agent = turn % 3 == 1
+        killer.delay_s = chance.uniform(0.0, LONGEST_DELAY_S) if turn % 3 == 2 else 0.0
+        return killer
+
+    def run(self, burst: Burst) -> None:
+        """A burst that was over before the kill still gets it."""
+        started, burst.on_answer = len(_starts(self.ledger)), self._count
+        asyncio.run(burst.run())
+        until = time.monotonic() + AGENT_LIMIT_S
+        while self.waits_for_agent and len(_starts(self.ledger)) == started and time.monotonic() < until:
+            time.sleep(START_POLL_S)
+        time.sleep(self.delay_s)
+        self._kill()
+
+    def _count(self, _index: int) -> None:
+        self.answers += 1
+        if self.answers == self.fatal_answer and not self.waits_for_agent:
+            asyncio.get_running_loop().call_later(self.delay_s, self._kill)
+
+    def _kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
 
 
-async def _run_until_dead(burst: Burst, delay_s: float) -> None:
-    """A burst that was over before the kill still waits for it."""
-    await burst.run()
-    await asyncio.sleep(delay_s)
+def _starts(ledger: Path) -> list[str]:
+    """The session of every start, oldest first."""
+    if not ledger.exists():
+        return []
+    return [line.split()[0] for line in ledger.read_text(encoding="utf-8").splitlines()]
 
 
 def _send(service: Service, sent: Sequence[_Delivery], promises: _Promises) -> None:
@@ -192,23 +222,23 @@ def _send(service: Service, sent: Sequence[_Delivery], promises: _Promises) -> N
 
 
 def _settle(folder: Path, promises: _Promises) -> None:
-    """Until every accepted item had its run, or nothing moves any more: what is missing then is judged."""
-    until, wanted = time.monotonic() + SETTLE_LIMIT_S, set(promises.items)
-    seen, calm_until = _Progress(), time.monotonic() + CALM_S
-    while time.monotonic() < min(until, calm_until):
-        now = _progress(folder)
-        if now.is_at_rest and now.items_with_run >= wanted:
+    """Until every accepted item had its run and all rests, or nothing moves any more: then it is judged."""
+    began, wanted = time.monotonic(), set(promises.items)
+    seen, since = _progress(folder), began
+    while time.monotonic() < began + SETTLE_LIMIT_S:
+        is_done = seen.is_at_rest and seen.items_with_run >= wanted
+        if time.monotonic() > since + (REST_S if is_done else CALM_S):
             return
-        if now != seen:
-            seen, calm_until = now, time.monotonic() + CALM_S
         time.sleep(POLL_S)
+        if (now := _progress(folder)) != seen:
+            seen, since = now, time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
 class _Progress:
-    items_with_run: frozenset[str] = frozenset()
-    open_runs: int = -1
-    unprocessed: int = -1
+    items_with_run: frozenset[str]
+    open_runs: int
+    unprocessed: int
 
     @property
     def is_at_rest(self) -> bool:
@@ -228,7 +258,7 @@ def _judge(folder: Path, ledger: Path, promises: _Promises, kills: int) -> Verdi
         stored = Counter(row[0] for row in connection.execute("SELECT body_sha256 FROM events"))
         runs = dict(connection.execute(_ITEM_OF_SESSION).fetchall())
         succeeded = {row[1] for row in connection.execute(_ITEMS_THAT_SUCCEEDED)}
-    starts = [line.split()[0] for line in ledger.read_text(encoding="utf-8").splitlines()]
+    starts = _starts(ledger)
     of_item = Counter(runs[session] for session in starts if session in runs)
     return Verdict(
         kills=kills,

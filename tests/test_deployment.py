@@ -204,6 +204,8 @@ def test_data_lies_in_a_named_volume_and_all_else_is_read_only() -> None:
     assert composed()["volumes"] == {"data": None}
     assert {one["target"] for one in service()["volumes"] if not one.get("read_only")} == {"/app/data"}
     assert mount("/repos")["source"] == "${REPOS_FOLDER:-./repos}"
+    # Said outright: releases of compose differ in what they do with a missing folder otherwise.
+    assert mount("/repos")["bind"] == {"create_host_path": True}
 
 
 def test_a_missing_configuration_file_does_not_become_a_folder() -> None:
@@ -403,6 +405,11 @@ def test_nginx_refuses_a_body_over_the_limit_and_passes_one_at_it(echoed: httpx.
     path = "/orchestrator/webhook/gitea"
     assert echoed.post(path, content=bytes(MAX_BODY_BYTES)).status_code == 200
     assert echoed.post(path, content=bytes(MAX_BODY_BYTES + 1)).status_code == 413
+
+
+def test_nginx_is_told_to_hold_nothing_back() -> None:
+    """Whether a buffer shows depends on how an answer is framed and on how fast its reader is."""
+    assert re.findall(r"^    proxy_buffering (\w+);", NGINX.read_text(encoding="utf-8"), re.MULTILINE) == ["off"]
 
 
 def test_nginx_passes_every_line_of_a_live_log_at_once() -> None:

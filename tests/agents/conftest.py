@@ -3,7 +3,7 @@
 import asyncio
 import os
 import stat
-import subprocess  # noqa: TID251  # tests drive real git and real processes
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import signal
-import subprocess  # noqa: TID251  # tests drive real processes
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace

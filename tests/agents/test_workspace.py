@@ -5,7 +5,8 @@ import http.server
 import os
 import re
 import socket
-import subprocess  # noqa: TID251  # plays the forge's side: git http-backend
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -419,7 +420,7 @@ class HttpForge:
                     text = (entry / what).read_bytes()
                 except OSError:
                     continue
-                if TOKEN.encode() in text or (authorization or "-").split()[-1].encode() in text.split(b" "):
+                if any(secret.encode() in text for secret in (TOKEN, *(authorization or "").split()[1:])):
                     self.leaks.append(f"{entry.name}: {text[:200]!r}")
 
 
@@ -554,18 +555,50 @@ async def test_a_forge_that_never_answers_is_given_up(world: Any, eventually: Ca
     await eventually(lambda: not world.living(), "git and its helpers are gone")
 
 
-@pytest.mark.parametrize("url", ["ext::sh -c 'touch mark'", "ssh://forge/x", "git://forge/x", "ftp://forge/x"])
+@pytest.mark.parametrize("url", ["ssh://forge/x", "git://forge/x", "ftp://forge/x", "ext://forge/x"])
 def test_no_other_protocol_is_spoken(world: Any, url: str) -> None:
-    with pytest.raises((Permanent, Transient)):
+    with pytest.raises(Permanent) as error:
         Workspaces(world.data_dir, lambda _repo: GitRemote(url, "orch", TOKEN)).prepare(world.spec())
-    assert not list(world.root.rglob("mark"))
+    assert error.value.code == "bad_remote"
 
 
-def test_a_remote_never_becomes_an_option(world: Any) -> None:
-    remote = GitRemote("--upload-pack=touch mark", "orch", "")
-    with pytest.raises((Permanent, Transient)):
+def test_a_remote_never_names_a_command(world: Any) -> None:
+    remote = GitRemote(f"ext::touch {world.root}/mark", "orch", "")
+    with pytest.raises((Permanent, Transient), match="ext"):
         Workspaces(world.data_dir, lambda _repo: remote).prepare(world.spec())
-    assert not list(world.root.rglob("mark"))
+    assert not (world.root / "mark").exists()
+
+
+RECORDER = """#!{python} -IS
+import os, sys
+with open({log!r}, "ab") as log:
+    log.write(b"\\0".join(os.fsencode(arg) for arg in sys.argv[1:]) + b"\\n")
+os.environ["PATH"] = {path!r}
+os.execvp("git", ["git", *sys.argv[1:]])
+"""
+
+
+def test_addresses_paths_and_names_stand_behind_a_separator(
+    world: Any, run_git: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, path = world.root / "argv", os.environ["PATH"]
+    (world.root / "bin").mkdir()
+    recorder = world.root / "bin/git"
+    recorder.write_text(RECORDER.format(python=sys.executable, log=str(log), path=path))
+    recorder.chmod(0o755)
+    spec, workspaces = world.spec(), world.workspaces()
+    monkeypatch.setenv("PATH", f"{recorder.parent}:{path}")
+    workspaces.prepare(spec)
+    head = agent_commits(run_git, world.paths(spec).workspace)
+    workspaces.collect(spec)
+    workspaces.publish(spec, head)
+    commands = [line.split("\0") for line in log.read_text().splitlines() if "--git-dir" in line]
+    assert len(commands) >= 8
+    outside = (str(world.forge.bare), "refs/heads/", f"{world.paths(spec).workspace}/.git")
+    for command in commands:
+        named = [word for word in command if word.endswith(outside) or (":" in word and "refs/" in word)]
+        early = command[: command.index("--")] if "--" in command else command
+        assert not [word for word in named if word in early and not word.startswith("--git-dir=")], command
 
 
 def test_a_token_with_a_line_break_cannot_add_a_setting(world: Any) -> None:

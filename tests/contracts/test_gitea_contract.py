@@ -9,7 +9,7 @@ reach loopback: `[webhook] ALLOWED_HOST_LIST = loopback`.
 import base64
 import json
 import os
-import subprocess  # noqa: TID251 - a real git is the client here
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 import base64
 import json
 import os
-import subprocess  # noqa: TID251 - a real git is the client here
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -149,6 +149,30 @@ def test_an_agent_that_committed_nothing_did_not_succeed(world: World, tmp_path:
     assert world.gitea.file_at(REPO, BRANCH, BRD) is None
 
 
+def test_a_failed_run_waits_for_an_operator_who_retries_it(world: World, tmp_path: Path) -> None:
+    failing = write_wrapper(tmp_path / "claude", "fail")
+    with Service(world.root, world.settings(failing)) as service, service.client() as client:
+        world.post_recorded(service, "issue__created__rest")
+        assert [item["code"] for item in at_rest(client)["waiting"]] == ["run_not_successful"]
+        write_wrapper(tmp_path / "claude", "work")
+        assert client.post("/api/v1/tasks/ENDURO-1/retry").status_code == 202
+        until(
+            lambda: [item["code"] for item in at_rest(client)["waiting"]] == ["document_approval"], "it succeeded"
+        )
+        assert client.post("/api/v1/tasks/ENDURO-1/retry").status_code == 409
+        assert client.post("/api/v1/tasks/NONE-1/retry").status_code == 404
+
+
+def test_a_run_is_cancelled_on_demand(world: World, tmp_path: Path, ledger: Path) -> None:
+    hanging = write_wrapper(tmp_path / "claude", "hang", ledger)
+    with Service(world.root, world.settings(hanging)) as service, service.client() as client:
+        world.post_recorded(service, "issue__created__rest")
+        until(lambda: starts(ledger), "the agent started")
+        assert client.post("/api/v1/runs/1/cancel").status_code == 202
+        assert at_rest(client)["runs"][-1]["outcome"] == "cancelled"
+        assert client.post("/api/v1/runs/1/cancel").status_code == 409
+
+
 def test_a_lost_delivery_is_healed_by_the_resync(world: World, scripted: Path, ledger: Path) -> None:
     environ = world.settings(scripted) | {"ORCH_RESYNC_INTERVAL_S": "1"}
     with Service(world.root, environ) as service, service.client() as client:

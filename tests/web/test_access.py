@@ -11,7 +11,7 @@ TOKENS = ["first-token", "second-token"]
 
 def scope(peer: str = "127.0.0.1", host: str = "127.0.0.1:8500", **headers: str) -> dict[str, Any]:
     raw = [(b"host", host.encode())] + [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
-    return {"type": "http", "client": (peer, 1234), "headers": raw}
+    return {"type": "http", "method": "GET", "client": (peer, 1234), "headers": raw}
 
 
 @pytest.mark.parametrize("token", TOKENS)
@@ -46,6 +46,11 @@ def test_without_a_token_direct_loopback_is_answered(peer: str, host: str) -> No
     assert Access([""]).refusal(scope(peer, host)) is None
 
 
+def test_without_a_token_a_page_on_this_machine_may_read_but_not_change() -> None:
+    assert Access([]).refusal(scope(sec_fetch_site="none")) is None
+    assert Access([]).refusal(scope() | {"method": "POST"}) is None
+
+
 @pytest.mark.parametrize(
     "request_scope",
     [
@@ -58,7 +63,12 @@ def test_without_a_token_direct_loopback_is_answered(peer: str, host: str) -> No
         scope(x_forwarded_host="localhost"),
         scope(x_real_ip="127.0.0.1"),
         scope(forwarded="for=127.0.0.1"),
-        {"type": "http", "client": None, "headers": [(b"host", b"localhost")]},
+        {"type": "http", "method": "GET", "client": None, "headers": [(b"host", b"localhost")]},
+        {"type": "http", "method": "GET", "client": ("nobody", 1), "headers": [(b"host", b"localhost")]},
+        {"type": "http", "method": "GET", "client": ("127.0.0.1", 1), "headers": [(b"host", b"localhost")] * 2},
+        scope(origin="http://evil.example") | {"method": "POST"},
+        scope(referer="http://localhost/") | {"method": "POST"},
+        scope(sec_fetch_site="cross-site") | {"method": "POST"},
     ],
 )
 def test_without_a_token_everything_else_is_refused_and_told_why(request_scope: dict[str, Any]) -> None:

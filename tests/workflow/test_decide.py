@@ -89,6 +89,14 @@ def test_every_other_bad_end_waits_for_a_human(outcome: Outcome) -> None:
     assert dict(decision.waiting[0].params)["outcome"] == outcome
 
 
+def test_an_operator_grants_one_more_attempt_and_only_one() -> None:
+    failed = replace(GREEN, runs=(run(1, outcome=Outcome.FAILED),))
+    asked = replace(AT_WORK, retry_after=1)
+    assert decide(PROJECT, asked, failed).actions == (StartRun(Role.ANALYST, Stage.ANALYSIS, 2, "a" * 40),)
+    again = replace(failed, runs=(*failed.runs, run(2, outcome=Outcome.FAILED)))
+    assert not decide(PROJECT, asked, again).actions
+
+
 def test_after_a_successful_analysis_the_document_waits_for_an_approver() -> None:
     decision = decide(PROJECT, AT_WORK, replace(GREEN, runs=(run(1, outcome=Outcome.SUCCEEDED),)))
     assert decision.stage is Stage.ANALYSIS

@@ -78,6 +78,14 @@ def launch(
     raise typer.Exit(ask.launch(role, repo, task, title=title, as_json=as_json))
 
 
+@app.command()
+def retry(key: Annotated[str, typer.Argument(help="the task's key, like ENDURO-1")]) -> None:
+    """Give a task whose last run did not succeed one more attempt."""
+    from orchestrator.cli import ask  # noqa: PLC0415
+
+    raise typer.Exit(ask.retry(key))
+
+
 @config_app.command("example")
 def example() -> None:
     """Print the text of .env.example."""

@@ -3,8 +3,10 @@
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
+import typer
 from rich.console import Console
 
 from orchestrator.cli.setup import read, say
@@ -14,18 +16,8 @@ USAGE = 2
 TIMEOUT_S = 30.0
 
 
-class _Failed(Exception):
-    def __init__(self, exit_code: int, message: str) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
 def status(*, as_json: bool, limit: int) -> int:
-    try:
-        answer = _call("GET", f"/status?limit={limit}")
-    except _Failed as error:
-        say(str(error))
-        return error.exit_code
+    answer = _call("GET", f"/status?limit={limit}")
     if as_json or not sys.stdout.isatty():
         print(answer.text)
     else:
@@ -35,11 +27,7 @@ def status(*, as_json: bool, limit: int) -> int:
 
 def launch(role: str, repo: str, task: Path, *, title: str, as_json: bool) -> int:
     order = {"role": role, "repository": repo, "task": task.read_text(encoding="utf-8"), "title": title}
-    try:
-        answer = _call("POST", "/api/v1/tasks", order)
-    except _Failed as error:
-        say(str(error))
-        return error.exit_code
+    answer = _call("POST", "/api/v1/tasks", order)
     if as_json or not sys.stdout.isatty():
         print(answer.text)
     else:
@@ -47,7 +35,14 @@ def launch(role: str, repo: str, task: Path, *, title: str, as_json: bool) -> in
     return 0
 
 
+def retry(key: str) -> int:
+    _call("POST", f"/api/v1/tasks/{quote(key, safe='')}/retry")
+    print(f"{key} gets one more attempt; `orch status` shows how it goes.")
+    return 0
+
+
 def _call(method: str, path: str, order: object = None) -> httpx.Response:
+    """A 2xx answer; anything else ends the command with words and its exit code."""
     settings, _ = read()
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host
     headers = {"Authorization": f"Bearer {settings.api_token[0].get_secret_value()}"} if settings.api_token else {}
@@ -55,12 +50,16 @@ def _call(method: str, path: str, order: object = None) -> httpx.Response:
     try:
         answer = httpx.request(method, url, json=order, headers=headers, timeout=TIMEOUT_S, trust_env=False)
     except httpx.HTTPError as error:
-        raise _Failed(1, f"No orchestrator answers at http://{host}:{settings.port} ({type(error).__name__}). "
-                         "Start it with `orch serve`.") from error  # fmt: skip
+        nobody = f"No orchestrator answers at http://{host}:{settings.port} ({type(error).__name__})."
+        raise _ended(1, f"{nobody} Start it with `orch serve`.") from error
     if answer.is_success:
         return answer
-    code = {404: NOT_FOUND, 422: USAGE}.get(answer.status_code, 1)
-    raise _Failed(code, _detail(answer))
+    raise _ended({404: NOT_FOUND, 422: USAGE}.get(answer.status_code, 1), _detail(answer))
+
+
+def _ended(exit_code: int, said: str) -> typer.Exit:
+    say(said)
+    return typer.Exit(exit_code)
 
 
 def _detail(answer: httpx.Response) -> str:

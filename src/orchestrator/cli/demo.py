@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -53,6 +54,7 @@ def run(*, live: bool, keep: bool, scripted: bool) -> int:
             "or ORCH_ANTHROPIC_API_KEY."
         )
         return CONFIGURATION
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that whoever ends us finds nothing left
     root = Path(tempfile.mkdtemp(prefix="orchestrator-demo-"))
     try:
         return _told(root, live=live, keep=keep, scripted=scripted, credential=credential)

@@ -204,3 +204,5 @@ class Task:
     """The journal holds the work item's creation."""
     role: Role | None = None
     """The one role that a posted task asks for."""
+    retry_after: int = 0
+    """An operator asked for one more attempt after this one; 0: nobody did."""

@@ -15,10 +15,22 @@ from orchestrator.reconcile.loop import Reconciler
 from orchestrator.reconcile.resync import Resync
 
 log = structlog.get_logger()
-MERGE_S = 1.0
-"""The first wake acts at once; those of the next second are merged into one."""
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 60.0
+START_SPACING_S = 0.2
+"""Between the first looks of a start, so that a thousand open tasks do not fall upon Plane together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The first wake acts at once; those of the next `merge_s` are one. Faults come back ever more slowly."""
+
+    merge_s: float = 1.0
+    first_pause_s: float = 1.0
+    longest_pause_s: float = 60.0
+
+    def pause(self, faults: int) -> float:
+        """Doubling up to the longest, with jitter, so that many tasks do not come back together."""
+        longest = min(self.longest_pause_s, self.first_pause_s * float(2 ** min(faults - 1, 10)))
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it
 
 
 @dataclass(slots=True)
@@ -60,12 +72,14 @@ class LocalEngine:
         *,
         max_concurrent_runs: int,
         resync_interval_s: float,
+        pace: Pace = Pace(),
     ) -> None:
         self._reconciler = reconciler
         self._execution = execution
         self._resync = resync
         self._slots = asyncio.Semaphore(max_concurrent_runs)
         self._resync_interval_s = resync_interval_s
+        self._pace = pace
         self._workers: dict[TaskId, _Worker] = {}
         self._runs: set[RunId] = set()
         self._tasks = _Tasks()
@@ -76,8 +90,8 @@ class LocalEngine:
         self._is_open = True
         for run in open_runs:
             self.start_run(run)
-        for task in open_tasks:
-            self.wake(task)
+        for number, task in enumerate(open_tasks):
+            self.wake(task, number * START_SPACING_S)
         self._tasks.start(self._resync_for_ever())
 
     async def close(self) -> None:
@@ -96,7 +110,7 @@ class LocalEngine:
             worker.is_woken = True
             return
         now = asyncio.get_running_loop().time()
-        wait = max(after_s, worker.last_look + MERGE_S - now)
+        wait = max(after_s, worker.last_look + self._pace.merge_s - now)
         if wait <= 0:
             self._begin(task, worker)
         else:
@@ -145,10 +159,10 @@ class LocalEngine:
         worker.is_looking = False
         worker.faults = 0 if pause is None else worker.faults + 1
         if pause is not None:
-            self.wake(task, max(pause, _pause(worker.faults)))
+            self.wake(task, max(pause, self._pace.pause(worker.faults)))
         if worker.is_woken:
             self.wake(task)
-        asyncio.get_running_loop().call_later(MERGE_S, self._forget, task, worker)
+        asyncio.get_running_loop().call_later(self._pace.merge_s, self._forget, task, worker)
 
     def _forget(self, task: TaskId, worker: _Worker) -> None:
         """A worker that rests for longer than wakes are merged has nothing to remember."""
@@ -173,7 +187,7 @@ class LocalEngine:
         try:
             self.wake(await execution.carry_out(run))
         except Transient as error:
-            pause = max(error.retry_after_s or 0.0, _pause(faults + 1))
+            pause = max(error.retry_after_s or 0.0, self._pace.pause(faults + 1))
             log.warning("run_put_off", run=run, code=error.code, message=error.message, pause_s=round(pause, 1))
             await asyncio.sleep(pause)
             return False
@@ -192,9 +206,3 @@ class LocalEngine:
             except Exception:
                 log.exception("resync_broke")
             await asyncio.sleep(self._resync_interval_s)
-
-
-def _pause(faults: int) -> float:
-    """Doubling from one second to a minute, with jitter, so that many tasks do not come back together."""
-    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * float(2 ** min(faults - 1, 10)))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it

@@ -175,5 +175,5 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         access_log=False,
         ws="none",
         loop="asyncio",
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=1,
     )

@@ -61,6 +61,7 @@ tasks = Table(
     Column("brief", Text, nullable=False, server_default=""),
     Column("role", String(20)),
     Column("seen_created", Boolean, nullable=False, server_default=text("0")),
+    Column("retry_after", Integer, nullable=False, server_default=text("0")),
     Column("head_sha", String(64)),
     Column("waiting", Text, nullable=False, server_default="[]"),
     Column("decided", Text),

@@ -20,9 +20,10 @@ from orchestrator.domain.model import (
     WorkItem,
     WorkItemId,
 )
+from orchestrator.domain.run import Outcome, RunState
 from orchestrator.qg.verdict import Item
 from orchestrator.store.decisions import Basis
-from orchestrator.store.schema import tasks
+from orchestrator.store.schema import agent_runs, tasks
 from orchestrator.workflow.decision import Decision, StartRun
 from orchestrator.workflow.names import posted_branch_name
 
@@ -133,6 +134,17 @@ def run_ended(connection: Connection, task: TaskId, head: Sha | None, now: datet
     connection.execute(update(tasks).where(tasks.c.id == task).values(values))
 
 
+def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
+    """Grants one more attempt after the last one; False when no run has ended badly."""
+    last = select(agent_runs).where(agent_runs.c.task_id == task).order_by(agent_runs.c.id.desc()).limit(1)
+    run = connection.execute(last).one_or_none()
+    if run is None or run.state != RunState.ENDED or run.outcome == Outcome.SUCCEEDED:
+        return False
+    values = {"retry_after": run.attempt, "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
+    connection.execute(update(tasks).where(tasks.c.id == task).values(values))
+    return True
+
+
 def open_ids(connection: Connection) -> list[TaskId]:
     query = select(tasks.c.id).where(tasks.c.stage != Stage.DONE)
     return [TaskId(row.id) for row in connection.execute(query)]
@@ -182,4 +194,5 @@ def _task(row: Row[tuple[object, ...]]) -> Task:
         brief=row.brief,
         seen_created=row.seen_created,
         role=Role(row.role) if row.role else None,
+        retry_after=row.retry_after,
     )

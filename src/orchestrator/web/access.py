@@ -6,10 +6,9 @@ from typing import Any
 
 import msgspec
 
+from orchestrator.loopback import is_direct, is_from_page
+
 Scope = Mapping[str, Any]
-LOOPBACK_PEERS = frozenset({"127.0.0.1", "::1"})
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
-FORWARDING = frozenset({b"forwarded", b"x-real-ip"})
 _UNSIGNED = "Send the API token: 'Authorization: Bearer <ORCH_API_TOKEN>'."
 _LOOPBACK_ONLY = (
     "No ORCH_API_TOKEN is set, so only unforwarded requests from this machine are answered. "
@@ -17,18 +16,9 @@ _LOOPBACK_ONLY = (
 )
 
 
-def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    return dict(scope["headers"])
-
-
-def is_direct_loopback(scope: Scope) -> bool:
-    """From this machine, through no proxy, and asking for this machine by name (no DNS rebinding)."""
-    peer = (scope.get("client") or ("",))[0]
-    headers = headers_of(scope)
-    is_forwarded = any(name in FORWARDING or name.startswith(b"x-forwarded") for name in headers)
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
-    return peer in LOOPBACK_PEERS and not is_forwarded and name in LOOPBACK_NAMES
+def _may_without_token(scope: Scope) -> bool:
+    """Our own machine may; a page in a browser on it may only read, since it may be anybody's page."""
+    return is_direct(scope) and (scope["method"] in {"GET", "HEAD"} or not is_from_page(scope))
 
 
 class Access:
@@ -40,8 +30,8 @@ class Access:
     def refusal(self, scope: Scope) -> tuple[int, str] | None:
         """None when the request may go on; else the status and what to do."""
         if not self._tokens:
-            return None if is_direct_loopback(scope) else (403, _LOOPBACK_ONLY)
-        scheme, _, token = headers_of(scope).get(b"authorization", b"").partition(b" ")
+            return None if _may_without_token(scope) else (403, _LOOPBACK_ONLY)
+        scheme, _, token = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
         given = token.strip() if scheme.lower() == b"bearer" else b""
         # Every token is compared, in constant time and as bytes: a str with odd characters would raise.
         matches = [hmac.compare_digest(given, one) for one in self._tokens]

@@ -194,6 +194,18 @@ def _add_posting(app: FastAPI, services: Services) -> None:
         services.engine().wake(task.id)
         return Accepted(key=task.key, url=f"/api/v1/tasks/{task.key}")
 
+    @app.post("/api/v1/tasks/{key}/retry", status_code=202)
+    async def retry(key: str) -> dict[str, str]:
+        """Grants one more attempt to a task whose last run did not succeed."""
+        found = await services.database.read(lambda connection: task_rows.by_key(connection, key))
+        task, now = _there(found, f"There is no task {key[:60]}."), services.clock.now()
+        if not await services.database.write(lambda connection: task_rows.retry(connection, task.id, now)):
+            raise Rejected(
+                "nothing_to_retry", f"No run of {task.key} has ended badly; nothing is to be retried.", status=409
+            )
+        services.engine().wake(task.id)
+        return {"status": "retrying"}
+
     @app.post("/api/v1/runs/{run}/cancel", status_code=202)
     async def cancel(run: int) -> dict[str, str]:
         """Asks the run to stop; it ends within ten seconds with outcome `cancelled`."""

@@ -37,8 +37,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "run_intended": ("the {role} is about to start", "{role} сейчас начнёт"),
     "run_running": ("the {role} is at work (attempt {attempt})", "{role} работает (попытка {attempt})"),
     "run_not_successful": (
-        "the run ended as {outcome} ({reason}) in attempt {attempt}: read its log, then post the task again",
-        "запуск закончился как {outcome} ({reason}), попытка {attempt}: посмотрите журнал запуска",
+        "the run ended as {outcome} ({reason}) in attempt {attempt}: read its log, then `orch retry`",
+        "запуск закончился как {outcome} ({reason}), попытка {attempt}: посмотрите его журнал, затем `orch retry`",
     ),
     "document_approval": (
         "{documents} waits to be read and approved; approving by comment comes with gate QG-1",

@@ -4,7 +4,6 @@ than the call of `accept`, and answers 2xx only after that call came back.
 
 import asyncio
 import hashlib
-import ipaddress
 import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import structlog
 from orchestrator.domain.errors import OrchestratorError, Rejected, Transient
 from orchestrator.domain.events import Delivery, Parsed
 from orchestrator.domain.model import Source
+from orchestrator.loopback import is_direct, is_from_page
 from orchestrator.ports import Clock
 from orchestrator.webhooks import gitea, plane
 from orchestrator.webhooks.body import BodyReader, ClientGoneError, Message, Receive, discard, form_payload
@@ -30,8 +30,6 @@ _FORM: Final = b"application/x-www-form-urlencoded"
 _HEADER_LENGTH: Final = 200
 _RETRY_AFTER_S: Final = 5.0
 _LOG_EVERY_S: Final = 10.0
-_FORWARDED: Final = (b"forwarded", b"x-real-ip", b"via", b"origin", b"referer")
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _ACCEPTED: Final = b'{"status":"accepted"}'
 _DUPLICATE: Final = b'{"status":"duplicate"}'
 
@@ -151,7 +149,7 @@ class Receiver:
         for name in self._sender.signatures:
             if name in headers:
                 return self._sender.signature_ok(signed, headers[name], self._secrets)
-        return self._allow_unsigned_loopback and _is_local(scope)
+        return self._allow_unsigned_loopback and is_direct(scope) and not is_from_page(scope)
 
     def _delivery(self, headers: Headers, signed: bytes) -> Delivery:
         kept = {
@@ -216,24 +214,3 @@ async def _answer(send: Send, status: int, body: bytes, *more: tuple[bytes, byte
 async def _start(send: Send, status: int, body: bytes, *more: tuple[bytes, bytes]) -> None:
     headers = [(b"content-type", _JSON), (b"content-length", b"%d" % len(body)), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-
-
-def _is_local(scope: Scope) -> bool:
-    """Really from this machine: neither through a proxy nor from a browser, which anybody's page may steer."""
-    names = [name for name, _ in scope["headers"]]
-    if any(name in _FORWARDED or name.startswith((b"x-forwarded-", b"sec-fetch-")) for name in names):
-        return False
-    hosts = [value for name, value in scope["headers"] if name == b"host"]
-    return len(hosts) == 1 and _is_loopback_host(hosts[0]) and _is_loopback_peer(scope.get("client"))
-
-
-def _is_loopback_host(host: bytes) -> bool:
-    name, colon, port = host.decode("latin-1").lower().rpartition(":")
-    return (name if colon and port.isdigit() else host.decode("latin-1").lower()) in _LOOPBACK_NAMES
-
-
-def _is_loopback_peer(client: tuple[str, int] | None) -> bool:
-    try:
-        return client is not None and ipaddress.ip_address(client[0]).is_loopback
-    except ValueError:
-        return False

@@ -70,7 +70,8 @@ def _work(task: Task, facts: Facts) -> Decision:
         return _start(task, facts, 1)
     if last.outcome is Outcome.SUCCEEDED:
         return _after_success(task)
-    if last.outcome in RETRIED and last.attempt < facts.max_attempts:
+    is_asked_for = last.attempt == task.retry_after
+    if is_asked_for or (last.outcome in RETRIED and last.attempt < facts.max_attempts):
         return _start(task, facts, last.attempt + 1)
     return Decision(task.stage, waiting=(_run_ended(last),))
 

@@ -12,7 +12,6 @@ depends_on = None
 
 
 def upgrade() -> None:
-
     op.create_table(
         "tasks",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -30,6 +29,7 @@ def upgrade() -> None:
         sa.Column("brief", sa.Text(), server_default="", nullable=False),
         sa.Column("role", sa.String(length=20), nullable=True),
         sa.Column("seen_created", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("retry_after", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("head_sha", sa.String(length=64), nullable=True),
         sa.Column("waiting", sa.Text(), server_default="[]", nullable=False),
         sa.Column("decided", sa.Text(), nullable=True),
@@ -92,11 +92,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("task_id", "stage", "attempt", name="agent_runs_attempt"),
     )
     op.create_index(
-        "agent_runs_one_open",
-        "agent_runs",
-        ["task_id"],
-        unique=True,
-        sqlite_where=sa.text("state != 'ended'"),
+        "agent_runs_one_open", "agent_runs", ["task_id"], unique=True, sqlite_where=sa.text("state != 'ended'")
     )
     op.create_table(
         "approvals",
