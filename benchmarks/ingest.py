@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from benchmarks.load import Order, Result
-from benchmarks.processes import GITEA_SECRET, baseline, burst, lonely_service, port_of
+from benchmarks.processes import GITEA_SECRET, Server, baseline, burst, lonely_service, server_of
 from benchmarks.report import Figure, median
 from benchmarks.scale import Bench
 
@@ -14,12 +14,13 @@ PATH = "/webhook/gitea"
 
 @dataclass(frozen=True, slots=True)
 class _Rival:
-    """Whom a burst is sent to. `seen` gathers one result a round."""
+    """Whom a burst is sent to. `seen` and `cpu_us` (processor time a request) gather one value a round."""
 
     name: str
-    port: int
+    server: Server
     secret: str
     seen: list[Result] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)
 
     def of(self, what: Callable[[Result], float]) -> float:
         return median([what(result) for result in self.seen])
@@ -36,7 +37,7 @@ def measure(bench: Bench) -> list[Figure]:
         spec = servers.enter_context(baseline("spec", bench.at("spec")))
         service = servers.enter_context(lonely_service(bench.at("ingest")))
         rivals = (
-            _Rival("service", port_of(service), GITEA_SECRET),
+            _Rival("service", server_of(service), GITEA_SECRET),
             _Rival("hello", hello, ""),
             _Rival("hello, body read", hello, GITEA_SECRET),
             _Rival("spec", spec, GITEA_SECRET),
@@ -45,14 +46,19 @@ def measure(bench: Bench) -> list[Figure]:
             _send(bench, rival, "warm-up", max(bench.scale.burst // 10, 10))
         for turn in range(bench.scale.repeats):
             for rival in rivals:
-                rival.seen.append(_send(bench, rival, str(turn), bench.scale.burst))
-                last = rival.seen[-1]
-                bench.tell(f"  round {turn + 1}, {rival.name}: {last.per_s:,.0f}/s, p99 {last.p99_ms:.1f} ms")
+                before = rival.server.cpu_s()
+                last = _send(bench, rival, str(turn), bench.scale.burst)
+                rival.seen.append(last)
+                rival.cpu_us.append((rival.server.cpu_s() - before) / bench.scale.burst * 1e6)
+                told = (
+                    f"{last.per_s:,.0f}/s, p99 {last.p99_ms:.1f} ms, {rival.cpu_us[-1]:,.0f} µs of its processor"
+                )
+                bench.tell(f"  round {turn + 1}, {rival.name}: {told}")
     return _figures(*rivals)
 
 
 def _send(bench: Bench, rival: _Rival, seed: str, count: int) -> Result:
-    result = burst(Order(rival.port, PATH, rival.secret, count, bench.scale.connections, seed))
+    result = burst(Order(rival.server.port, PATH, rival.secret, count, bench.scale.connections, seed))
     if result.refused:
         raise RuntimeError(f"{rival.name} refused {result.refused} of {count} requests: nothing was measured.")
     return result
@@ -67,6 +73,8 @@ def _figures(service: _Rival, hello: _Rival, reading: _Rival, spec: _Rival) -> l
         Figure("ingest", rate, "/s", "hello", hello.per_s, at_least=0.25, judges_ratio=True, note=note),
         Figure("ingest", rate, "/s", "hello that reads the same bodies", reading.per_s),
         Figure("ingest", rate, "/s", "spec", spec.per_s, at_least=6, judges_ratio=True),
+        Figure("ingest, processor time", median(service.cpu_us), "µs", "hello", median(hello.cpu_us)),
+        Figure("ingest, processor time", median(service.cpu_us), "µs", "spec", median(spec.cpu_us)),
         Figure("ingest p50", p50, "ms", "spec", spec.of(lambda r: r.p50_ms)),
         Figure("ingest p99", p99, "ms", "spec", spec.of(lambda r: r.p99_ms), at_most=100),
     ]

@@ -8,7 +8,7 @@ import subprocess  # noqa: TID251 - benchmarks measure real processes, and start
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.load import BURST_LIMIT_S, Order, Result
@@ -32,16 +32,29 @@ def burst(order: Order) -> Result:
     return Result(**json.loads(done.stdout))
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Whom a burst is sent to."""
+
+    port: int
+    pid: int
+
+    def cpu_s(self) -> float:
+        """Processor time that all its threads have used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
-def baseline(name: str, folder: Path) -> Iterator[int]:
-    """Serves one of `benchmarks.baseline`; gives its port when it listens."""
+def baseline(name: str, folder: Path) -> Iterator[Server]:
+    """Serves one of `benchmarks.baseline`; begins when it listens."""
     argv = [sys.executable, "-m", "benchmarks.baseline", name, str(folder)]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout
         try:
             port = int(process.stdout.readline())
             get(port, "/")
-            yield port
+            yield Server(port, process.pid)
         finally:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -64,6 +77,11 @@ def lonely_service(folder: Path, **more: str) -> Service:
 
 def port_of(service: Service) -> int:
     return int(service.url.rpartition(":")[2])
+
+
+def server_of(service: Service) -> Server:
+    assert service.process is not None
+    return Server(port_of(service), service.process.pid)
 
 
 def get(port: int, path: str) -> bytes:

@@ -100,6 +100,7 @@ def test_the_trackers_words_stand_between_marks_that_they_cannot_forge() -> None
         "\x9b",
         "\ud800",
     ],
+    ids=lambda hidden: f"U+{ord(hidden):04X}",
 )
 def test_a_hidden_character_is_removed_and_counted(hidden: str) -> None:
     text = prompt.task_file(replace(SPEC, brief=f"do{hidden} it", title=f"x{hidden}y"))

@@ -1,0 +1,161 @@
+"""The commands as a person starts them: words, exit codes, and nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from orchestrator import __version__
+from orchestrator.sim.world import Service, World
+from support import ROOT, at_rest, until
+
+ORCH = [sys.executable, "-m", "orchestrator"]
+
+
+def orch(*arguments: str, cwd: Path, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **(environ or {})}
+    return subprocess.run(
+        [*ORCH, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def test_version_and_help(tmp_path: Path) -> None:
+    assert orch("version", cwd=tmp_path).stdout.strip() == __version__
+    for command in ("serve", "doctor", "demo", "status", "launch", "retry"):
+        assert command in orch("--help", cwd=tmp_path).stdout
+
+
+def test_the_printed_example_is_the_shipped_one(tmp_path: Path) -> None:
+    assert orch("config", "example", cwd=tmp_path).stdout == (ROOT / ".env.example").read_text()
+
+
+def test_doctor_on_a_bare_machine_names_each_gap_and_its_mending(tmp_path: Path) -> None:
+    done = orch("doctor", "--json", cwd=tmp_path, environ={"ORCH_CLAUDE_BIN": "/nonexistent/claude"})
+    found = {finding["code"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 1
+    wanted = {
+        "no_plane_token",
+        "no_gitea_token",
+        "no_model_credential",
+        "no_projects",
+        "no_cli",
+        "no_webhook_secret",
+    }
+    assert wanted <= set(found)
+    assert all(finding["mend"] or finding["level"] == "fine" or finding["message"] for finding in found.values())
+    assert found["database"]["level"] == "fine"
+    for_people = orch("doctor", cwd=tmp_path)
+    assert "ORCH_GITEA_TOKEN" in for_people.stdout
+
+
+def test_doctor_on_a_good_set_up_finds_nothing(world: World, scripted: Path) -> None:
+    done = orch("doctor", "--json", cwd=world.root, environ=world.settings(scripted))
+    found = {finding["code"]: finding["level"] for finding in json.loads(done.stdout)}
+    assert set(found.values()) == {"fine"}, done.stdout
+    assert {"plane", "gitea", "cli", "database", "disk"} <= set(found)
+    assert done.returncode == 0
+
+
+def test_doctor_says_what_plane_and_gitea_refuse(world: World, scripted: Path) -> None:
+    environ = {**world.settings(scripted), "ORCH_PLANE_API_TOKEN": "wrong", "ORCH_GITEA_TOKEN": "wrong"}
+    del environ["ORCH_PLANE_API_TOKEN_FILE"], environ["ORCH_GITEA_TOKEN_FILE"]
+    done = orch("doctor", "--json", cwd=world.root, environ=environ)
+    found = {finding["code"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert "ORCH_PLANE_API_TOKEN" in found["plane_refused"]["mend"]
+    assert "write:repository" in found["gitea_refused"]["mend"]
+    assert "wrong" not in done.stdout
+
+
+def test_a_bad_setting_ends_every_command_with_code_3(tmp_path: Path) -> None:
+    for command in (["serve"], ["doctor"], ["status"]):
+        done = orch(*command, cwd=tmp_path, environ={"ORCH_PORT": "x"})
+        assert done.returncode == 3
+        assert done.stderr.startswith("ORCH_PORT")
+        assert "Traceback" not in done.stderr
+
+
+def test_status_shows_tasks_and_why_they_wait(world: World, service: Service) -> None:
+    world.post_recorded(service, "issue__created__rest")
+    with service.client() as client:
+        at_rest(client)
+    environ = {**service.environ, "ORCH_PORT": service.url.rpartition(":")[2]}
+    shown = json.loads(orch("status", "--json", cwd=world.root, environ=environ).stdout)
+    assert shown["active_tasks"][0]["key"] == "ENDURO-1"
+    assert orch("retry", "NONE-1", cwd=world.root, environ=environ).returncode == 4
+    assert orch("retry", "ENDURO-1", cwd=world.root, environ=environ).returncode == 1
+
+
+def test_nobody_there_is_said_with_what_to_do(tmp_path: Path) -> None:
+    done = orch("status", cwd=tmp_path, environ={"ORCH_PORT": "9"})
+    assert done.returncode == 1
+    assert "orch serve" in done.stderr
+
+
+def leftovers(marker: str) -> list[str]:
+    """Processes whose command line or working directory names the marker."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().decode(errors="replace")
+            where = str((process / "cwd").readlink())
+        except OSError:
+            continue
+        if marker in line or marker in where:
+            found.append(line)
+    return found
+
+
+def demo(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TMPDIR": str(tmp_path)}
+    return subprocess.Popen(
+        [*ORCH, "demo", *arguments],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+    )
+
+
+def test_the_scripted_demo_ends_by_itself_names_what_ran_and_leaves_nothing(tmp_path: Path) -> None:
+    running = demo(tmp_path, "--scripted")
+    said, _ = running.communicate(timeout=100)
+    assert running.returncode == 0, said
+    assert "the scripted stand-in, 2.1.330" in said
+    assert "issue__created__rest: 200 duplicate" in said
+    assert "succeeded" in said
+    assert not list(tmp_path.iterdir())
+    assert not leftovers(str(tmp_path))
+
+
+@pytest.mark.real_cli
+def test_the_demo_with_the_real_cli_names_it(tmp_path: Path, real_claude: Path) -> None:
+    running = demo(tmp_path)
+    said, _ = running.communicate(timeout=100)
+    assert running.returncode == 0, said
+    assert "the real Claude Code CLI, 2.1.330" in said
+    assert not leftovers(str(tmp_path))
+
+
+def test_a_demo_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    running = demo(tmp_path, "--scripted", "--keep")
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "Staying up" in line:
+            break
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=60)
+    until(lambda: not leftovers(str(tmp_path)), "everything has ended")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_live_demo_without_an_account_says_what_is_needed(tmp_path: Path) -> None:
+    done = orch("demo", "--live", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "ORCH_CLAUDE_OAUTH_TOKEN" in done.stderr
