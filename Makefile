@@ -50,7 +50,7 @@ mutate: setup ## mutation tests of the pure packages
 requirements: ## lock the dependencies again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
-	echo 'hatchling==1.33.0' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -c requirements-dev.txt - -o requirements-build.txt
+	@echo 'requirements-build.txt repeats a few of these pins; its test says when it must follow.'
 
 env-example: setup ## write .env.example from the settings
 	@$(BIN)/orch config example > .env.example

@@ -81,7 +81,7 @@ async def test_the_real_cli_is_stopped_in_the_middle_of_a_tool(world: Any, event
         pytest.skip("the Claude Code CLI is not installed (.tools/claude): run make setup")
     with LoopbackServer(messages_api.create_app("long_tool")) as server:
         runtime, spec = world.runtime(REAL, Credential(CredentialKind.API_KEY, SECRET)), world.spec()
-        runtime.route, runtime.limits = ApiRoute(server.url), ProcessLimits()
+        runtime.route, runtime.limits = ApiRoute(server.url), ProcessLimits(interrupt_s=40)
         await runtime.prepare(spec)
         await runtime.launch(spec)
         await eventually(lambda: any("sleep" in text for text in world.living()), "the tool runs", 60)

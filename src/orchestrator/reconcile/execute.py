@@ -114,8 +114,7 @@ class Execution:
             return result, None
         head = await self._runtime.collect(spec)
         if head is None:
-            missing = "The agent said that it succeeded, but it committed nothing."
-            return replace(result, outcome=Outcome.FAILED, reason="no_commit", detail=missing), None
+            return _without_commit(result), None
         await self._runtime.publish(spec, head)
         log.info("run_published", repo=str(spec.repo), branch=spec.branch, head=head)
         return result, head
@@ -132,6 +131,15 @@ class Execution:
         log.info(
             "run_ended", outcome=result.outcome, reason=result.reason, turns=usage.turns, cost_usd=usage.cost_usd
         )
+
+
+def _without_commit(result: RunResult) -> RunResult:
+    """The CLI ends well when tools were denied to it; then that is the reason why nothing is there."""
+    missing = "The agent said that it succeeded, but it committed nothing."
+    if result.denials:
+        denied = f"{missing} Tools were denied: {', '.join(result.denials)}."
+        return replace(result, outcome=Outcome.DENIED, reason="tools_denied", detail=denied)
+    return replace(result, outcome=Outcome.FAILED, reason="no_commit", detail=missing)
 
 
 def _read(connection: Connection, run: RunId) -> tuple[RunRow, Task]:

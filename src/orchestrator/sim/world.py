@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import httpx
 
+from orchestrator.agents.rundir import RunPaths, is_held, order_stop
 from orchestrator.sim.gitea import GiteaSim
 from orchestrator.sim.messages_api import create_app
 from orchestrator.sim.plane import PlaneSim
@@ -68,6 +69,13 @@ class World:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Ends the agents too, which by design outlive the orchestrator that launched them."""
+        runs = [RunPaths(path) for path in (self.root / "data" / "runs").glob("*")]
+        for run in runs:
+            order_stop(run)
+        until = time.monotonic() + STOP_S
+        while any(is_held(run.lock) for run in runs) and time.monotonic() < until:
+            time.sleep(0.01)
         self._ends.close()
 
     def _served(self, app: Any) -> str:
