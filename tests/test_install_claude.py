@@ -6,7 +6,7 @@ import importlib.util
 import io
 import os
 import re
-import subprocess  # noqa: TID251 - starts the script as make does
+import subprocess
 import sys
 import tarfile
 import threading

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-import subprocess  # noqa: TID251 - starts the module as a program, as a user does
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager

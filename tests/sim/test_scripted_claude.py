@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-import subprocess  # noqa: TID251 - starts the CLI and git, as the launcher does
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
