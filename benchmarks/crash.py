@@ -45,6 +45,7 @@ CALM_S = 40.0
 REST_S = 3.0
 """Longer than wakes are merged: an agent that is started without need would be seen by then."""
 POLL_S = 0.2
+SHOWN = 5
 MENDED_BY_A_REPEAT = ("lost_deliveries", "lost_triggers", "without_result")
 _ITEM_OF_SESSION = "SELECT r.session_id, t.plane_id FROM agent_runs r JOIN tasks t ON t.id = r.task_id"
 _ITEMS_THAT_SUCCEEDED = f"{_ITEM_OF_SESSION} WHERE r.outcome = 'succeeded'"
@@ -110,10 +111,10 @@ def measure(bench: Bench) -> list[Figure]:
         "agents started twice": verdict.started_twice,
         "agents started unasked": verdict.started_unasked,
     }
-    return [
-        Figure(name, len(found), "", at_most=0, note=f"{after}; {', '.join(found[:5])}" if found else after)
-        for name, found in wrong.items()
+    counts = [
+        Figure(name, len(found), "", at_most=0, note=", ".join(found[:SHOWN])) for name, found in wrong.items()
     ]
+    return [replace(counts[0], note=f"{after} {counts[0].note}".strip()), *counts[1:]]
 
 
 def kill_in_bursts(bench: Bench, kills: int) -> Verdict:

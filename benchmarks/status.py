@@ -16,11 +16,8 @@ from benchmarks.report import Figure, median, percentile
 from benchmarks.scale import Bench
 from orchestrator.clock import SystemClock
 from orchestrator.db import Database
-from orchestrator.sim.world import Service
 
 BODY_BYTES = 300
-SETTLE_LIMIT_S = 300.0
-POLL_S = 0.1
 _INSERT_TASK = (
     "INSERT INTO tasks (id, plane_id, plane_project_id, repo, branch, base_branch, stage, created_at, updated_at, "
     "key, title, seen_created) VALUES (?, ?, ?, 'acme/enduro-trails', ?, 'main', 'analysis', ?, ?, ?, ?, 1)"
@@ -55,7 +52,7 @@ class _Service:
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """Both services run at once and are asked in turn."""
+    """Both services run at once and are asked in turn, while they look at their tasks as after every start."""
     scale = bench.scale
     few, many = bench.at("few"), bench.at("many")
     fill(few, scale.few_rows, scale.few_rows)
@@ -63,8 +60,7 @@ def measure(bench: Bench) -> list[Figure]:
     fill(many, scale.events, scale.tasks)
     bench.tell(f"  filled with {scale.events:,} events in {time.monotonic() - began:.0f} s")
     with contextlib.ExitStack() as ends:
-        small, (large, settled_s) = _served(ends, few)[0], _served(ends, many)
-        bench.tell(f"  {scale.tasks:,} open tasks were looked at {settled_s:.1f} s after the start")
+        small, large = _served(ends, few), _served(ends, many)
         for _ in range(scale.status_calls):
             small.ask()
             large.ask()
@@ -81,29 +77,13 @@ def measure(bench: Bench) -> list[Figure]:
             note=note,
         ),
         Figure("/status p99, large", percentile(large.times, 0.99), "ms", "small", percentile(small.times, 0.99)),
-        Figure(f"start to rest, {scale.tasks:,} open tasks", settled_s, "s"),
     ]
 
 
-def _served(ends: contextlib.ExitStack, folder: Path) -> tuple[_Service, float]:
-    """The service, and how long after its start it had looked at every open task."""
-    began = time.monotonic()
-    service = ends.enter_context(lonely_service(folder))
-    _settle(folder, service)
-    settled_s = time.monotonic() - began
-    port = port_of(service)
+def _served(ends: contextlib.ExitStack, folder: Path) -> _Service:
+    port = port_of(ends.enter_context(lonely_service(folder)))
     line = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
-    return _Service(port, ends.enter_context(contextlib.closing(line))), settled_s
-
-
-def _settle(folder: Path, service: Service) -> None:
-    """A start looks at every open task; what is measured is the rest after it."""
-    until = time.monotonic() + SETTLE_LIMIT_S
-    with contextlib.closing(sqlite3.connect(f"file:{_file(folder)}?mode=ro", uri=True)) as connection:
-        while connection.execute("SELECT 1 FROM tasks WHERE decided IS NULL LIMIT 1").fetchone():
-            if time.monotonic() > until:
-                raise TimeoutError(f"{service.url} has not looked at every task after {SETTLE_LIMIT_S:.0f} s.")
-            time.sleep(POLL_S)
+    return _Service(port, ends.enter_context(contextlib.closing(line)))
 
 
 def _file(folder: Path) -> Path:

@@ -1,15 +1,16 @@
 """The only place that opens a database: engine, pragmas, migrations, and one writer with group commit.
 
-All writes of the process go through one thread. What waits when the thread becomes free is committed together,
-so that a burst pays one fsync for many rows, and every caller is answered after its own commit.
+Statements run in the event loop, where they take microseconds; only the commit, which waits for the disk, runs
+in a thread. What arrives meanwhile is committed together next, so a burst pays one flush for many rows, and every
+caller is answered after its own commit. (A thread for the statements too would fight the loop for the interpreter
+at each of them; measured, that cost more than the statements.)
 """
 
 import asyncio
 import contextlib
 import fcntl
-import queue
 import sqlite3
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ MAX_BATCH = 256
 READERS = 4
 PAGE_SIZE = 16384
 """Rows of 10 to 30 kB: fewer overflow pages than the default 4096."""
+LOCK_POLL_S = 0.01
+MIGRATION_WAIT_S = 30.0
+WAL_CHECKPOINT_BYTES = 64 * 1024 * 1024
 MIGRATIONS = Path(__file__).parent / "store" / "migrations"
 _PRAGMAS = (
     f"page_size={PAGE_SIZE}",
@@ -48,7 +52,6 @@ class _Job:
     item: Any
     is_bulk: bool
     future: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
     result: Any = None
     error: BaseException | None = None
 
@@ -59,26 +62,27 @@ class Database:
     def __init__(self, url: str, *, wait_s: float = 0.8) -> None:
         self.url = url
         self.path = Path(url.removeprefix("sqlite:///"))
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._wait_s = wait_s
         self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
-        self._thread: threading.Thread | None = None
-        self._write_engine = _engine(url, wait_s, writes=True)
         self._read_engine = _engine(url, wait_s, writes=False)
+        self._write_engine = _engine(url, 0, writes=True)
+        self._writer = _Writer(self._write_engine, self.path, wait_s)
 
     def open(self) -> None:
-        """Creates or upgrades the schema, then starts the writer. Raises Permanent when it may not be used."""
+        """Creates or upgrades the schema. Raises Permanent when the file may not be used."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        patient = _engine(self.url, MIGRATION_WAIT_S, writes=True)
         with _translated():
-            _migrate(self._write_engine, self.path)
-        self._thread = threading.Thread(target=self._write_forever, name="db-write", daemon=True)
-        self._thread.start()
+            _migrate(patient, self.path)
+        patient.dispose()
+
+    async def aclose(self) -> None:
+        """Commits what waits, then closes."""
+        await self._writer.aclose()
+        self.close()
 
     def close(self) -> None:
-        """Commits what waits, then closes."""
-        if self._thread:
-            self._jobs.put(None)
-            self._thread.join()
-            self._thread = None
+        """As `aclose`, when nothing was written."""
         self._reading.shutdown()
         self._read_engine.dispose()
         self._write_engine.dispose()
@@ -93,71 +97,126 @@ class Database:
             return work(connection)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """Runs `work` in the writer's next transaction; returns after the commit.
+        """Runs `work` in the next transaction, in the event loop: it must be quick. Returns after the commit.
 
         An exception of `work` undoes only what `work` did. Raises Transient when the database is locked or full.
         """
-        result: T = await self._submit(work, None, is_bulk=False)
+        result: T = await self._writer.submit(work, None, is_bulk=False)
         return result
 
     async def write_bulk(self, work: Callable[[Connection, Sequence[Any]], Sequence[T]], item: Any) -> T:
         """As `write`, but calls of the same function that share a transaction are made as one."""
-        result: T = await self._submit(work, item, is_bulk=True)
+        result: T = await self._writer.submit(work, item, is_bulk=True)
         return result
 
     async def prove_writable(self) -> None:
         """Really writes a page and syncs it; raises Transient when that fails. Changes nothing that counts."""
         await self.write(_touch)
 
-    async def _submit(self, work: Write | Bulk, item: Any, *, is_bulk: bool) -> Any:
-        loop = asyncio.get_running_loop()
-        job = _Job(work, item, is_bulk, loop.create_future(), loop)
-        self._jobs.put(job)
-        return await job.future
 
-    def _write_forever(self) -> None:
-        with contextlib.closing(_WriterConnection(self._write_engine)) as writer:
-            while (first := self._jobs.get()) is not None:
-                batch = [first, *self._waiting()]
-                writer.commit(batch)
-                _answer(batch)
+class _Writer:
+    """The one writer of this process. Its task lives as long as there is something to write."""
 
-    def _waiting(self) -> Iterator[_Job]:
-        for _ in range(MAX_BATCH - 1):
-            try:
-                job = self._jobs.get_nowait()
-            except queue.Empty:
-                return
-            if job is None:
-                self._jobs.put(None)
-                return
-            yield job
-
-
-class _WriterConnection:
-    """The writer's connection; renewed after a fault, since a broken one would fail for ever."""
-
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, path: Path, wait_s: float) -> None:
         self._engine = engine
+        self._wait_s = wait_s
+        self._waiting: deque[_Job] = deque()
+        self._task: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="db-commit")
+        self._wal = _Wal(engine, path.with_name(path.name + "-wal"))
 
-    def commit(self, batch: Sequence[_Job]) -> None:
-        try:
-            with _translated():
-                connection = self._connection or self._engine.connect()
-                self._connection = connection
-                with connection.begin():
-                    _run(connection, batch)
-        except Exception as error:  # noqa: BLE001 - the outermost loop: recorded in every waiting caller
-            for job in batch:
-                job.error = job.error or error
-            self.close()
+    def submit(self, work: Write | Bulk, item: Any, *, is_bulk: bool) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        job = _Job(work, item, is_bulk, loop.create_future())
+        self._waiting.append(job)
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._write_all())
+        return job.future
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
+        if self._task:
+            await self._task
+        await self._wal.aclose()
+        self._drop()
+        self._disk.shutdown()
+
+    async def _write_all(self) -> None:
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+            try:
+                with _translated():
+                    await self._commit(batch)
+            except Exception as error:  # noqa: BLE001 - the outermost loop: told to every caller that waits
+                for job in batch:
+                    job.error = job.error or error
+                self._drop()
+            _answer(batch)
+            await self._wal.keep_short()
+
+    async def _commit(self, batch: Sequence[_Job]) -> None:
+        connection = self._connection = self._connection or self._engine.connect()
+        await self._begin(connection)
+        _run(connection, batch)
+        await asyncio.get_running_loop().run_in_executor(self._disk, connection.commit)
+
+    async def _begin(self, connection: Connection) -> None:
+        """Waits for another program's lock without holding up the event loop."""
+        until = asyncio.get_running_loop().time() + self._wait_s
+        while True:
+            try:
+                connection.begin()
+            except OperationalError as error:
+                if not _is_lock(error) or asyncio.get_running_loop().time() > until:
+                    raise
+                connection.rollback()
+                await asyncio.sleep(LOCK_POLL_S)
+            else:
+                return
+
+    def _drop(self) -> None:
+        """After a fault the connection is renewed: a broken one would fail for ever."""
         if self._connection:
             with contextlib.suppress(DBAPIError):
                 self._connection.close()
             self._connection = None
+
+
+class _Wal:
+    """Keeps the write-ahead log short: most of a checkpoint runs beside the writer, its rest between writes."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self._engine = engine
+        self._path = path
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="db-checkpoint")
+        self._running: asyncio.Future[None] | None = None
+
+    async def keep_short(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._running is None:
+            if _size(self._path) > WAL_CHECKPOINT_BYTES:
+                self._running = loop.run_in_executor(self._disk, self._checkpoint)
+        elif self._running.done():
+            self._running = None
+            await loop.run_in_executor(self._disk, self._checkpoint)  # now nothing is left: the log starts anew
+
+    async def aclose(self) -> None:
+        if self._running:
+            await self._running
+        self._disk.shutdown()
+
+    def _checkpoint(self) -> None:
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(self._engine.raw_connection()) as connection:
+            connection.cursor().execute(
+                "PRAGMA wal_checkpoint(PASSIVE)"
+            )  # a failed one is made up for by the next
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _run(connection: Connection, batch: Sequence[_Job]) -> None:
@@ -193,17 +252,7 @@ def _touch(connection: Connection) -> None:
 
 
 def _answer(batch: Sequence[_Job]) -> None:
-    """One wake-up of each event loop for the whole batch."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
     for job in batch:
-        by_loop.setdefault(job.loop, []).append(job)
-    for loop, jobs in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-            loop.call_soon_threadsafe(_resolve, jobs)
-
-
-def _resolve(jobs: Sequence[_Job]) -> None:
-    for job in jobs:
         if job.future.done():
             continue
         if job.error:
@@ -225,19 +274,22 @@ def _translated() -> Iterator[None]:
         ) from error
 
 
+def _is_lock(error: OperationalError) -> bool:
+    return isinstance(error.orig, sqlite3.OperationalError) and error.orig.sqlite_errorcode == sqlite3.SQLITE_BUSY
+
+
 def _engine(url: str, wait_s: float, *, writes: bool) -> Engine:
     """Writers take the lock at once, so that no transaction dies by upgrading; readers cannot write at all."""
     engine = create_engine(
         url,
         poolclass=QueuePool,
-        pool_size=1 if writes else READERS,
+        pool_size=2 if writes else READERS,
         max_overflow=0 if writes else READERS,
         connect_args={"timeout": wait_s, "check_same_thread": False},
     )
-    # One multi-row INSERT is one step of SQLite: the writer then fights for the GIL once, not once a row.
-    engine.dialect.use_insertmanyvalues_wo_returning = True
+    engine.dialect.use_insertmanyvalues_wo_returning = True  # one INSERT of many rows is one step of SQLite
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
-    pragmas = [*_PRAGMAS, f"query_only={'OFF' if writes else 'ON'}"]
+    pragmas = [*_PRAGMAS, f"query_only={'OFF' if writes else 'ON'}", "wal_autocheckpoint=0"]
 
     def on_connect(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves

@@ -93,7 +93,7 @@ class Orchestrator:
             for adapter in (self.tracker, self.forge):
                 if adapter:
                     await adapter.aclose()
-            self.database.close()
+            await self.database.aclose()
             log.info("stopped")
 
     async def accept(self, delivery: Delivery) -> bool:

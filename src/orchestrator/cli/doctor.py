@@ -40,7 +40,7 @@ async def examine(settings: Settings, directory: Directory) -> list[Finding]:
     except (OrchestratorError, OSError) as error:
         return [*found, Finding("no_database", Level.BROKEN, str(error), f"Check {orchestrator.database.path}.")]
     found += [await findings.of_database(orchestrator.database), findings.of_disk(settings.data_dir)]
-    orchestrator.database.close()
+    await orchestrator.database.aclose()
     return found
 
 

@@ -2,7 +2,6 @@
 
 import gc
 import socket
-import sys
 
 import structlog
 import uvicorn
@@ -14,8 +13,6 @@ from orchestrator.domain.errors import OrchestratorError
 from orchestrator.webhooks.deadline import protocol_with_deadline
 
 log = structlog.get_logger()
-SWITCH_INTERVAL_S = 0.001
-"""The event loop and the database's writer hand the interpreter to each other more often than Python's 5 ms."""
 KEEP_ALIVE_S = 15
 GRACE_S = 5
 
@@ -46,7 +43,6 @@ def run(*, allow_unsigned_loopback: bool) -> int:
     main.log_problems(orchestrator.problems)
     app = main.asgi(orchestrator, allow_unsigned_loopback=allow_unsigned_loopback)
     host = "127.0.0.1" if allow_unsigned_loopback else settings.host
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()
     server = _Server(
         uvicorn.Config(

@@ -15,7 +15,7 @@ from orchestrator.reconcile.loop import Reconciler
 from orchestrator.reconcile.resync import Resync
 
 log = structlog.get_logger()
-START_SPACING_S = 0.2
+START_SPACING_S = 0.02
 """Between the first looks of a start, so that a thousand open tasks do not fall upon Plane together."""
 
 

@@ -134,6 +134,7 @@ class LoopbackServer:
 
     def start(self) -> Self:
         listener = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio sets it only on sockets it made
         self.port = listener.getsockname()[1]
         server = _Server(_config(self._app))
         thread = threading.Thread(

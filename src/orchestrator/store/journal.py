@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
 from typing import TypeVar
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, TextClause, bindparam, func, select, text, update
 
 from orchestrator.domain.events import (
     BranchMoved,
@@ -17,7 +19,7 @@ from orchestrator.domain.events import (
     WorkItemChanged,
     WorkItemDeleted,
 )
-from orchestrator.domain.model import TaskId
+from orchestrator.domain.model import Source, TaskId
 from orchestrator.store import tasks as task_rows
 from orchestrator.store.schema import events
 
@@ -66,7 +68,7 @@ def record(connection: Connection, deliveries: Sequence[Delivery]) -> list[Recor
     if entries:
         _find_tasks(connection, entries)
         _flag_reused_ids(connection, entries)
-        connection.execute(insert(events), [_row(entry) for entry in entries])
+        _insert(connection, entries)
     _count_repeats(
         connection, [entry for is_new, entry in answers if not is_new and entry.fresh is None], deliveries
     )
@@ -86,20 +88,34 @@ def _keys(delivery: Delivery) -> list[_Key]:
     return keys
 
 
+_FOUND = "SELECT source, body_sha256, event_id, task_id FROM events WHERE source = :source"
+_KEYS = "(SELECT value FROM json_each(:keys))"
+# Texts of their own, since building and expanding them costs more than running them. Each is one index look-up per
+# key: an OR, or a missing source, would read the whole journal.
+_BY_BODY = text(f"{_FOUND} AND body_sha256 IN {_KEYS}")
+_BY_EVENT_ID = text(f"{_FOUND} AND event_id IN {_KEYS}")
+_USED_IDS = text(f"SELECT delivery_id FROM events WHERE source = :source AND delivery_id IN {_KEYS}")  # noqa: S608 - constants
+
+
 def _known(connection: Connection, deliveries: Sequence[Delivery]) -> dict[_Key, _Entry]:
     book: dict[_Key, _Entry] = {}
-    bodies = [delivery.body_sha256 for delivery in deliveries]
-    ids = [delivery.parsed.event_id for delivery in deliveries if delivery.parsed.event_id]
-    columns = select(events.c.source, events.c.body_sha256, events.c.event_id, events.c.task_id)
-    found = connection.execute(
-        columns.where(or_(events.c.body_sha256.in_(bodies), events.c.event_id.in_(ids)))
-    ).all()
-    for row in found:
-        entry = _Entry(row.source, row.body_sha256, row.task_id)
+    for source in {delivery.source for delivery in deliveries}:
+        own = [delivery for delivery in deliveries if delivery.source is source]
+        _look_up(connection, book, _BY_BODY, source, [one.body_sha256 for one in own])
+        ids = [one.parsed.event_id for one in own if one.parsed.event_id]
+        if ids:
+            _look_up(connection, book, _BY_EVENT_ID, source, ids)
+    return book
+
+
+def _look_up(
+    connection: Connection, book: dict[_Key, _Entry], query: TextClause, source: Source, keys: Sequence[str]
+) -> None:
+    for row in connection.execute(query, {"source": source.value, "keys": _json(keys)}):
+        entry = book.get((row.source, "body", row.body_sha256)) or _Entry(row.source, row.body_sha256, row.task_id)
         book[row.source, "body", row.body_sha256] = entry
         if row.event_id:
             book[row.source, "event", row.event_id] = entry
-    return book
 
 
 def _find_tasks(connection: Connection, entries: Iterable[_Entry]) -> None:
@@ -132,41 +148,54 @@ def _assign(found: Mapping[_T, TaskId], entries: Mapping[_T, Iterable[_Entry]]) 
 
 
 def _flag_reused_ids(connection: Connection, entries: Sequence[_Entry]) -> None:
-    ids = [entry.fresh.delivery_id for entry in entries if entry.fresh and entry.fresh.delivery_id]
-    query = select(events.c.source, events.c.delivery_id).where(events.c.delivery_id.in_(ids))
-    used = {(row.source, row.delivery_id) for row in connection.execute(query)}
-    for entry in entries:
-        assert entry.fresh  # noqa: S101 - record passes only fresh ones
-        ident = (entry.source, entry.fresh.delivery_id)
-        if ident[1] and ident in used:
-            entry.flag = REUSED_ID
-        used.add(ident)
+    for source in {entry.source for entry in entries}:
+        own = [(entry, entry.fresh.delivery_id) for entry in entries if entry.source == source and entry.fresh]
+        ids = [ident for _, ident in own if ident]
+        used = set(connection.execute(_USED_IDS, {"source": source, "keys": _json(ids)}).scalars())
+        for entry, ident in own:
+            entry.flag = REUSED_ID if ident in used else None
+            used |= {ident} if ident else set()
 
 
-def _row(entry: _Entry) -> dict[str, object]:
+_COLUMNS = (
+    "timestamp, source, event_type, action, payload, processed, delivery_id, body_sha256, "
+    "event_id, task_id, headers, ignored, flag, repeats, last_repeat_at"
+)
+
+
+def _insert(connection: Connection, entries: Sequence[_Entry]) -> None:
+    """One statement for all: SQLite then takes one step, and nothing is compiled for each row."""
+    values = [value for entry in entries for value in _row(entry)]
+    connection.exec_driver_sql(_insert_text(len(entries)), tuple(values))
+
+
+@cache
+def _insert_text(rows: int) -> str:
+    row = f"({', '.join('?' * len(_COLUMNS.split(', ')))})"
+    return f"INSERT INTO events ({_COLUMNS}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - constants and a count
+
+
+def _row(entry: _Entry) -> tuple[object, ...]:
+    """In the order of _COLUMNS."""
     delivery = entry.fresh
     assert delivery  # noqa: S101 - record passes only fresh ones
-    parsed = delivery.parsed
+    parsed, at = delivery.parsed, _stored(delivery.received_at)
     ignored = parsed.event.reason if isinstance(parsed.event, Ignored) else None
     if ignored is None and entry.task is None:
         ignored = NO_TASK
-    return {
-        "timestamp": delivery.received_at,
-        "source": entry.source,
-        "event_type": parsed.event_type,
-        "action": parsed.action,
-        "payload": delivery.payload,
-        "processed": int(ignored is not None),
-        "delivery_id": delivery.delivery_id,
-        "body_sha256": entry.body_sha256,
-        "event_id": parsed.event_id,
-        "task_id": entry.task,
-        "headers": msgspec.json.encode(delivery.headers).decode(),
-        "ignored": ignored,
-        "flag": entry.flag,
-        "repeats": entry.repeats - 1,
-        "last_repeat_at": delivery.received_at if entry.repeats > 1 else None,
-    }
+    what = (at, entry.source, parsed.event_type, parsed.action, delivery.payload, int(ignored is not None))
+    who = (delivery.delivery_id, entry.body_sha256, parsed.event_id, entry.task, _json(delivery.headers))
+    repeated_at = at if entry.repeats > 1 else None
+    return (*what, *who, ignored, entry.flag, entry.repeats - 1, repeated_at)
+
+
+def _stored(at: datetime) -> str:
+    """As the column's type would write it, without asking it for every row."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _count_repeats(connection: Connection, known: Sequence[_Entry], deliveries: Sequence[Delivery]) -> None:

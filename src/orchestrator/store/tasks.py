@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from orchestrator.domain.events import WorkItemChanged
@@ -158,11 +158,14 @@ def ids_by_item(connection: Connection, items: Collection[str]) -> dict[str, Tas
 
 
 def ids_by_branch(connection: Connection, branches: Collection[tuple[str, str]]) -> dict[tuple[str, str], TaskId]:
+    """Repositories and branches apart: SQLite uses no index for a list of pairs. The pairs are picked here."""
     if not branches:
         return {}
-    pair = tuple_(tasks.c.repo, tasks.c.branch)
-    query = select(tasks.c.id, tasks.c.repo, tasks.c.branch).where(pair.in_(list(branches)))
-    return {(row.repo, row.branch): TaskId(row.id) for row in connection.execute(query)}
+    repos, names = {repo for repo, _ in branches}, {branch for _, branch in branches}
+    query = select(tasks.c.id, tasks.c.repo, tasks.c.branch)
+    query = query.where(tasks.c.repo.in_(repos), tasks.c.branch.in_(names))
+    found = {(row.repo, row.branch): TaskId(row.id) for row in connection.execute(query)}
+    return {pair: task for pair, task in found.items() if pair in branches}
 
 
 def ids_by_head(connection: Connection, heads: Collection[str]) -> dict[str, TaskId]:
