@@ -51,6 +51,8 @@ class ServiceLog:
     """Reads what the service logs, line by line, from where it was left."""
 
     path: Path
+    heard: list[Line] = field(default_factory=list)
+    """What was said on the way to the line that `until` returned last."""
     _position: int = 0
     _lines: list[Line] = field(default_factory=list)
 
@@ -63,6 +65,7 @@ class ServiceLog:
                 seen.append(line)
                 if line.get("event") == event and is_wanted(line):
                     self._lines = self._lines[self._lines.index(line) + 1 :]
+                    self.heard = seen
                     return line
             self._lines = []
             time.sleep(POLL_S)

@@ -18,7 +18,6 @@ from benchmarks.processes import ANSWER_S, port_of, spawned_ms
 from benchmarks.report import Figure, median, percentile
 from benchmarks.scale import Bench
 from orchestrator.clock import SystemClock
-from orchestrator.sim.server import Call
 from orchestrator.sim.webhook import Outgoing
 from orchestrator.sim.world import Service, World
 
@@ -31,7 +30,7 @@ _CLOCK = SystemClock()
 
 @dataclass(frozen=True, slots=True)
 class _Passage:
-    """One work item's way, in milliseconds. `inside`: in the simulated APIs' handlers, before the intent."""
+    """One work item's way, in milliseconds. `inside`: waiting for the simulated APIs, before the intent."""
 
     whole_intent: float
     inside: float
@@ -55,7 +54,7 @@ def measure(bench: Bench) -> list[Figure]:
     agent.write_text(_AGENT, encoding="utf-8")
     agent.chmod(0o755)
     spawns, commits = list[float](), list[float]()
-    with neighbours.world(folder) as made, neighbours.service(made, agent) as service:
+    with neighbours.world(folder) as made, neighbours.service(made, agent, ORCH_LOG_LEVEL="debug") as service:
         passages = _passages(bench, made, service)
     for _ in range(bench.scale.work_items):
         spawns.append(spawned_ms([str(agent)], folder))
@@ -80,19 +79,18 @@ def _passages(bench: Bench, made: World, service: Service) -> list[_Passage]:
 
 def _pass(made: World, log: ServiceLog, line: http.client.HTTPConnection, number: int) -> _Passage:
     _, delivery = new_work_item(made, number)
-    made.plane.calls.clear()
     made.gitea.calls.clear()
     log.skip()
     sent = _CLOCK.now().timestamp()
     _post(line, delivery)
     intended = log.until("decided", RUN_LIMIT_S, lambda line: bool(line["runs"]))
+    calls = [line["waited_s"] for line in log.heard if line["event"] == "called"]
     log.until("run_ended", RUN_LIMIT_S)
-    calls = _before_intent(made)
     run = made.root / "data" / "runs" / str(intended["runs"][0])
     first = int((run / "home" / "first").read_text(encoding="utf-8")) / 1e9
     return _Passage(
         whole_intent=(said_at(intended) - sent) * 1000,
-        inside=sum(call.seconds for call in calls) * 1000,
+        inside=sum(calls) * 1000,
         calls=len(calls),
         clone=((run / "prepared").stat().st_mtime_ns - (run / "lock").stat().st_mtime_ns) / 1e6,
         inside_clone=sum(call.seconds for call in made.gitea.calls if not call.path.startswith("/api/")) * 1000,
@@ -105,13 +103,6 @@ def _post(line: http.client.HTTPConnection, delivery: Outgoing) -> None:
     answer = line.getresponse()
     if answer.read() != b'{"status":"accepted"}':
         raise RuntimeError(f"A work item's delivery was answered {answer.status}.")
-
-
-def _before_intent(made: World) -> list[Call]:
-    """Plane is asked only before it; Gitea also after the run, so its calls count until the branch is there."""
-    asked = [call for call in made.gitea.calls if call.path.startswith("/api/")]
-    is_there = [call.method == "GET" and call.status == 200 and "/branches/" in call.path for call in asked]
-    return [*made.plane.calls, *asked[: is_there.index(True) + 1]]
 
 
 def _commit_ms(folder: Path) -> float:
@@ -133,7 +124,7 @@ def _figures(passages: Sequence[_Passage], spawn_ms: float, commit_ms: float) ->
     fetched = f"without {forge:.1f} ms inside the simulated forge, from which the mirror is brought up to date"
     whole = median([one.whole_intent for one in passages])
     calls, inside = passages[-1].calls, median([one.inside for one in passages])
-    about = f"with the {calls} calls it is {whole:.1f} ms, of them {inside:.1f} inside the simulators' handlers"
+    about = f"with the {calls} calls it is {whole:.1f} ms, of them {inside:.1f} waiting for their answers"
     program = "spawn of the same program"
     return [
         Figure("delivery to intent p50", median(intents), "ms", "one commit", commit_ms, at_most=10, note=about),

@@ -148,7 +148,7 @@ def _served() -> set[str]:
     orchestrator = main.build(config.load({}, None), Directory())
     try:
         front = main.asgi(orchestrator)
-        paths = front._app.openapi()["paths"]
+        paths = orchestrator.api().openapi()["paths"]
         described = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
         return described | {f"POST {path}" for path in front._open_routes} | {"GET /health", "GET /openapi.json"}
     finally:

@@ -31,7 +31,6 @@ from orchestrator.reconcile.resync import Resync
 from orchestrator.store import journal, runs, tasks
 from orchestrator.trackers.plane import Plane
 from orchestrator.web.access import Access
-from orchestrator.web.api import Services, create_api
 from orchestrator.web.front import Front
 from orchestrator.webhooks.receiver import Receiver
 
@@ -74,7 +73,7 @@ class Orchestrator:
     engine: LocalEngine | None = None
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, _app: object) -> AsyncIterator[None]:
+    async def lifespan(self) -> AsyncIterator[None]:
         """Opens the database, takes up what was left, and stops without hurting agents at work."""
         self.database.open()
         self.engine = self._engine()
@@ -107,6 +106,20 @@ class Orchestrator:
         """What is broken or missing now."""
         disk = await asyncio.to_thread(findings.of_disk, self.settings.data_dir)
         return [await findings.of_database(self.database), disk, *self.problems]
+
+    def api(self) -> Any:
+        """The part behind Access. Its framework takes longest to load: the front asks for it when it listens."""
+        from orchestrator.web.api import Services, create_api  # noqa: PLC0415 - see above
+
+        services = Services(
+            database=self.database,
+            clock=self.clock,
+            engine=self.running_engine,
+            project_of_repo=self.directory.project_of_repo,
+            known=self.problems,
+            look=self.look,
+        )
+        return create_api(services, self.settings.path_prefix)
 
     def running_engine(self) -> LocalEngine:
         assert self.engine is not None  # noqa: S101 - endpoints are called within the lifespan only
@@ -150,14 +163,6 @@ def build(settings: Settings, directory: Directory) -> Orchestrator:
 def asgi(orchestrator: Orchestrator, *, allow_unsigned_loopback: bool = False) -> Front:
     """The app that a server runs."""
     settings = orchestrator.settings
-    services = Services(
-        database=orchestrator.database,
-        clock=orchestrator.clock,
-        engine=orchestrator.running_engine,
-        project_of_repo=orchestrator.directory.project_of_repo,
-        known=orchestrator.problems,
-        look=orchestrator.look,
-    )
 
     def receiver(source: Source, secrets: Secrets) -> Receiver:
         return Receiver(
@@ -171,7 +176,8 @@ def asgi(orchestrator: Orchestrator, *, allow_unsigned_loopback: bool = False) -
         )
 
     return Front(
-        create_api(services, orchestrator.lifespan, settings.path_prefix),
+        orchestrator.api,
+        orchestrator.lifespan,
         {
             "/webhook/plane": receiver(Source.PLANE, settings.plane_webhook_secret),
             "/webhook/gitea": receiver(Source.GITEA, settings.gitea_webhook_secret),

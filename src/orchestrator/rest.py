@@ -1,14 +1,17 @@
 """One HTTP API as the adapters call it: bounded answers, and faults in our three kinds."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import httpx
 import msgspec
+import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 
+log = structlog.get_logger()
 T = TypeVar("T")
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
@@ -29,6 +32,19 @@ class Answer:
 
     status: int
     body: bytes
+
+
+class _Wait:
+    """Time between our last byte and their first: what the other side took, and nothing of ours."""
+
+    def __init__(self) -> None:
+        self._sent = self.seconds = 0.0
+
+    async def trace(self, name: str, _info: object) -> None:
+        if name == "http11.send_request_body.complete":
+            self._sent = time.monotonic()
+        elif name == "http11.receive_response_headers.complete":
+            self.seconds = time.monotonic() - self._sent
 
 
 class RestClient:
@@ -53,11 +69,15 @@ class RestClient:
         understood: frozenset[int] = frozenset(),
     ) -> Answer:
         """A 2xx or a status in `understood`; raises Transient or Permanent for everything else."""
+        wait = _Wait()
         try:
-            async with self._http.stream(method, path, params=query, json=order) as answer:
+            async with self._http.stream(
+                method, path, params=query, json=order, extensions={"trace": wait.trace}
+            ) as answer:
                 body = await self._read(answer)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
+        log.debug("called", system=self._system.code, path=path, status=answer.status_code, waited_s=wait.seconds)
         if answer.is_success or answer.status_code in understood:
             return Answer(answer.status_code, body)
         raise self._refused(answer, path)

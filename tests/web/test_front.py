@@ -1,5 +1,6 @@
 """The outermost app: open routes, the guard, and a path prefix with or without a proxy that strips it."""
 
+import contextlib
 from collections.abc import AsyncIterator
 
 import httpx
@@ -23,7 +24,9 @@ HOOK = Starlette(routes=[Route("/{rest:path}", show, methods=["POST"])])
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    front = Front(INNER, {"/webhook/plane": HOOK}, Access(["token"]), "/orchestrator")
+    front = Front(
+        lambda: INNER, contextlib.nullcontext, {"/webhook/plane": HOOK}, Access(["token"]), "/orchestrator"
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(front), base_url="http://localhost") as one:
         yield one
 

@@ -1,8 +1,8 @@
 """One look at one task: read, decide, apply in one transaction, then carry the actions out."""
 
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from orchestrator.db import Database
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
-from orchestrator.domain.model import Project, ProjectId, RunId, Task, TaskId
+from orchestrator.domain.model import Branch, Project, ProjectId, RunId, Task, TaskId
 from orchestrator.domain.run import RunState
 from orchestrator.ports import Clock, Engine, Forge
 from orchestrator.qg.facts import Facts, RunFact
@@ -70,17 +70,19 @@ class Reconciler:
 
     async def look(self, task: TaskId, engine: Engine) -> Looked:
         """Decides until nothing is left to do at once. Raises Transient when our own database is unavailable."""
+        observed: Observed | None = None
         for _ in range(MAX_STEPS):
             rows = await self._database.read(lambda connection: self._read(connection, task))
-            observed = await self._observer.look(rows.project, rows.task, rows.open_run())
+            observed = observed or await self._observer.look(rows.project, rows.task, rows.open_run())
             basis = self._basis(rows, observed)
             decision = decide(basis.project, basis.task, basis.facts)
             await self._apply(rows, basis, decision, engine)
-            branches = [action for action in decision.actions if isinstance(action, EnsureBranch)]
-            if not branches:
+            wanted = next((action for action in decision.actions if isinstance(action, EnsureBranch)), None)
+            if wanted is None:
                 return Looked(observed.retry_in_s)
             try:
-                await self._ensure(branches)
+                # The forge's answer is the newest truth: asking for it again would cost two calls.
+                observed = replace(observed, branch=await self._ensure(wanted))
             except OrchestratorError as error:
                 return await self._not_created(task, error)
         raise Permanent(
@@ -127,11 +129,11 @@ class Reconciler:
         for run in intended:
             engine.start_run(run)
 
-    async def _ensure(self, branches: Sequence[EnsureBranch]) -> None:
+    async def _ensure(self, wanted: EnsureBranch) -> Branch:
         assert self._forge is not None  # noqa: S101 - decided only after the forge was looked at
-        for branch in branches:
-            await self._forge.create_branch(branch.repo, branch.name, branch.base)
-            log.info("branch_ensured", repo=str(branch.repo), branch=branch.name)
+        branch = await self._forge.create_branch(wanted.repo, wanted.name, wanted.base)
+        log.info("branch_ensured", repo=str(wanted.repo), branch=wanted.name)
+        return branch
 
     async def _not_created(self, task: TaskId, error: OrchestratorError) -> Looked:
         log.warning("branch_not_created", task=task, code=error.code, message=error.message)

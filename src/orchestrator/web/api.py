@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -135,11 +135,10 @@ class Services:
     look: Callable[[], Awaitable[Sequence[Finding]]]
 
 
-def create_api(services: Services, lifespan: Any, root_path: str = "") -> FastAPI:
+def create_api(services: Services, root_path: str = "") -> FastAPI:
     app = FastAPI(
         title="orchestrator",
         version=__version__,
-        lifespan=lifespan,
         root_path=root_path,
         docs_url=None,
         redoc_url=None,

@@ -1,6 +1,8 @@
 """The outermost ASGI app: /health and the webhooks without any framework, the rest behind Access."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from orchestrator.web.access import Access, send_problem
@@ -10,17 +12,30 @@ _HEALTH_HEADERS = [(b"content-type", b"application/json"), (b"content-length", s
 
 
 class Front:
-    """`open_routes` are answered to anyone; `app` gets what Access lets through, and the lifespan."""
+    """`open_routes` are answered to anyone; the app that `make_app` makes gets what Access lets through.
 
-    def __init__(self, app: Any, open_routes: Mapping[str, Any], access: Access, path_prefix: str = "") -> None:
-        self._app = app
+    It is made beside the first requests, since its framework takes longest to load, and /health and the webhooks
+    do not need it. `lifespan` is entered before the first request and left after the last.
+    """
+
+    def __init__(
+        self,
+        make_app: Callable[[], Any],
+        lifespan: Callable[[], AbstractAsyncContextManager[None]],
+        open_routes: Mapping[str, Any],
+        access: Access,
+        path_prefix: str = "",
+    ) -> None:
+        self._make_app = make_app
+        self._lifespan = lifespan
         self._open_routes = open_routes
         self._access = access
         self._prefix = path_prefix.rstrip("/")
+        self._making: asyncio.Task[Any] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self._live(receive, send)
             return
         path = self._path(scope["path"])
         route = self._open_routes.get(path)
@@ -30,6 +45,25 @@ class Front:
             await _health(scope, send)
         elif scope["type"] == "http":
             await self._guarded({**scope, "path": path, "raw_path": None, "root_path": ""}, receive, send)
+
+    def _app(self) -> asyncio.Task[Any]:
+        """Made once, in a thread; whoever needs it awaits it."""
+        self._making = self._making or asyncio.create_task(asyncio.to_thread(self._make_app))
+        return self._making
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        """ASGI's lifespan protocol. A failed start is told to the server and raised for its log."""
+        await receive()
+        try:
+            async with self._lifespan():
+                await send({"type": "lifespan.startup.complete"})
+                self._app()
+                await receive()
+                await self._app()
+        except BaseException as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})
 
     def _path(self, path: str) -> str:
         """Works whether the proxy in front strips the prefix or not."""
@@ -42,7 +76,8 @@ class Front:
         if refusal:
             await send_problem(send, *refusal)
         else:
-            await self._app(scope, receive, send)
+            app = await self._app()
+            await app(scope, receive, send)
 
 
 async def _health(scope: Any, send: Any) -> None:
