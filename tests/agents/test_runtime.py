@@ -469,7 +469,9 @@ async def test_no_signal_is_ignored_or_blocked_when_the_agent_starts(world: Any)
     await claude.prepare(spec)
     await claude.launch(spec)
     await claude.wait(spec, nothing)
-    assert (world.paths(spec).root / "signals").read_text().split()[1::2] == ["0" * 16] * 2
+    masks = (world.paths(spec).root / "signals").read_text().split()[1::2]
+    of_the_c_library = 1 << 31 | 1 << 32  # signals 32 and 33 cannot be set; some start us with one of them ignored
+    assert [int(mask, 16) & ~of_the_c_library for mask in masks] == [0, 0]
 
 
 def test_a_subscription_token_goes_by_descriptor_and_without_a_credential_none_is_named(world: Any) -> None:

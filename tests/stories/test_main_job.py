@@ -60,7 +60,7 @@ def test_deliveries_five_times_and_out_of_order_start_one_agent(
     for name in ("issue__updated__priority", "issue__created__rest", "issue__updated__description_html") * 5:
         assert world.post_recorded(service, name).status_code == 200
     with service.client() as client:
-        at_rest(client)
+        until(lambda: at_rest(client)["waiting"][0]["code"] == "document_approval", "the document waits")
     assert len(starts(ledger)) == 1
     assert query(service, "SELECT count(*), sum(repeats) FROM events WHERE source = 'plane'") == [(3, 12)]
 

@@ -40,7 +40,7 @@ CREDENTIAL_FD = 3
 TETHER_FD = 4
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_SIGKILL, _SIGPIPE, _SIGXFSZ = 9, 13, 25
+_SIGKILL = 9
 
 
 class Spec:
@@ -101,6 +101,18 @@ def _wire(tether: int) -> None:
     os.closerange(TETHER_FD + 1, 1 << 20)
 
 
+def _heed_all_signals() -> None:
+    """An ignored signal is inherited: from Python (SIGPIPE), or from a shell that started us in the background
+    (SIGINT, the first step of the stop ladder). 32 and 33 belong to the C library and cannot be set.
+    """
+    for number in range(1, _signal.NSIG):
+        if _signal.getsignal(number) == _signal.SIG_IGN:
+            try:
+                _signal.signal(number, _signal.SIG_DFL)
+            except (OSError, ValueError):
+                continue
+
+
 def _become_agent(spec: Spec, tether: int, shim: int) -> None:
     """Never returns. The kernel kills the agent when the shim dies; the tether tells of it until then."""
     try:
@@ -108,8 +120,7 @@ def _become_agent(spec: Spec, tether: int, shim: int) -> None:
         _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
         if os.getppid() != shim:
             os._exit(CANNOT_EXEC)
-        for ignored_by_python in (_SIGPIPE, _SIGXFSZ):
-            _signal.signal(ignored_by_python, _signal.SIG_DFL)
+        _heed_all_signals()
         os.umask(0o077)
         _wire(tether)
         os.chdir(spec.cwd)

@@ -7,9 +7,9 @@ from dataclasses import asdict
 import msgspec
 from rich.console import Console
 
-from orchestrator import findings, main
+from orchestrator import findings, logs, main
 from orchestrator.cli.setup import read
-from orchestrator.config import Settings
+from orchestrator.config import Settings, secret_values
 from orchestrator.configfile import Directory
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.finding import Finding, Level
@@ -20,6 +20,7 @@ _MARKS = {Level.FINE: "[green]✓[/]", Level.MISSING: "[yellow]![/]", Level.BROK
 def run(*, as_json: bool) -> int:
     """0 when all is fine, 1 when something is missing or broken."""
     settings, directory = read()
+    logs.set_up("error", secret_values(settings))
     found = asyncio.run(examine(settings, directory))
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode([asdict(one) for one in found]) + b"\n")

@@ -117,7 +117,6 @@ class Reconciler:
             """The one transaction of a look: decision, stage, runs, and the events it answered."""
             if digest != rows.decided:
                 decisions.record(connection, basis, decision, now)
-                decisions.observed(connection, rows.task.id, basis.facts, now)
                 tasks.apply(connection, basis, decision, digest, now)
             journal.mark_processed(connection, rows.task.id, rows.newest_event)
             return [runs.intend(connection, rows.task.id, start, str(uuid.uuid4()), now) for start in starts]

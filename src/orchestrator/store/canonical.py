@@ -1,7 +1,7 @@
 """Frozen values as canonical JSON and back. Every object names its class, so that unions survive the trip."""
 
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from datetime import datetime
 from enum import Enum
 from functools import cache
@@ -23,14 +23,26 @@ def decode(text: str, classes: Iterable[type]) -> Any:
 
 
 def _plain(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        named = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-        return {"type": type(value).__name__, **named}
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
+    cls = type(value)
+    if cls in _LEAVES:
+        return value
+    if cls is tuple or cls is list:
+        return [_plain(one) for one in value]  # type: ignore[attr-defined]  # both are iterable
     if isinstance(value, Enum):
         return value.value
-    return value.isoformat() if isinstance(value, datetime) else value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    names = _names(cls)  # type: ignore[arg-type]  # classes are hashable, whatever their instances are
+    return {"type": cls.__name__, **{name: _plain(getattr(value, name)) for name in names}}
+
+
+_LEAVES = frozenset({str, int, float, bool, type(None)})
+
+
+@cache
+def _names(cls: Any) -> tuple[str, ...]:
+    """Raises TypeError for what is no dataclass: better than text that nobody can read back."""
+    return tuple(field.name for field in fields(cls))
 
 
 def _restored(value: Any, hint: Any, classes: dict[str, type]) -> Any:

@@ -3,8 +3,9 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from orchestrator.domain.model import Branch, GateOptions, Project, RepoName, Task, TaskId, Trigger, WorkItem
@@ -50,6 +51,7 @@ class Recorded:
     config_digest: str
 
 
+@cache
 def config_digest(project: Project | None) -> str:
     """Digest of what an operator configured and of the pipeline's table."""
     return _sha256(canonical.encode([VERSION, STEPS, project]))
@@ -59,7 +61,18 @@ def digest(decision: Decision) -> str:
     return _sha256(canonical.encode(decision))
 
 
+# Statements are built once: SQLAlchemy takes longer to build most of them than SQLite to run them.
+_RECORD = insert(decisions)
+_UPSERT = upsert(observations)
+_OBSERVE = _UPSERT.on_conflict_do_update(
+    index_elements=[observations.c.task_id],
+    set_={"facts": _UPSERT.excluded.facts, "observed_at": _UPSERT.excluded.observed_at},
+)
+_OF_TASK = select(decisions).where(decisions.c.task_id == bindparam("task")).order_by(decisions.c.id)
+
+
 def record(connection: Connection, basis: Basis, decision: Decision, now: datetime) -> None:
+    """Stores the decision, and its facts as the task's latest."""
     row = {
         "task_id": basis.task.id,
         "decided_at": now,
@@ -68,24 +81,17 @@ def record(connection: Connection, basis: Basis, decision: Decision, now: dateti
         "decision": canonical.encode(decision),
         "config_digest": config_digest(basis.project),
     }
-    connection.execute(insert(decisions).values(row))
+    connection.execute(_RECORD, row)
+    latest = {"task_id": basis.task.id, "facts": canonical.encode(basis.facts), "observed_at": now}
+    connection.execute(_OBSERVE, latest)
 
 
 def of_task(connection: Connection, task: TaskId) -> list[Recorded]:
     """Oldest first."""
-    query = select(decisions).where(decisions.c.task_id == task).order_by(decisions.c.id)
     return [
         Recorded(canonical.decode(row.facts, _IN_A_BASIS), row.decision, row.verdicts, row.config_digest)
-        for row in connection.execute(query)
+        for row in connection.execute(_OF_TASK, {"task": task})
     ]
-
-
-def observed(connection: Connection, task: TaskId, facts: Facts, now: datetime) -> None:
-    """Keeps the latest facts of a task."""
-    row = {"task_id": task, "facts": canonical.encode(facts), "observed_at": now}
-    statement = upsert(observations).values(row)
-    newer = {"facts": statement.excluded.facts, "observed_at": statement.excluded.observed_at}
-    connection.execute(statement.on_conflict_do_update(index_elements=[observations.c.task_id], set_=newer))
 
 
 def _sha256(text: str) -> str:

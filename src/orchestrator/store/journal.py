@@ -212,14 +212,17 @@ def _count_repeats(connection: Connection, known: Sequence[_Entry], deliveries: 
     connection.execute(statement, rows)
 
 
+_NEWEST = select(func.max(events.c.id)).where(events.c.task_id == bindparam("task"))
+_PROCESSED = text("UPDATE events SET processed = 1 WHERE task_id = :task AND processed = 0 AND id <= :up_to")
+
+
 def newest_of_task(connection: Connection, task: TaskId) -> int:
     """The id up to which a look at the task has seen everything; 0 when there is no event."""
-    return connection.execute(select(func.max(events.c.id)).where(events.c.task_id == task)).scalar() or 0
+    return connection.execute(_NEWEST, {"task": task}).scalar() or 0
 
 
 def mark_processed(connection: Connection, task: TaskId, up_to: int) -> None:
-    unprocessed = (events.c.task_id == task, events.c.processed == 0, events.c.id <= up_to)
-    connection.execute(update(events).where(*unprocessed).values(processed=1))
+    connection.execute(_PROCESSED, {"task": task, "up_to": up_to})
 
 
 def tasks_with_unprocessed(connection: Connection) -> list[TaskId]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from orchestrator.domain.model import Role, RunId, Sha, Stage, TaskId
 from orchestrator.domain.run import Outcome, RunResult, RunState, Usage
@@ -27,6 +27,10 @@ class RunRow:
     base_sha: Sha
 
 
+_INTEND = insert(agent_runs).returning(agent_runs.c.id)
+_OF_TASK = select(agent_runs).where(agent_runs.c.task_id == bindparam("task")).order_by(agent_runs.c.id)
+
+
 def intend(connection: Connection, task: TaskId, start: StartRun, session_id: str, now: datetime) -> RunId:
     """Unique on (task, stage, attempt), and one open run a task: the database refuses a second."""
     row = {
@@ -39,7 +43,7 @@ def intend(connection: Connection, task: TaskId, start: StartRun, session_id: st
         "base_sha": start.base_sha,
         "intended_at": now,
     }
-    return RunId(connection.execute(insert(agent_runs).values(row).returning(agent_runs.c.id)).scalar_one())
+    return RunId(connection.execute(_INTEND, row).scalar_one())
 
 
 def get(connection: Connection, run: RunId) -> RunRow:
@@ -53,7 +57,6 @@ def open_runs(connection: Connection) -> list[RunId]:
 
 
 def facts_of(connection: Connection, task: TaskId) -> tuple[RunFact, ...]:
-    query = select(agent_runs).where(agent_runs.c.task_id == task).order_by(agent_runs.c.id)
     return tuple(
         RunFact(
             stage=Stage(row.stage),
@@ -62,7 +65,7 @@ def facts_of(connection: Connection, task: TaskId) -> tuple[RunFact, ...]:
             outcome=Outcome(row.outcome) if row.outcome else None,
             reason=row.reason,
         )
-        for row in connection.execute(query)
+        for row in connection.execute(_OF_TASK, {"task": task})
     )
 
 

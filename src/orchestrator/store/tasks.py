@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from orchestrator.domain.events import WorkItemChanged
@@ -31,6 +31,18 @@ UNDECIDED = Item("to_be_decided", who="orchestrator")
 """Why a task waits between an event and the look that it wakes."""
 
 
+# Statements of every look are built once: SQLAlchemy takes longer to build them than SQLite to run them.
+_UPSERT = upsert(tasks)
+_ENSURE = _UPSERT.on_conflict_do_update(
+    index_elements=[tasks.c.plane_id],
+    set_={"seen_created": func.max(tasks.c.seen_created, _UPSERT.excluded.seen_created)},
+).returning(tasks.c.id)
+_OF_ID = tasks.c.id == bindparam("of_task")
+_GET = select(tasks).where(_OF_ID)
+_DECIDED = select(tasks.c.decided).where(_OF_ID)
+_SET = update(tasks).where(_OF_ID)
+
+
 def ensure_for_item(connection: Connection, changed: WorkItemChanged, now: datetime) -> TaskId:
     """The task of a work item; made when it is not there, since `created` may never come."""
     row = {
@@ -42,10 +54,7 @@ def ensure_for_item(connection: Connection, changed: WorkItemChanged, now: datet
         "created_at": now,
         "updated_at": now,
     }
-    statement = upsert(tasks).values(row)
-    seen = func.max(tasks.c.seen_created, statement.excluded.seen_created)
-    statement = statement.on_conflict_do_update(index_elements=[tasks.c.plane_id], set_={"seen_created": seen})
-    return TaskId(connection.execute(statement.returning(tasks.c.id)).scalar_one())
+    return TaskId(connection.execute(_ENSURE, row).scalar_one())
 
 
 def ensure_for_listed(connection: Connection, item: WorkItem, now: datetime) -> TaskId:
@@ -79,12 +88,12 @@ def post(connection: Connection, posted: Posted, now: datetime) -> Task:
     ident = connection.execute(insert(tasks).values(row).returning(tasks.c.id)).scalar_one()
     key = f"TASK-{ident}"
     named = {"key": key, "branch": posted_branch_name(key, posted.role)}
-    connection.execute(update(tasks).where(tasks.c.id == ident).values(named))
+    connection.execute(_SET, {"of_task": ident} | named)
     return get(connection, TaskId(ident))
 
 
 def get(connection: Connection, task: TaskId) -> Task:
-    return _task(connection.execute(select(tasks).where(tasks.c.id == task)).one())
+    return _task(connection.execute(_GET, {"of_task": task}).one())
 
 
 def by_key(connection: Connection, key: str) -> Task | None:
@@ -94,7 +103,7 @@ def by_key(connection: Connection, key: str) -> Task | None:
 
 def decided_before(connection: Connection, task: TaskId) -> str | None:
     """The digest of the last stored decision, so that an unchanged one is not stored again."""
-    digest: str | None = connection.execute(select(tasks.c.decided).where(tasks.c.id == task)).scalar()
+    digest: str | None = connection.execute(_DECIDED, {"of_task": task}).scalar()
     return digest
 
 
@@ -113,7 +122,7 @@ def apply(connection: Connection, basis: Basis, decision: Decision, digest: str,
         values |= {"branch": who.branch, "base_branch": who.base_branch}
     if isinstance(basis.facts.item, WorkItem):
         values["brief"] = basis.facts.item.description
-    connection.execute(update(tasks).where(tasks.c.id == basis.task.id).values(values))
+    connection.execute(_SET, {"of_task": basis.task.id} | values)
 
 
 def _is_agent_running(decision: Decision) -> bool:
@@ -124,14 +133,14 @@ def _is_agent_running(decision: Decision) -> bool:
 def stuck(connection: Connection, task: TaskId, waiting: Sequence[Item], now: datetime) -> None:
     """Says why a task waits when no decision knows it; the next decision is stored even if it is the old one."""
     values = {"waiting": waiting_text(waiting), "decided": None, "updated_at": now}
-    connection.execute(update(tasks).where(tasks.c.id == task).values(values))
+    connection.execute(_SET, {"of_task": task} | values)
 
 
 def run_ended(connection: Connection, task: TaskId, head: Sha | None, now: datetime) -> None:
     values: dict[str, object] = {"agent_running": False, "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
     if head:
         values["head_sha"] = head
-    connection.execute(update(tasks).where(tasks.c.id == task).values(values))
+    connection.execute(_SET, {"of_task": task} | values)
 
 
 def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
@@ -141,7 +150,7 @@ def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
     if run is None or run.state != RunState.ENDED or run.outcome == Outcome.SUCCEEDED:
         return False
     values = {"retry_after": run.attempt, "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
-    connection.execute(update(tasks).where(tasks.c.id == task).values(values))
+    connection.execute(_SET, {"of_task": task} | values)
     return True
 
 

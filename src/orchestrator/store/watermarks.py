@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from orchestrator.domain.model import ProjectId
@@ -26,9 +26,11 @@ def ensure(connection: Connection, project: ProjectId, now: datetime) -> Waterma
     return Watermark(found.since, found.seen_until)
 
 
+_SINCE = select(watermarks.c.since).where(watermarks.c.project_id == bindparam("project"))
+
+
 def since(connection: Connection, project: ProjectId | None) -> datetime | None:
-    query = select(watermarks.c.since).where(watermarks.c.project_id == project)
-    found: datetime | None = connection.execute(query).scalar()
+    found: datetime | None = connection.execute(_SINCE, {"project": project}).scalar()
     return found
 
 
