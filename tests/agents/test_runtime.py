@@ -220,7 +220,7 @@ async def test_a_killed_shim_takes_its_agent_along_and_the_run_is_lost(
     result = await claude.wait(spec, nothing)
     assert (result.outcome, result.reason) == (Outcome.LOST, "vanished")
     await eventually(lambda: not world.living(), "nothing is left alive")
-    assert claude.liveness(spec.run) is Liveness.VANISHED
+    await eventually(lambda: claude.liveness(spec.run) is Liveness.VANISHED, "the tether is free")
     await claude.launch(spec)
     assert len(world.entries("up")) == 1
 
@@ -230,7 +230,7 @@ async def test_an_agent_dies_with_its_shim_though_nobody_looks(world: Any, event
     await eventually(lambda: world.entries("up"), "the agent is up")
     os.kill(shim_of(world, spec), signal.SIGKILL)
     await eventually(lambda: not world.living(), "the agent is dead")
-    assert claude.liveness(spec.run) is Liveness.VANISHED
+    await eventually(lambda: claude.liveness(spec.run) is Liveness.VANISHED, "the tether is free")
 
 
 async def test_an_agent_that_outlives_its_shim_counts_as_alive(world: Any, eventually: Callable[..., Any]) -> None:
