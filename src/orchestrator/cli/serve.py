@@ -14,6 +14,8 @@ from orchestrator.webhooks.deadline import protocol_with_deadline
 
 log = structlog.get_logger()
 KEEP_ALIVE_S = 15
+GC_THRESHOLDS = (50_000, 50, 100)
+"""A delivery leaves hardly any cycles behind, and Python looks for them too often: a tenth of its cost."""
 GRACE_S = 5
 
 
@@ -44,6 +46,7 @@ def run(*, allow_unsigned_loopback: bool) -> int:
     app = main.asgi(orchestrator, allow_unsigned_loopback=allow_unsigned_loopback)
     host = "127.0.0.1" if allow_unsigned_loopback else settings.host
     gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     server = _Server(
         uvicorn.Config(
             app,
