@@ -82,7 +82,8 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """As `aclose`, when nothing was written."""
+        """As `aclose`, for when nothing waits to be written."""
+        self._writer.close()
         self._reading.shutdown()
         self._read_engine.dispose()
         self._write_engine.dispose()
@@ -138,7 +139,10 @@ class _Writer:
         if self._task:
             await self._task
         await self._wal.aclose()
+
+    def close(self) -> None:
         self._drop()
+        self._wal.close()
         self._disk.shutdown()
 
     async def _write_all(self) -> None:
@@ -203,6 +207,8 @@ class _Wal:
     async def aclose(self) -> None:
         if self._running:
             await self._running
+
+    def close(self) -> None:
         self._disk.shutdown()
 
     def _checkpoint(self) -> None:

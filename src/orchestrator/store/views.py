@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from orchestrator.domain.model import RunId, Stage, TaskId
+from orchestrator.domain.model import RunId, TaskId
 from orchestrator.qg.verdict import Item
-from orchestrator.store.schema import agent_runs, events, tasks
+from orchestrator.store.schema import agent_runs, tasks
 from orchestrator.store.tasks import waiting_items
 
 
@@ -79,15 +79,6 @@ def task(connection: Connection, key: str) -> TaskView | None:
 def run(connection: Connection, ident: RunId) -> RunView | None:
     row = connection.execute(select(agent_runs).where(agent_runs.c.id == ident)).one_or_none()
     return _run(row) if row else None
-
-
-def event_count(connection: Connection) -> int:
-    """The newest id: the journal only grows, so that is its length, without counting."""
-    return connection.execute(select(func.max(events.c.id))).scalar() or 0
-
-
-def open_count(connection: Connection) -> int:
-    return connection.execute(select(func.count()).where(tasks.c.stage != Stage.DONE)).scalar() or 0
 
 
 def _run(row: Row[Any]) -> RunView:
