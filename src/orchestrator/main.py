@@ -81,7 +81,7 @@ class Orchestrator:
             lambda c: (tasks.open_ids(c), journal.tasks_with_unprocessed(c), runs.open_runs(c))
         )
         open_tasks, unprocessed, open_runs = left
-        self.engine.open([*unprocessed, *(task for task in open_tasks if task not in unprocessed)], open_runs)
+        self.engine.open(list(dict.fromkeys([*unprocessed, *open_tasks])), open_runs)
         log.info(
             "started", open_tasks=len(open_tasks), open_runs=len(open_runs), projects=len(self.directory.projects)
         )

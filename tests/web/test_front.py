@@ -1,6 +1,8 @@
 """The outermost app: open routes, the guard, and a path prefix with or without a proxy that strips it."""
 
+import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 
 import httpx
@@ -47,6 +49,29 @@ async def test_health_and_webhooks_are_open_the_rest_is_guarded(client: httpx.As
 )
 async def test_only_the_exact_paths_are_open(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(path)).status_code == 401
+
+
+async def test_a_request_that_is_given_up_while_the_app_is_made_does_not_take_the_app_with_it() -> None:
+    going_on = threading.Event()
+
+    def slowly() -> Starlette:
+        going_on.wait(20)
+        return INNER
+
+    front = Front(slowly, contextlib.nullcontext, {}, Access(["token"]))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(front),
+        base_url="http://localhost",
+        headers={"Authorization": "Bearer token"},
+    ) as one:
+        given_up = asyncio.create_task(one.get("/status"))
+        await asyncio.sleep(0)
+        while front._making is None:  # noqa: ASYNC110 - the app knows no event for it
+            await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        going_on.set()
+        assert (await one.get("/status")).text == "/status"
 
 
 async def test_health_answers_only_reading(client: httpx.AsyncClient) -> None:

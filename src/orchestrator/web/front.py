@@ -54,14 +54,15 @@ class Front:
     async def _live(self, receive: Any, send: Any) -> None:
         """ASGI's lifespan protocol. A failed start is told to the server and raised for its log."""
         await receive()
+        phase = "startup"
         try:
             async with self._lifespan():
                 await send({"type": "lifespan.startup.complete"})
+                phase = "shutdown"
                 self._app()
                 await receive()
-                await self._app()
         except BaseException as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
             raise
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -76,7 +77,7 @@ class Front:
         if refusal:
             await send_problem(send, *refusal)
         else:
-            app = await self._app()
+            app = await asyncio.shield(self._app())  # a request that is given up must not take the app with it
             await app(scope, receive, send)
 
 
