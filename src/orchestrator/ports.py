@@ -1,9 +1,20 @@
 """The outside world as the core sees it. A port exists because it has a real adapter and a second one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from orchestrator.domain.forge import (
+    BranchRules,
+    Check,
+    CheckState,
+    FileEntry,
+    ForgeCapabilities,
+    PullRequest,
+    Review,
+    ReviewPublished,
+    ReviewState,
+)
 from orchestrator.domain.model import (
     Branch,
     GitRemote,
@@ -12,10 +23,12 @@ from orchestrator.domain.model import (
     RunId,
     Sha,
     TaskId,
+    UserId,
     WorkItem,
     WorkItemId,
 )
 from orchestrator.domain.run import Liveness, RunResult, RunSpec, Usage
+from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState
 
 
 class Clock(Protocol):
@@ -38,11 +51,49 @@ class Tracker(Protocol):
         ...
 
     async def work_item(self, project: ProjectId, item: WorkItemId) -> WorkItem | None:
-        """The item as it is now; None when the tracker says that it is not there."""
+        """The item as it is now; None when it is gone for certain: two "not found" in the tracker's own words,
+        while its project is there.
+        """
+        ...
+
+    async def work_item_by_key(self, key: str) -> WorkItem | None:
+        """As above, for a key like ENDURO-5; one "not found" is enough here."""
         ...
 
     async def changed_items(self, project: ProjectId, since: datetime | None) -> Sequence[WorkItem]:
         """Items updated at or after `since`, newest first; all when None. Bounded."""
+        ...
+
+    async def comments(self, project: ProjectId, item: WorkItemId) -> Sequence[Comment]:
+        """Newest first; bounded: the oldest of very many are left out."""
+        ...
+
+    async def states(self, project: ProjectId) -> Sequence[TrackerState]:
+        """The columns of the project's board. May be remembered for some minutes."""
+        ...
+
+    async def members(self, project: ProjectId) -> Mapping[UserId, str]:
+        """Who belongs to the project, with display names. May be remembered for some minutes."""
+        ...
+
+    async def labels(self, project: ProjectId) -> Mapping[str, str]:
+        """Label ids and names. May be remembered for some minutes."""
+        ...
+
+    async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> CommentId:
+        """Writes a comment under our key, or returns the one that has this key already."""
+        ...
+
+    async def edit_comment(self, project: ProjectId, item: WorkItemId, comment: CommentId, html: str) -> bool:
+        """Replaces its text; False when it is not there any more."""
+        ...
+
+    async def move(self, project: ProjectId, item: WorkItemId, state: StateId) -> None:
+        """Puts the item into a state. Doing it twice changes nothing."""
+        ...
+
+    async def link(self, project: ProjectId, item: WorkItemId, url: str, title: str) -> None:
+        """Adds a link, unless the item has this address already."""
         ...
 
 
@@ -63,6 +114,58 @@ class Forge(Protocol):
 
     def remote(self, repo: RepoName) -> GitRemote:
         """Built from our configuration, never from a payload."""
+        ...
+
+    async def capabilities(self) -> ForgeCapabilities:
+        """What this server can do; asked once and remembered."""
+        ...
+
+    async def rules(self, repo: RepoName, branch: str) -> BranchRules:
+        """What it asks of pull requests onto `branch`, the base. Permanent when there is no such branch."""
+        ...
+
+    async def files(self, repo: RepoName, folder: str, at: Sha) -> Sequence[FileEntry]:
+        """The regular files directly in a folder at a commit; empty when there is no such folder."""
+        ...
+
+    async def file(self, repo: RepoName, path: str, at: Sha, *, max_bytes: int) -> bytes | None:
+        """A file's first `max_bytes` at a commit; None when it is not there."""
+        ...
+
+    async def pull_request(self, repo: RepoName, base: str, head: str) -> PullRequest | None:
+        """The one from branch `head` onto branch `base`: an open one before a closed one, the newest of them."""
+        ...
+
+    async def open_pull_request(self, repo: RepoName, base: str, head: str, title: str, body: str) -> PullRequest:
+        """Opens it, or returns the open one that is there."""
+        ...
+
+    async def reviews(self, repo: RepoName, pull: int) -> Sequence[Review]:
+        """The whole history, oldest first; bounded."""
+        ...
+
+    async def review(self, repo: RepoName, pull: int, at: Sha, verdict: ReviewState, text: str) -> ReviewPublished:
+        """Publishes an approval, a change request or a comment on one commit, as this client's user. A review
+        of ours of this verdict on this commit that begins with the same hidden marker line is not made twice.
+        """
+        ...
+
+    async def checks(self, repo: RepoName, at: Sha) -> Sequence[Check]:
+        """The newest status of every context at a commit, our own included."""
+        ...
+
+    async def check_log(self, repo: RepoName, check: Check) -> str:
+        """The end of a red check's log, bounded, without control characters; empty where the server has none."""
+        ...
+
+    async def set_status(
+        self, repo: RepoName, at: Sha, context: str, state: CheckState, description: str, url: str
+    ) -> None:
+        """Posts a commit status, unless the newest of this context says the same already."""
+        ...
+
+    async def pull_comment(self, repo: RepoName, pull: int, marker: str, text: str) -> None:
+        """One comment of ours per marker, edited in place; the marker is hidden in the text."""
         ...
 
 
@@ -99,6 +202,10 @@ class AgentRuntime(Protocol):
 
     async def publish(self, spec: RunSpec, head: Sha) -> None:
         """Pushes `head` to the task's branch, fast-forward only. Doing it twice changes nothing."""
+        ...
+
+    async def changed_paths(self, repo: RepoName, base_branch: str, head: Sha) -> Sequence[str]:
+        """Paths that differ between `head` and where it left the base branch, sorted; read in our own mirror."""
         ...
 
 

@@ -118,14 +118,59 @@ class CiPolicy(StrEnum):
     NONE = "none"
 
 
+PROTECTED_PATHS = (
+    ".gitea/**",
+    ".forgejo/**",
+    ".github/**",
+    ".woodpecker/**",
+    ".woodpecker.y*ml",
+    ".drone.y*ml",
+    ".gitlab-ci.y*ml",
+    "Jenkinsfile",
+    ".openclaw/**",
+    "**/.claude/**",
+    "**/CLAUDE.md",
+    "**/.mcp.json",
+)
+"""What decides how an agent's work is judged: CI, prompts, the CLI's own files."""
+
+
+class DocumentName(StrEnum):
+    """The pipeline's documents; a project may give their files other names."""
+
+    BRD = "brd"
+    ARCHITECTURE = "architecture"
+    DEV_TASK = "dev_task"
+    DEV_REPORT = "dev_report"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFiles:
+    """File names under tasks/<KEY>/."""
+
+    brd: str = "BRD.md"
+    architecture: str = "ARCHITECTURE.md"
+    dev_task: str = "DEV_TASK.md"
+    dev_report: str = "DEV_REPORT.md"
+
+
 @dataclass(frozen=True, slots=True)
 class GateOptions:
     """What a project may set of its gates. Part of the configuration digest of every decision."""
 
     review: ReviewPolicy = ReviewPolicy.AGENT
     approvals: int = 1
+    """How many different people must approve a stage's documents, and a pull request that people review."""
     ci: CiPolicy = CiPolicy.REQUIRED
     required_contexts: tuple[str, ...] = ()
+    """Globs; empty: those that the forge asks for on the base branch."""
+    check_creators: tuple[str, ...] = ()
+    """Logins whose statuses count; empty: anybody's who may write them."""
+    protected_paths: tuple[str, ...] = PROTECTED_PATHS
+    """Globs of what an agent changes only with an approver's `/orch allow-paths`."""
+    returns_per_cause: int = 3
+    """How often one cause (a red check, a rejected review …) sends a task back before it is parked."""
+    returns_in_all: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +184,9 @@ class Project:
     trigger: Trigger = Trigger()
     approvers: tuple[UserId, ...] = ()
     gates: GateOptions = GateOptions()
+    documents: DocumentFiles = DocumentFiles()
+    states: tuple[tuple[Stage, str], ...] = ()
+    """Names of the tracker's states that show a stage; a stage without one leaves the item where it is."""
 
 
 @dataclass(frozen=True, slots=True)

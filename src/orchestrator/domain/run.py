@@ -58,6 +58,34 @@ class RunLimits:
     max_budget_usd: float
 
 
+class VerdictWord(StrEnum):
+    """What a reviewer (the first two) or a tester (the others) says of the commit it looked at."""
+
+    APPROVED = "approved"
+    CHANGES_REQUESTED = "changes_requested"
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleVerdict:
+    """A structured verdict. `report` is Markdown for people: bounded, without control characters."""
+
+    word: VerdictWord
+    report: str
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """Why a stage is worked on again, for the next agent. `code` is stable; `text` is foreign and untrusted."""
+
+    code: str
+    source: str
+    """Who or what said it: a login, a context's name, a role."""
+    text: str
+    url: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class RunSpec:
     """All that a launch needs. Holds no secret. `base_sha` is the branch's head when the run was intended."""
@@ -78,6 +106,8 @@ class RunSpec:
     limits: RunLimits
     instructions: str = ""
     """What a posted task says should be done; empty: the role's own work."""
+    feedback: tuple[Feedback, ...] = ()
+    """Why the role works again, newest first; bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +132,5 @@ class RunResult:
     denials: tuple[str, ...] = ()
     cli_version: str = ""
     model: str = ""
+    verdict: RoleVerdict | None = None
+    """Of a role whose output is a verdict; None when it gave none."""

@@ -1,10 +1,12 @@
-"""The snapshot that gates may see."""
+"""The snapshot that gates may see. Whoever builds it has looked; a gate only reads."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrator.domain.model import Branch, Stage, WorkItem
-from orchestrator.domain.run import Outcome, RunState
+from orchestrator.domain.forge import BranchRules, Check, PullRequest, Review
+from orchestrator.domain.model import Branch, DocumentName, Sha, Stage, UserId, WorkItem
+from orchestrator.domain.run import Outcome, RoleVerdict, RunState
+from orchestrator.domain.tracker import CommentId
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +17,9 @@ class Unobserved:
     detail: str = ""
 
 
+NOT_NEEDED = Unobserved("not_needed")
+
+
 @dataclass(frozen=True, slots=True)
 class Absent:
     """We looked, and it is not there."""
@@ -22,21 +27,76 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class RunFact:
-    """One attempt, as our own rows have it."""
+    """One attempt, as our own rows have it. `base` is the commit that it began at, `head` what it published."""
 
     stage: Stage
     attempt: int
     state: RunState
     outcome: Outcome | None = None
     reason: str = ""
+    base: Sha | None = None
+    head: Sha | None = None
+    verdict: RoleVerdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document of the task at the branch's head. `seen` is the journal's number of the first sight of this
+    blob; only what was said after it can be about it.
+    """
+
+    name: DocumentName
+    blob: str
+    seen: int
+    is_blank: bool
+    headings: tuple[str, ...] = ()
+    """Its headings, as written, without the marks."""
+    is_ready: bool = False
+    """It has the line `Status: Ready for dev` (or the Russian one) alone on a line, outside code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """A comment in the tracker that has a command in it. `order` is the journal's number of its first sight."""
+
+    comment: CommentId
+    person: UserId
+    order: int
+    is_untouched: bool
+    """Never changed since it was written, as far as the tracker tells and we saw."""
+    lines: tuple[str, ...]
+    """As in domain.tracker.Comment, bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Us:
+    """Our own identities, which never satisfy a human gate. Empty where there is no such user or token."""
+
+    tracker_user: str = ""
+    orchestrator: str = ""
+    developer: str = ""
+    reviewer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`item` is Absent for a posted task; `since` is when we began to follow the project."""
+    """`item` is Absent for a posted task; `since` is when we began to follow the project. What a stage does not
+    need is NOT_NEEDED, which no gate takes for an answer.
+    """
 
     item: WorkItem | Absent | Unobserved
     branch: Branch | Absent | Unobserved
     runs: tuple[RunFact, ...] = ()
     since: datetime | None = None
     max_attempts: int = 3
+    documents: tuple[Document, ...] | Unobserved = NOT_NEEDED
+    remarks: tuple[Remark, ...] | Unobserved = NOT_NEEDED
+    """Oldest first, by `order`."""
+    changed_paths: tuple[str, ...] | Unobserved = NOT_NEEDED
+    """Between the base branch and the head, sorted."""
+    pull: PullRequest | Absent | Unobserved = NOT_NEEDED
+    rules: BranchRules | Unobserved = NOT_NEEDED
+    reviews: tuple[Review, ...] | Unobserved = NOT_NEEDED
+    checks: tuple[Check, ...] | Unobserved = NOT_NEEDED
+    """At the head."""
+    us: Us = Us()

@@ -1,0 +1,36 @@
+"""What a tracker (Plane) shows: comments and states, as values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NewType
+
+from orchestrator.domain.model import UserId
+
+CommentId = NewType("CommentId", str)
+StateId = NewType("StateId", str)
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment as it is now. `author` is Plane's actor, which cannot be forged (its `created_by` can)."""
+
+    id: CommentId
+    author: UserId
+    is_edited: bool
+    """Somebody changed it after it was written, as far as the tracker tells."""
+    lines: tuple[str, ...]
+    """What was said: the text's lines outside code, preformatted blocks and quotes, without blank ones."""
+    digest: str
+    """SHA-256 of the markup, so that a change shows itself that the tracker does not tell of."""
+    external_id: str
+    """The key that we gave to a comment of ours; empty for everybody else's."""
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerState:
+    """A column of the tracker's board. `group` is backlog, unstarted, started, completed, cancelled or triage."""
+
+    id: StateId
+    name: str
+    group: str
