@@ -105,12 +105,14 @@ async def quiet() -> None:
 async def test_the_first_wake_acts_at_once_and_a_burst_after_it_is_one_more_look(engine: Made) -> None:
     looks = Looks()
     one = await engine(looks)
+    # Not from the first look: a busy machine begins it later than it was asked for.
+    woken = asyncio.get_running_loop().time()
     for _ in range(100):
         one.wake(TASK)
     await until(lambda: len(looks.begun) == 2)
     await quiet()
     assert len(looks.begun) == 2
-    assert looks.begun[1] - looks.begun[0] >= 0.05
+    assert looks.begun[1] - woken >= 0.05
 
 
 async def test_a_wake_during_a_look_is_not_lost(engine: Made) -> None:

@@ -34,7 +34,9 @@ CREATED = WorkItemChanged(ProjectId("p1"), ITEM, "Title", is_new=True, actor=Non
 def delivery(body: str, event: Event = CREATED, *, ident: str = "", event_id: str | None = None) -> Delivery:
     sha = hashlib.sha256(body.encode()).hexdigest()
     parsed = Parsed("issue", "created", event, event_id)
-    return Delivery(Source.PLANE, NOW, ident or f"id-{body}", sha, body, (("x-plane-event", "issue"),), parsed)
+    return Delivery(
+        Source.PLANE, NOW, ident or f"id-{body}", sha, body.encode(), (("x-plane-event", "issue"),), parsed
+    )
 
 
 async def record(database: Database, *deliveries: Delivery) -> list[journal.Recorded]:
@@ -91,7 +93,7 @@ async def test_one_delivery_id_with_two_bodies_is_stored_twice_and_flagged(datab
 
 async def test_the_same_body_from_the_other_system_is_another_event(database: Database) -> None:
     first = delivery("a", Ignored("x"))
-    second = Delivery(Source.GITEA, NOW, "id", first.body_sha256, "a", (), first.parsed)
+    second = Delivery(Source.GITEA, NOW, "id", first.body_sha256, b"a", (), first.parsed)
     assert [answer.is_new for answer in await record(database, first, second)] == [True, True]
 
 

@@ -87,12 +87,12 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One verified request. `payload` is the signed text itself, byte for byte; times are UTC."""
+    """One verified request. `payload` is the signed body itself, JSON in UTF-8; times are UTC."""
 
     source: Source
     received_at: datetime
     delivery_id: str
     body_sha256: str
-    payload: str
+    payload: bytes
     headers: tuple[tuple[str, str], ...]
     parsed: Parsed

@@ -21,6 +21,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.model import Source, TaskId
 from orchestrator.store import tasks as task_rows
+from orchestrator.store.payload import packed
 from orchestrator.store.schema import events
 
 REUSED_ID = "delivery_id_reused"
@@ -183,7 +184,7 @@ def _row(entry: _Entry) -> tuple[object, ...]:
     ignored = parsed.event.reason if isinstance(parsed.event, Ignored) else None
     if ignored is None and entry.task is None:
         ignored = NO_TASK
-    what = (at, entry.source, parsed.event_type, parsed.action, delivery.payload, int(ignored is not None))
+    what = (at, entry.source, parsed.event_type, parsed.action, packed(delivery.payload), int(ignored is not None))
     who = (delivery.delivery_id, entry.body_sha256, parsed.event_id, entry.task, _json(delivery.headers))
     repeated_at = at if entry.repeats > 1 else None
     return (*what, *who, ignored, entry.flag, entry.repeats - 1, repeated_at)
@@ -191,7 +192,7 @@ def _row(entry: _Entry) -> tuple[object, ...]:
 
 def _stored(at: datetime) -> str:
     """As the column's type would write it, without asking it for every row."""
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _json(value: object) -> str:

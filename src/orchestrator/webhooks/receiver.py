@@ -163,7 +163,7 @@ class Receiver:
             received_at=self._clock.now(),
             delivery_id=next((kept[name] for name in self._sender.ids if kept.get(name)), ""),
             body_sha256=hashlib.sha256(signed).hexdigest(),
-            payload=signed.decode(),
+            payload=signed,
             headers=tuple(kept.items()),
         )
 
