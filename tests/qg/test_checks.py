@@ -44,19 +44,19 @@ def test_green_facts_open_the_gate_and_say_what_it_rested_on() -> None:
 
 
 SPOILED = {
-    "unmapped": (None, TASK, GREEN, Waiting((Item("project_mapping", (("project", "p1"),), who="operator"),))),
+    "unmapped": (None, TASK, GREEN, Waiting((Item("project_mapping", (("project", "p1"),), (), "operator", "orchestrator.yaml"),))),
     "draft": (PROJECT, TASK, replace(GREEN, item=replace(ITEM, is_draft=True)),
-              Failed((Item("item_is_draft", (("item", "ENDURO-1"),), who="author"),))),
+              Failed((Item("item_is_draft", (("item", "ENDURO-1"),), (), "author", "publish"),))),
     "archived": (PROJECT, TASK, replace(GREEN, item=replace(ITEM, is_archived=True)),
-                 Failed((Item("item_is_archived", (("item", "ENDURO-1"),), who="author"),))),
+                 Failed((Item("item_is_archived", (("item", "ENDURO-1"),), (), "author", "restore"),))),
     "gone": (PROJECT, TASK, replace(GREEN, item=Absent()),
-             Failed((Item("item_gone", (("item", "w1"),), who="author"),))),
+             Failed((Item("item_gone", (("item", "w1"),), (), "author", "restore"),))),
     "no token": (PROJECT, TASK, replace(GREEN, item=Unobserved("no_plane_token")),
-                 Unknown((Item("no_plane_token", (("detail", ""),), who="operator"),))),
+                 Unknown((Item("no_plane_token", (("detail", ""),), (), "operator", "orch doctor"),))),
     "not new": (PROJECT, replace(TASK, seen_created=False), GREEN,
-                Waiting((Item("trigger", (("trigger", "new_item"), ("value", "")), who="author"),))),
+                Waiting((Item("trigger", (("trigger", "new_item"), ("value", "")), (), "author", "new_item"),))),
     "older than our watch": (PROJECT, replace(TASK, seen_created=False), replace(GREEN, since=LATER),
-                             Waiting((Item("trigger", (("trigger", "new_item"), ("value", "")), who="author"),))),
+                             Waiting((Item("trigger", (("trigger", "new_item"), ("value", "")), (), "author", "new_item"),))),
 }  # fmt: skip
 
 
