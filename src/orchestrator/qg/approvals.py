@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.domain.model import Project, Stage, Switches, Task, UserId
 from orchestrator.domain.tracker import CommentId
-from orchestrator.qg.commands import Approve, Command, Reject, commands
+from orchestrator.qg.commands import Approve, Command, Reject, commands, has_vote
 from orchestrator.qg.facts import Document, Facts, Remark
 from orchestrator.qg.verdict import Item
 
@@ -125,7 +125,7 @@ def _words(project: Project, facts: Facts, after: int | None) -> list[Word]:
     said = (
         _word(remark, commands(remark.lines))
         for remark in facts.remarks
-        if remark.order > after and remark.is_untouched and remark.person in allowed
+        if remark.person in allowed and remark.order > after and remark.is_untouched and has_vote(remark.lines)
     )
     return sorted((word for word in said if word), key=lambda word: word.order)
 

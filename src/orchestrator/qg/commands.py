@@ -54,6 +54,7 @@ class Misspelt:
 Command = Approve | Reject | Order | Misspelt
 
 _REJECTED = ":rejected:"
+_VERBS = frozenset(verb.value for verb in Verb)
 _ARGUMENTS = {Verb.BUDGET: _BUDGET, Verb.ALLOW_PATHS: _SHA}
 
 
@@ -71,6 +72,11 @@ def commands(lines: tuple[str, ...]) -> tuple[Command, ...]:
     return tuple(found)
 
 
+def has_vote(lines: tuple[str, ...]) -> bool:
+    """It may approve or reject. Much quicker than to parse a comment that says neither."""
+    return any(":approved:" in line or _REJECTED in line for line in lines)
+
+
 def _command(text: str, below: tuple[str, ...]) -> Command | None:
     if text == ":approved:":
         return Approve()
@@ -83,7 +89,7 @@ def _command(text: str, below: tuple[str, ...]) -> Command | None:
 def _order(words: list[str], text: str) -> Order | Misspelt:
     """Case does not matter: phones begin lines with capitals."""
     word, argument = (*(one.lower() for one in words), "", "")[:2]
-    if word not in set(Verb) or len(words) > 1 + (word in _ARGUMENTS):
+    if word not in _VERBS or len(words) > 1 + (word in _ARGUMENTS):
         return Misspelt(text[:80])
     verb = Verb(word)
     if verb in _ARGUMENTS and not _ARGUMENTS[verb].fullmatch(argument):

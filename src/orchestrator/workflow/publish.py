@@ -6,7 +6,7 @@ from orchestrator.domain.forge import PullRequest
 from orchestrator.domain.model import Project, Stage, Task
 from orchestrator.qg import documents, review, runs
 from orchestrator.qg.approvals import approvers
-from orchestrator.qg.commands import Approve, commands
+from orchestrator.qg.commands import Approve, commands, has_vote
 from orchestrator.qg.facts import Facts, Remark
 from orchestrator.qg.pull import head_of
 from orchestrator.qg.verdict import Item
@@ -57,7 +57,10 @@ def answers(project: Project, task: Task, facts: Facts, stage: Stage) -> tuple[t
     vain = [
         remark
         for remark in new
-        if remark.person in allowed and remark.comment not in counted and Approve() in commands(remark.lines)
+        if remark.person in allowed
+        and remark.comment not in counted
+        and has_vote(remark.lines)
+        and Approve() in commands(remark.lines)
     ]
     replies = tuple(Reply(one.comment, _vain(facts, stage, one)) for one in vain)
     return replies, max(remark.order for remark in new)
