@@ -14,9 +14,23 @@ def test_approval_alone_on_its_line_is_one(line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [":approved: but", "not :approved:", ":approved", ":Approved:", "approved", ":approved::approved:",
-     ":арproved:", ": approved :", "`:approved:`", "> :approved:", "\u200b:approved:", "/orchestra status", "/", ":"],
-)  # fmt: skip
+    [
+        ":approved: but",
+        "not :approved:",
+        ":approved",
+        ":Approved:",
+        "approved",
+        ":approved::approved:",
+        ":арproved:",
+        ": approved :",
+        "`:approved:`",
+        "> :approved:",
+        "\u200b:approved:",
+        "/orchestra status",
+        "/",
+        ":",
+    ],
+)
 def test_what_only_looks_like_a_command_is_none(line: str) -> None:
     assert commands((line,)) == ()
 
@@ -53,10 +67,21 @@ def test_orders_with_an_argument(line: str, order: Order) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["/orch", "/orch explode", "/orch budget", "/orch budget 0", "/orch budget -1", "/orch budget 1e9",
-     "/orch budget 100000", "/orch budget 20 30", "/orch allow-paths abcdef", "/orch allow-paths main",
-     "/orch allow-paths --force", "/orch allow-paths " + "a" * 65],
-)  # fmt: skip
+    [
+        "/orch",
+        "/orch explode",
+        "/orch budget",
+        "/orch budget 0",
+        "/orch budget -1",
+        "/orch budget 1e9",
+        "/orch budget 100000",
+        "/orch budget 20 30",
+        "/orch allow-paths abcdef",
+        "/orch allow-paths main",
+        "/orch allow-paths --force",
+        "/orch allow-paths " + "a" * 65,
+    ],
+)
 def test_a_misspelt_order_is_told_apart(line: str) -> None:
     assert commands((line,)) == (Misspelt(line[:80]),)
 

@@ -6,9 +6,31 @@ from typing import Any
 import pytest
 
 from green import (
-    ANNA, ARCHITECTURE, BORIS, BRANCH, BRD, CHECK, DEV_TASK, DOCUMENTS, GREEN, HEAD, LINT, OLD, OURSELF, PROJECT,
-    PULL, REPORT, REVIEWED, STRANGER, TASK, TESTED, US, approval_of, rejection_of, remark,
-)  # fmt: skip
+    ANNA,
+    ARCHITECTURE,
+    BORIS,
+    BRANCH,
+    BRD,
+    CHECK,
+    DEV_TASK,
+    DOCUMENTS,
+    GREEN,
+    HEAD,
+    LINT,
+    OLD,
+    OURSELF,
+    PROJECT,
+    PULL,
+    REPORT,
+    REVIEWED,
+    STRANGER,
+    TASK,
+    TESTED,
+    US,
+    approval_of,
+    rejection_of,
+    remark,
+)
 from orchestrator.domain.forge import BranchRules, CheckState, Review, ReviewState
 from orchestrator.domain.model import Branch, CiPolicy, Language, Project, ReviewPolicy, Sha, Switches, Task
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState, VerdictWord
@@ -206,9 +228,13 @@ def test_a_rejection_by_somebody_else_is_no_word(person: Any) -> None:
 
 def test_what_does_not_count_is_named_with_its_reason() -> None:
     remarks = (
-        remark(9), remark(10, STRANGER), remark(11, BORIS, is_untouched=False), remark(12), remark(13),
+        remark(9),
+        remark(10, STRANGER),
+        remark(11, BORIS, is_untouched=False),
+        remark(12),
+        remark(13),
         remark(14, ANNA, "text"),
-    )  # fmt: skip
+    )
     verdict = gate("QG-1", replace(GREEN, remarks=remarks), gates(approvals=2))
     reasons = [dict(item.params)["why"] for item in items(verdict)[1:]]
     assert reasons == ["same_person", "edited", "not_an_approver", "document_is_newer"]
@@ -369,9 +395,11 @@ SPOILED_REVIEWS = [
     (replace(GREEN, runs=(replace(REVIEWED, state=RunState.RUNNING),)), "review_due"),
     (replace(GREEN, runs=(replace(REVIEWED, outcome=Outcome.CRASHED),)), "review_due"),
     (replace(GREEN, runs=(replace(REVIEWED, verdict=RoleVerdict(VerdictWord.PASSED, "")),)), "review_due"),
-    (replace(GREEN, runs=(replace(REVIEWED, verdict=RoleVerdict(VerdictWord.CHANGES_REQUESTED, "")),)),
-     "reviewer_requests_changes"),
-]  # fmt: skip
+    (
+        replace(GREEN, runs=(replace(REVIEWED, verdict=RoleVerdict(VerdictWord.CHANGES_REQUESTED, "")),)),
+        "reviewer_requests_changes",
+    ),
+]
 
 
 @pytest.mark.parametrize(("spoiled", "code"), SPOILED_REVIEWS)

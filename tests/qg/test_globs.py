@@ -11,24 +11,56 @@ from orchestrator.qg.globs import context_glob, is_plain, path_globs
 @pytest.mark.parametrize(
     ("pattern", "text", "is_match"),
     [
-        ("ci/*", "ci/test/unit", True), ("ci/*", "xci/test", False), ("*", "", True), ("**", "a/b", True),
-        ("a/**/z", "a/b/c/z", True), ("?i", "ci", True), ("?i", "ii i", False), ("[a-c]i", "bi", True),
-        ("[!a-c]i", "bi", False), ("[^x]", "^", True), ("[]", "[]", True), ("[z-a]", "[z-a]", True),
-        ("{lint,test} (push)", "test (push)", True), ("{lint,test}", "lint,test", False), ("a,b", "a,b", True),
-        ("{a", "{a", True), ("}a{", "}a{", True), (r"\*", "*", True), (r"\*", "x", False), ("CI / t (x)", "CI / t (x)", True),
-        ("ci*/x", "ci1/x", True), ("***/x", "a/b/x", True), ("a.b", "axb", False), ("{a,{b,c}}d", "cd", True), ("\\", "\\", True),
+        ("ci/*", "ci/test/unit", True),
+        ("ci/*", "xci/test", False),
+        ("*", "", True),
+        ("**", "a/b", True),
+        ("a/**/z", "a/b/c/z", True),
+        ("?i", "ci", True),
+        ("?i", "ii i", False),
+        ("[a-c]i", "bi", True),
+        ("[!a-c]i", "bi", False),
+        ("[^x]", "^", True),
+        ("[]", "[]", True),
+        ("[z-a]", "[z-a]", True),
+        ("{lint,test} (push)", "test (push)", True),
+        ("{lint,test}", "lint,test", False),
+        ("a,b", "a,b", True),
+        ("{a", "{a", True),
+        ("}a{", "}a{", True),
+        (r"\*", "*", True),
+        (r"\*", "x", False),
+        ("CI / t (x)", "CI / t (x)", True),
+        ("ci*/x", "ci1/x", True),
+        ("***/x", "a/b/x", True),
+        ("a.b", "axb", False),
+        ("{a,{b,c}}d", "cd", True),
+        ("\\", "\\", True),
     ],
-)  # fmt: skip
+)
 def test_contexts_match_as_the_forge_matches_them(pattern: str, text: str, is_match: bool) -> None:
     assert bool(context_glob(pattern).fullmatch(text)) is is_match
 
 
 @pytest.mark.parametrize(
     "path",
-    [".gitea/workflows/ci.yml", ".github", ".woodpecker.yml", ".woodpecker.yaml", "jenkinsfile", ".claude",
-     ".claude/settings.json", "a/b/.claude/x", "a/claude.md", "claude.md", ".mcp.json", "deep/down/.mcp.json",
-     ".openclaw/agents/developer.md", ".drone.yml"],
-)  # fmt: skip
+    [
+        ".gitea/workflows/ci.yml",
+        ".github",
+        ".woodpecker.yml",
+        ".woodpecker.yaml",
+        "jenkinsfile",
+        ".claude",
+        ".claude/settings.json",
+        "a/b/.claude/x",
+        "a/claude.md",
+        "claude.md",
+        ".mcp.json",
+        "deep/down/.mcp.json",
+        ".openclaw/agents/developer.md",
+        ".drone.yml",
+    ],
+)
 def test_protected_paths_are_found(path: str) -> None:
     assert path_globs(PROTECTED_PATHS).fullmatch(path)
 

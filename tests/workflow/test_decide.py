@@ -6,10 +6,36 @@ from typing import Any
 import pytest
 
 from green import (
-    ANNA, ARCHITECTURE, BORIS, BRANCH, BRD, CHECK, DEV_TASK, DOCUMENTS, GREEN, HEAD, ITEM, LINT, NEW_TASK, OLD, OURSELF,
-    PROJECT, PULL, REPO, REPORT, RUNS, STRANGER, TASK, US, applied, approval_of, codes, rejection_of,
-    remark, run,
-)  # fmt: skip
+    ANNA,
+    ARCHITECTURE,
+    BORIS,
+    BRANCH,
+    BRD,
+    CHECK,
+    DEV_TASK,
+    DOCUMENTS,
+    GREEN,
+    HEAD,
+    ITEM,
+    LINT,
+    NEW_TASK,
+    OLD,
+    OURSELF,
+    PROJECT,
+    PULL,
+    REPO,
+    REPORT,
+    RUNS,
+    STRANGER,
+    TASK,
+    US,
+    applied,
+    approval_of,
+    codes,
+    rejection_of,
+    remark,
+    run,
+)
 from orchestrator.domain.forge import CheckState, ReviewState
 from orchestrator.domain.model import (
     Branch,
@@ -101,19 +127,48 @@ def test_a_renamed_item_keeps_its_first_branch() -> None:
 
 STEPS: list[tuple[Stage, Facts, Stage, tuple[Role, int] | None, list[str]]] = [
     (Stage.ANALYSIS, replace(GREEN, documents=(), runs=()), Stage.ANALYSIS, (Role.ANALYST, 1), []),
-    (Stage.ANALYSIS, replace(GREEN, documents=(BRD,), remarks=(), runs=RUNS[:1]), Stage.ANALYSIS, None, ["approval"]),
+    (
+        Stage.ANALYSIS,
+        replace(GREEN, documents=(BRD,), remarks=(), runs=RUNS[:1]),
+        Stage.ANALYSIS,
+        None,
+        ["approval"],
+    ),
     (Stage.ANALYSIS, replace(GREEN, documents=(BRD,), runs=RUNS[:1]), Stage.ARCHITECTURE, (Role.ARCHITECT, 1), []),
-    (Stage.ARCHITECTURE, replace(GREEN, documents=DOCUMENTS[:3], remarks=(remark(11),), runs=RUNS[:2]),
-     Stage.ARCHITECTURE, None, ["approval"]),
-    (Stage.ARCHITECTURE, replace(GREEN, documents=DOCUMENTS[:3], runs=RUNS[:2]), Stage.DEVELOPMENT, (Role.DEVELOPER, 1), []),
+    (
+        Stage.ARCHITECTURE,
+        replace(GREEN, documents=DOCUMENTS[:3], remarks=(remark(11),), runs=RUNS[:2]),
+        Stage.ARCHITECTURE,
+        None,
+        ["approval"],
+    ),
+    (
+        Stage.ARCHITECTURE,
+        replace(GREEN, documents=DOCUMENTS[:3], runs=RUNS[:2]),
+        Stage.DEVELOPMENT,
+        (Role.DEVELOPER, 1),
+        [],
+    ),
     (Stage.ARCHITECTURE, replace(GREEN, changed_paths=NOT_NEEDED), Stage.DEVELOPMENT, None, ["look_due"]),
-    (Stage.DEVELOPMENT, replace(GREEN, pull=Absent(), runs=RUNS[:3]), Stage.DEVELOPMENT, None, ["pull_request_missing"]),
-    (Stage.DEVELOPMENT, replace(GREEN, checks=NOT_NEEDED, rules=NOT_NEEDED, runs=RUNS[:3]), Stage.CI, None, ["look_due"]),
+    (
+        Stage.DEVELOPMENT,
+        replace(GREEN, pull=Absent(), runs=RUNS[:3]),
+        Stage.DEVELOPMENT,
+        None,
+        ["pull_request_missing"],
+    ),
+    (
+        Stage.DEVELOPMENT,
+        replace(GREEN, checks=NOT_NEEDED, rules=NOT_NEEDED, runs=RUNS[:3]),
+        Stage.CI,
+        None,
+        ["look_due"],
+    ),
     (Stage.CI, replace(GREEN, checks=(CHECK,), runs=RUNS[:3]), Stage.CI, None, ["check_missing"]),
     (Stage.CI, replace(GREEN, reviews=(), runs=RUNS[:3]), Stage.REVIEW, (Role.REVIEWER, 1), []),
     (Stage.REVIEW, replace(GREEN, runs=RUNS[:4]), Stage.TESTING, (Role.TESTER, 1), []),
     (Stage.TESTING, GREEN, Stage.READY, None, ["merge"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("stage", "facts", "to", "start", "waiting"), STEPS)
@@ -153,14 +208,22 @@ def test_done_stays_done() -> None:
 
 REOPENED: list[tuple[Facts, Stage, str]] = [
     (replace(GREEN, documents=(replace(BRD, blob="b2", seen=50), *DOCUMENTS[1:])), Stage.ANALYSIS, "approval"),
-    (replace(GREEN, documents=(BRD, replace(ARCHITECTURE, blob="c2", seen=50), DEV_TASK, REPORT)), Stage.ARCHITECTURE, "approval"),
+    (
+        replace(GREEN, documents=(BRD, replace(ARCHITECTURE, blob="c2", seen=50), DEV_TASK, REPORT)),
+        Stage.ARCHITECTURE,
+        "approval",
+    ),
     (replace(GREEN, remarks=()), Stage.ANALYSIS, "approval"),
     (replace(GREEN, remarks=(remark(11),)), Stage.ARCHITECTURE, "approval"),
-    (replace(GREEN, remarks=(replace(remark(11), is_untouched=False), remark(21))), Stage.ARCHITECTURE, "approval"),
+    (
+        replace(GREEN, remarks=(replace(remark(11), is_untouched=False), remark(21))),
+        Stage.ARCHITECTURE,
+        "approval",
+    ),
     (replace(GREEN, pull=replace(PULL, is_draft=True)), Stage.DEVELOPMENT, "pull_request_is_draft"),
     (replace(GREEN, checks=(CHECK, replace(LINT, state=CheckState.PENDING))), Stage.CI, "check_not_green"),
     (replace(GREEN, reviews=(replace(approval_of(), is_dismissed=True),)), Stage.REVIEW, "review_dismissed"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("facts", "to", "code"), REOPENED)
@@ -207,18 +270,57 @@ RED = replace(
     CHECK, state=CheckState.FAILURE, description="2 failed", url="http://ci/1", log_tail="E  assert 1 == 2"
 )
 SENT_BACK: list[tuple[Stage, Facts, Cause, Stage, Role, str]] = [
-    (Stage.ANALYSIS, replace(GREEN, documents=(BRD,), remarks=(remark(11, BORIS, ":rejected: no figures"),)),
-     Cause.DOCUMENT_REJECTED, Stage.ANALYSIS, Role.ANALYST, "no figures"),
-    (Stage.ARCHITECTURE, replace(GREEN, remarks=(remark(11), remark(21, BORIS, ":rejected: too big"))),
-     Cause.DOCUMENT_REJECTED, Stage.ARCHITECTURE, Role.ARCHITECT, "too big"),
-    (Stage.CI, replace(GREEN, checks=(RED, LINT)), Cause.CI_RED, Stage.DEVELOPMENT, Role.DEVELOPER, "assert 1 == 2"),
-    (Stage.REVIEW, replace(GREEN, reviews=(rejection_of(login="vera"),)),
-     Cause.REVIEW_REJECTED, Stage.DEVELOPMENT, Role.DEVELOPER, "No."),
-    (Stage.REVIEW, replace(GREEN, reviews=(), runs=(*without(Stage.REVIEW), run(Stage.REVIEW, word=VerdictWord.CHANGES_REQUESTED))),
-     Cause.REVIEW_REJECTED, Stage.DEVELOPMENT, Role.DEVELOPER, "A report."),
-    (Stage.TESTING, replace(GREEN, runs=(*without(Stage.TESTING), run(Stage.TESTING, word=VerdictWord.FAILED))),
-     Cause.TEST_FAILED, Stage.DEVELOPMENT, Role.DEVELOPER, "A report."),
-]  # fmt: skip
+    (
+        Stage.ANALYSIS,
+        replace(GREEN, documents=(BRD,), remarks=(remark(11, BORIS, ":rejected: no figures"),)),
+        Cause.DOCUMENT_REJECTED,
+        Stage.ANALYSIS,
+        Role.ANALYST,
+        "no figures",
+    ),
+    (
+        Stage.ARCHITECTURE,
+        replace(GREEN, remarks=(remark(11), remark(21, BORIS, ":rejected: too big"))),
+        Cause.DOCUMENT_REJECTED,
+        Stage.ARCHITECTURE,
+        Role.ARCHITECT,
+        "too big",
+    ),
+    (
+        Stage.CI,
+        replace(GREEN, checks=(RED, LINT)),
+        Cause.CI_RED,
+        Stage.DEVELOPMENT,
+        Role.DEVELOPER,
+        "assert 1 == 2",
+    ),
+    (
+        Stage.REVIEW,
+        replace(GREEN, reviews=(rejection_of(login="vera"),)),
+        Cause.REVIEW_REJECTED,
+        Stage.DEVELOPMENT,
+        Role.DEVELOPER,
+        "No.",
+    ),
+    (
+        Stage.REVIEW,
+        replace(
+            GREEN, reviews=(), runs=(*without(Stage.REVIEW), run(Stage.REVIEW, word=VerdictWord.CHANGES_REQUESTED))
+        ),
+        Cause.REVIEW_REJECTED,
+        Stage.DEVELOPMENT,
+        Role.DEVELOPER,
+        "A report.",
+    ),
+    (
+        Stage.TESTING,
+        replace(GREEN, runs=(*without(Stage.TESTING), run(Stage.TESTING, word=VerdictWord.FAILED))),
+        Cause.TEST_FAILED,
+        Stage.DEVELOPMENT,
+        Role.DEVELOPER,
+        "A report.",
+    ),
+]
 
 
 @pytest.mark.parametrize(("stage", "facts", "cause", "to", "role", "text"), SENT_BACK)
@@ -464,10 +566,20 @@ def test_the_allowed_heads_are_bounded() -> None:
 LATE = [
     (Stage.READY, GREEN, remark(60), "nothing_asked"),
     (Stage.ANALYSIS, replace(GREEN, documents=(), remarks=()), remark(60), "document_missing"),
-    (Stage.ANALYSIS, replace(GREEN, documents=(replace(BRD, seen=70),), remarks=()), remark(60), "document_is_newer"),
+    (
+        Stage.ANALYSIS,
+        replace(GREEN, documents=(replace(BRD, seen=70),), remarks=()),
+        remark(60),
+        "document_is_newer",
+    ),
     (Stage.ANALYSIS, replace(GREEN, documents=(BRD,), remarks=()), remark(60, ANNA, is_untouched=False), "edited"),
-    (Stage.ARCHITECTURE, replace(GREEN, remarks=(remark(11),)), remark(60, BORIS, ":approved:", ":rejected: no"), "not_for_this_gate"),
-]  # fmt: skip
+    (
+        Stage.ARCHITECTURE,
+        replace(GREEN, remarks=(remark(11),)),
+        remark(60, BORIS, ":approved:", ":rejected: no"),
+        "not_for_this_gate",
+    ),
+]
 
 
 @pytest.mark.parametrize(("stage", "facts", "late", "why"), LATE)

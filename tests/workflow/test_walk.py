@@ -151,7 +151,7 @@ def troubles(world: World) -> Iterator[World]:
             yield replace(happened, spare=tuple(left))
 
 
-def trouble_of(world: World, trouble: str) -> World | None:
+def trouble_of(world: World, trouble: str) -> World | None:  # noqa: C901, PLR0911, PLR0912 - one case for each trouble
     is_open = bool(world.runs) and world.runs[-1].state is not RunState.ENDED
     stage = world.runs[-1].stage if is_open else None
     later = world.clock + 1

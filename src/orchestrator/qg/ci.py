@@ -6,6 +6,7 @@ from orchestrator.domain.forge import Check, CheckState
 from orchestrator.domain.model import CiPolicy, Project, Task
 from orchestrator.qg.facts import Facts, Unobserved
 from orchestrator.qg.globs import context_glob, is_plain
+from orchestrator.qg.once import once
 from orchestrator.qg.unseen import unseen
 from orchestrator.qg.verdict import Item, Passed, Unknown, Verdict, Waiting, closed
 
@@ -14,6 +15,7 @@ OWN = "orchestrator/"
 RED = frozenset({CheckState.FAILURE, CheckState.ERROR})
 
 
+@once
 def checks_green(project: Project, task: Task, facts: Facts) -> Verdict:
     """QG-4: every required context has a check at the head, and every check that it names succeeded."""
     del task
@@ -25,21 +27,18 @@ def checks_green(project: Project, task: Task, facts: Facts) -> Verdict:
     if not required:
         params = (("branch", project.base_branch),)
         return Waiting((Item("no_required_contexts", params, who="operator", action="orchestrator.yaml"),))
-    return _of_contexts(project, required, foreign(facts))
-
-
-def foreign(facts: Facts) -> tuple[Check, ...]:
-    """The head's checks without our own."""
-    if isinstance(facts.checks, Unobserved):
-        return ()
-    return tuple(check for check in facts.checks if not check.context.startswith(OWN))
+    return _of_contexts(project, required, _checks(facts))
 
 
 def red_checks(project: Project, facts: Facts) -> tuple[Check, ...]:
     """The required checks that say no."""
-    every = foreign(facts)
+    every = _checks(facts)
     named = [check for pattern in _required(project, facts) for check in _named(pattern, every)]
     return tuple(dict.fromkeys(check for check in named if check.state in RED))
+
+
+def _checks(facts: Facts) -> tuple[Check, ...]:
+    return () if isinstance(facts.checks, Unobserved) else facts.checks
 
 
 def _required(project: Project, facts: Facts) -> tuple[str, ...]:
@@ -68,7 +67,7 @@ def _named(pattern: str, every: Sequence[Check]) -> list[Check]:
     if is_plain(pattern):
         return [check for check in every if check.context == pattern]
     glob = context_glob(pattern)
-    return [check for check in every if glob.fullmatch(check.context)]
+    return [one for one in every if glob.fullmatch(one.context) and not one.context.startswith(OWN)]
 
 
 def _item(check: Check, creators: frozenset[str]) -> Item:

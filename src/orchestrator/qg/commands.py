@@ -74,7 +74,8 @@ def commands(lines: tuple[str, ...]) -> tuple[Command, ...]:
 
 def has_vote(lines: tuple[str, ...]) -> bool:
     """It may approve or reject. Much quicker than to parse a comment that says neither."""
-    return any(":approved:" in line or _REJECTED in line for line in lines)
+    text = "\n".join(lines)
+    return ":approved:" in text or _REJECTED in text
 
 
 def _command(text: str, below: tuple[str, ...]) -> Command | None:

@@ -2,10 +2,12 @@
 
 import hashlib
 import re
+from functools import lru_cache
 
 from orchestrator.domain.model import DocumentName, Language, Project, Stage, Task
 from orchestrator.qg.approvals import Ballots, approvers, ballots, not_counted
 from orchestrator.qg.facts import Document, Facts, Unobserved
+from orchestrator.qg.once import once
 from orchestrator.qg.unseen import unseen
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
 
@@ -58,6 +60,7 @@ def digest(facts: Facts, stage: Stage) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@once
 def votes(project: Project, task: Task, facts: Facts) -> Ballots:
     """What people said of both stages' documents as they are now."""
     return ballots(project, task, facts, of_stage(facts, Stage.ANALYSIS), of_stage(facts, Stage.ARCHITECTURE))
@@ -74,11 +77,11 @@ def lacking(project: Project, task: Task, facts: Facts, name: DocumentName) -> t
     if name is DocumentName.DEV_TASK and not found[0].is_ready:
         return (Item("document_not_ready", params, (found[0].blob,), who="agent", action="run"),)
     rows = HEADINGS[project.language] if name is DocumentName.BRD else {}
-    headings = tuple(_plain(one) for one in found[0].headings)
+    there = {_row(project.language, heading) for heading in found[0].headings} if rows else set()
     return tuple(
         Item("section_missing", (*params, ("section", row)), (found[0].blob,), who="agent", action="run")
-        for row, names in rows.items()
-        if not any(_is_named(heading, names) for heading in headings)
+        for row in rows
+        if row not in there
     )
 
 
@@ -88,15 +91,14 @@ def _found(facts: Facts, names: tuple[DocumentName, ...]) -> tuple[Document, ...
     return tuple(one for name in names for one in facts.documents if one.name is name)
 
 
-def _plain(heading: str) -> str:
-    return _NUMBER.sub("", heading.casefold().replace("ё", "е")).strip()
-
-
-def _is_named(heading: str, names: tuple[str, ...]) -> bool:
-    """Whole words at its beginning: "Goal (why)" is a goal, "Goalkeeper" is none."""
-    return any(
-        heading == name or (heading.startswith(name) and not heading[len(name)].isalnum()) for name in names
-    )
+@lru_cache(maxsize=1024)
+def _row(language: Language, heading: str) -> str | None:
+    """Which section it is. Whole words at its beginning: "Goal (why)" is a goal, "Goalkeeper" is none."""
+    plain = _NUMBER.sub("", heading.casefold().replace("ё", "е")) + " "
+    for row, names in HEADINGS[language].items():
+        if any(plain.startswith(name) and not plain[len(name)].isalnum() for name in names):
+            return row
+    return None
 
 
 def _gate(stage: Stage, project: Project, task: Task, facts: Facts) -> Verdict:

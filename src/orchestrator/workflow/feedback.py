@@ -18,13 +18,14 @@ def feedback_of(project: Project, task: Task, facts: Facts, cause: Cause, stage:
     """What was said, newest first where there is an order. `stage` is the one that is worked on again."""
     match cause:
         case Cause.DOCUMENT_REJECTED:
-            return _bounded(_of_rejection(project, task, facts, stage))
+            found = _of_rejection(project, task, facts, stage)
         case Cause.CI_RED:
-            return _bounded(_of_checks(project, facts))
+            found = _of_checks(project, facts)
         case Cause.REVIEW_REJECTED:
-            return _bounded(_of_reviews(facts))
+            found = _of_reviews(facts)
         case Cause.TEST_FAILED:
-            return _bounded(_of_verdict(facts, Stage.TESTING, Cause.TEST_FAILED, Role.TESTER))
+            found = _of_verdict(facts, Stage.TESTING, Cause.TEST_FAILED, Role.TESTER)
+    return _bounded(found)
 
 
 def output_missing(role: Role, due: tuple[Item, ...]) -> Feedback:
@@ -42,8 +43,7 @@ def _bounded(found: Iterable[Feedback]) -> tuple[Feedback, ...]:
 
 def _of_rejection(project: Project, task: Task, facts: Facts, stage: Stage) -> Iterable[Feedback]:
     said = documents.votes(project, task, facts).of(stage).rejection
-    if said:
-        yield Feedback(Cause.DOCUMENT_REJECTED.value, said.person, said.rejection or "")
+    return [Feedback(Cause.DOCUMENT_REJECTED.value, said.person, said.rejection or "")] if said else []
 
 
 def _of_checks(project: Project, facts: Facts) -> Iterable[Feedback]:
