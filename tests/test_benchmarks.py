@@ -15,6 +15,7 @@ FIGURES = {
     "start": {"start, fresh database", "start, existing database"},
     "ingest": {"ingest", "ingest p50", "ingest p99"},
     "trigger": {"delivery to intent p50", "clone p50 (small repository)", "intent to first instruction p50"},
+    "decide": {"decide p50", "decide p99"},
     "status": {"/status p50, large", "/status p99, large"},
 }
 

@@ -31,9 +31,19 @@ REPO = RepoName("acme", "enduro-trails")
 PROJECT = Project(ProjectId("p1"), REPO)
 TASK = Task(TaskId(1), Stage.CREATED, WorkItemId("w1"), ProjectId("p1"), "", "", None, "", "", seen_created=True)
 ITEM = WorkItem(
-    WorkItemId("w1"), ProjectId("p1"), "ENDURO-1", "Title", "Text", "Todo", ("agent:go",), (UserId("u1"),),
-    is_draft=False, is_archived=False, created_at=NOW, updated_at=NOW,
-)  # fmt: skip
+    WorkItemId("w1"),
+    ProjectId("p1"),
+    "ENDURO-1",
+    "Title",
+    "Text",
+    "Todo",
+    ("agent:go",),
+    (UserId("u1"),),
+    is_draft=False,
+    is_archived=False,
+    created_at=NOW,
+    updated_at=NOW,
+)
 GREEN = Facts(item=ITEM, branch=Branch("feature/ENDURO-1-title", Sha("a" * 40)))
 
 
@@ -44,20 +54,49 @@ def test_green_facts_open_the_gate_and_say_what_it_rested_on() -> None:
 
 
 SPOILED = {
-    "unmapped": (None, TASK, GREEN, Waiting((Item("project_mapping", (("project", "p1"),), who="operator"),))),
-    "draft": (PROJECT, TASK, replace(GREEN, item=replace(ITEM, is_draft=True)),
-              Failed((Item("item_is_draft", (("item", "ENDURO-1"),), who="author"),))),
-    "archived": (PROJECT, TASK, replace(GREEN, item=replace(ITEM, is_archived=True)),
-                 Failed((Item("item_is_archived", (("item", "ENDURO-1"),), who="author"),))),
-    "gone": (PROJECT, TASK, replace(GREEN, item=Absent()),
-             Failed((Item("item_gone", (("item", "w1"),), who="author"),))),
-    "no token": (PROJECT, TASK, replace(GREEN, item=Unobserved("no_plane_token")),
-                 Unknown((Item("no_plane_token", (("detail", ""),), who="operator"),))),
-    "not new": (PROJECT, replace(TASK, seen_created=False), GREEN,
-                Waiting((Item("trigger", (("trigger", "new_item"), ("value", "")), who="author"),))),
-    "older than our watch": (PROJECT, replace(TASK, seen_created=False), replace(GREEN, since=LATER),
-                             Waiting((Item("trigger", (("trigger", "new_item"), ("value", "")), who="author"),))),
-}  # fmt: skip
+    "unmapped": (
+        None,
+        TASK,
+        GREEN,
+        Waiting((Item("project_mapping", (("project", "p1"),), (), "operator", "orchestrator.yaml"),)),
+    ),
+    "draft": (
+        PROJECT,
+        TASK,
+        replace(GREEN, item=replace(ITEM, is_draft=True)),
+        Failed((Item("item_is_draft", (("item", "ENDURO-1"),), (), "author", "publish"),)),
+    ),
+    "archived": (
+        PROJECT,
+        TASK,
+        replace(GREEN, item=replace(ITEM, is_archived=True)),
+        Failed((Item("item_is_archived", (("item", "ENDURO-1"),), (), "author", "restore"),)),
+    ),
+    "gone": (
+        PROJECT,
+        TASK,
+        replace(GREEN, item=Absent()),
+        Failed((Item("item_gone", (("item", "w1"),), (), "author", "restore"),)),
+    ),
+    "no token": (
+        PROJECT,
+        TASK,
+        replace(GREEN, item=Unobserved("no_plane_token")),
+        Unknown((Item("no_plane_token", (("detail", ""),), (), "operator", "orch doctor"),)),
+    ),
+    "not new": (
+        PROJECT,
+        replace(TASK, seen_created=False),
+        GREEN,
+        Waiting((Item("trigger", (("trigger", "new_item"), ("value", "")), (), "author", "new_item"),)),
+    ),
+    "older than our watch": (
+        PROJECT,
+        replace(TASK, seen_created=False),
+        replace(GREEN, since=LATER),
+        Waiting((Item("trigger", (("trigger", "new_item"), ("value", "")), (), "author", "new_item"),)),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", SPOILED)

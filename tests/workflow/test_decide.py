@@ -1,177 +1,695 @@
-"""decide: a table of the first stages, and what must hold for any facts."""
+"""decide: what happens at each stage, told as sentences."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from green import (
+    ANNA,
+    ARCHITECTURE,
+    BORIS,
+    BRANCH,
+    BRD,
+    CHECK,
+    DEV_TASK,
+    DOCUMENTS,
+    GREEN,
+    HEAD,
+    ITEM,
+    LINT,
+    NEW_TASK,
+    OLD,
+    OURSELF,
+    PROJECT,
+    PULL,
+    REPO,
+    REPORT,
+    RUNS,
+    STRANGER,
+    TASK,
+    US,
+    applied,
+    approval_of,
+    codes,
+    rejection_of,
+    remark,
+    run,
+)
+from orchestrator.domain.forge import CheckState, ReviewState
 from orchestrator.domain.model import (
     Branch,
-    Project,
-    ProjectId,
-    RepoName,
+    Cause,
+    Return,
+    ReviewPolicy,
     Role,
-    Sha,
     Stage,
+    Switches,
     Task,
-    TaskId,
-    WorkItem,
-    WorkItemId,
 )
-from orchestrator.domain.run import Outcome, RunState
-from orchestrator.qg.facts import Absent, Facts, RunFact, Unobserved
-from orchestrator.store import canonical
+from orchestrator.domain.run import Outcome, VerdictWord
+from orchestrator.qg.facts import NOT_NEEDED, Absent, Facts, Unobserved
 from orchestrator.workflow.decide import decide
-from orchestrator.workflow.decision import EnsureBranch, StartRun
+from orchestrator.workflow.decision import (
+    Decision,
+    EnsureBranch,
+    EnsurePullRequest,
+    PublishReport,
+    PublishReview,
+    Reply,
+    StartRun,
+    StopRun,
+)
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-REPO = RepoName("acme", "enduro-trails")
-PROJECT = Project(ProjectId("p1"), REPO, "develop")
-TASK = Task(TaskId(1), Stage.CREATED, WorkItemId("w1"), ProjectId("p1"), "", "", None, "", "", seen_created=True)
-AT_WORK = replace(
-    TASK, stage=Stage.ANALYSIS, key="ENDURO-1", title="A title", repo=REPO,
-    branch="feature/ENDURO-1-a-title", base_branch="develop",
-)  # fmt: skip
-ITEM = WorkItem(
-    WorkItemId("w1"), ProjectId("p1"), "ENDURO-1", "A title", "Text", "Todo", (), (),
-    is_draft=False, is_archived=False, created_at=NOW, updated_at=NOW,
-)  # fmt: skip
-BRANCH = Branch("feature/ENDURO-1-a-title", Sha("a" * 40))
-GREEN = Facts(item=ITEM, branch=BRANCH)
+DOWN = Unobserved("forge_unreachable", "down")
 
 
-def run(attempt: int, state: RunState = RunState.ENDED, outcome: Outcome | None = None) -> RunFact:
-    return RunFact(Stage.ANALYSIS, attempt, state, outcome, "why")
+def at(stage: Stage, **changes: Any) -> Task:
+    return replace(TASK, stage=stage, **changes)
+
+
+def starts(decision: Decision) -> list[tuple[Role, int]]:
+    return [(one.role, one.attempt) for one in decision.actions if isinstance(one, StartRun)]
+
+
+def replies(decision: Decision) -> list[tuple[str, str, str]]:
+    return [
+        (one.comment, one.item.code, dict(one.item.params).get("why", ""))
+        for one in decision.actions
+        if isinstance(one, Reply)
+    ]
+
+
+def without(*kinds: Stage) -> tuple[Any, ...]:
+    return tuple(one for one in RUNS if one.stage not in kinds)
+
+
+# The way forward
 
 
 def test_a_new_item_without_a_branch_gets_one_first() -> None:
-    decision = decide(PROJECT, TASK, replace(GREEN, branch=Absent()))
+    decision = decide(PROJECT, NEW_TASK, replace(GREEN, branch=Absent()))
     assert decision.stage is Stage.CREATED
     assert decision.actions == (EnsureBranch(REPO, "feature/ENDURO-1-a-title", "develop"),)
+    assert codes(decision) == ["branch_missing"]
 
 
-def test_with_its_branch_a_new_item_moves_to_analysis_and_the_analyst_starts_at_its_head() -> None:
-    decision = decide(PROJECT, TASK, GREEN)
-    assert decision.stage is Stage.ANALYSIS
-    assert decision.actions == (StartRun(Role.ANALYST, Stage.ANALYSIS, 1, "a" * 40),)
+def test_with_its_branch_a_new_item_moves_to_analysis_where_it_is_looked_at_again() -> None:
+    decision = decide(PROJECT, NEW_TASK, Facts(ITEM, BRANCH))
+    assert (decision.stage, codes(decision)) == (Stage.ANALYSIS, ["look_due"])
+    assert decision.identity is not None
+    assert decision.identity.key == "ENDURO-1"
     assert [gate for gate, _ in decision.verdicts] == ["QG-0"]
 
 
+def test_where_all_was_seen_the_analyst_starts_at_once() -> None:
+    decision = decide(PROJECT, NEW_TASK, Facts(ITEM, BRANCH, documents=(), remarks=(), pull=Absent(), us=US))
+    assert decision.actions == (StartRun(Role.ANALYST, Stage.ANALYSIS, 1, HEAD),)
+
+
+@pytest.mark.parametrize("branch", [Unobserved("no_gitea_token"), NOT_NEEDED])
+def test_an_unseen_branch_keeps_a_new_item_where_it_is(branch: Unobserved) -> None:
+    decision = decide(PROJECT, NEW_TASK, replace(GREEN, branch=branch))
+    assert (decision.stage, len(decision.waiting)) == (Stage.CREATED, 1)
+
+
+def test_a_new_item_of_an_unmapped_project_waits_for_the_operator() -> None:
+    assert codes(decide(None, NEW_TASK, GREEN)) == ["project_mapping"]
+    assert codes(decide(None, replace(NEW_TASK, plane_id=None), GREEN)) == ["project_mapping"]
+    assert codes(decide(None, TASK, GREEN)) == ["project_mapping"]
+
+
 def test_a_renamed_item_keeps_its_first_branch() -> None:
-    renamed = replace(GREEN, item=replace(ITEM, title="Something else"))
-    decision = decide(PROJECT, replace(AT_WORK, stage=Stage.CREATED), renamed)
+    decision = decide(PROJECT, at(Stage.CREATED), replace(GREEN, item=replace(ITEM, title="Something else")))
     assert decision.identity is not None
     assert decision.identity.branch == "feature/ENDURO-1-a-title"
 
 
-@pytest.mark.parametrize("state", [RunState.INTENDED, RunState.RUNNING])
-def test_while_a_run_is_open_no_other_is_started(state: RunState) -> None:
-    decision = decide(PROJECT, AT_WORK, replace(GREEN, runs=(run(1, state),)))
-    assert not decision.actions
-    assert [item.code for item in decision.waiting] == [f"run_{state}"]
+STEPS: list[tuple[Stage, Facts, Stage, tuple[Role, int] | None, list[str]]] = [
+    (Stage.ANALYSIS, replace(GREEN, documents=(), runs=()), Stage.ANALYSIS, (Role.ANALYST, 1), []),
+    (
+        Stage.ANALYSIS,
+        replace(GREEN, documents=(BRD,), remarks=(), runs=RUNS[:1]),
+        Stage.ANALYSIS,
+        None,
+        ["approval"],
+    ),
+    (Stage.ANALYSIS, replace(GREEN, documents=(BRD,), runs=RUNS[:1]), Stage.ARCHITECTURE, (Role.ARCHITECT, 1), []),
+    (
+        Stage.ARCHITECTURE,
+        replace(GREEN, documents=DOCUMENTS[:3], remarks=(remark(11),), runs=RUNS[:2]),
+        Stage.ARCHITECTURE,
+        None,
+        ["approval"],
+    ),
+    (
+        Stage.ARCHITECTURE,
+        replace(GREEN, documents=DOCUMENTS[:3], runs=RUNS[:2]),
+        Stage.DEVELOPMENT,
+        (Role.DEVELOPER, 1),
+        [],
+    ),
+    (Stage.ARCHITECTURE, replace(GREEN, changed_paths=NOT_NEEDED), Stage.DEVELOPMENT, None, ["look_due"]),
+    (
+        Stage.DEVELOPMENT,
+        replace(GREEN, pull=Absent(), runs=RUNS[:3]),
+        Stage.DEVELOPMENT,
+        None,
+        ["pull_request_missing"],
+    ),
+    (
+        Stage.DEVELOPMENT,
+        replace(GREEN, checks=NOT_NEEDED, rules=NOT_NEEDED, runs=RUNS[:3]),
+        Stage.CI,
+        None,
+        ["look_due"],
+    ),
+    (Stage.CI, replace(GREEN, checks=(CHECK,), runs=RUNS[:3]), Stage.CI, None, ["check_missing"]),
+    (Stage.CI, replace(GREEN, reviews=(), runs=RUNS[:3]), Stage.REVIEW, (Role.REVIEWER, 1), []),
+    (Stage.REVIEW, replace(GREEN, runs=RUNS[:4]), Stage.TESTING, (Role.TESTER, 1), []),
+    (Stage.TESTING, GREEN, Stage.READY, None, ["merge"]),
+]
+
+
+@pytest.mark.parametrize(("stage", "facts", "to", "start", "waiting"), STEPS)
+def test_the_way_of_a_task(
+    stage: Stage, facts: Facts, to: Stage, start: tuple[Role, int] | None, waiting: list[str]
+) -> None:
+    decision = decide(PROJECT, at(stage), facts)
+    assert (decision.stage, starts(decision), codes(decision)) == (to, [start] if start else [], waiting)
+
+
+def test_the_pull_request_is_opened_when_the_work_is_there() -> None:
+    decision = decide(PROJECT, at(Stage.DEVELOPMENT), replace(GREEN, pull=Absent()))
+    assert decision.actions == (EnsurePullRequest(REPO, TASK.branch, "develop", "ENDURO-1: A title"),)
+
+
+def test_ready_names_who_merges_and_every_gate_is_told() -> None:
+    decision = decide(PROJECT, TASK, GREEN)
+    assert [gate for gate, _ in decision.verdicts] == [f"QG-{number}" for number in range(1, 7)]
+    assert (decision.waiting[0].who, decision.waiting[0].evidence) == ("maintainer", (PULL.url, HEAD))
+    assert not any(isinstance(one, StartRun) for one in decision.actions)
+
+
+@pytest.mark.parametrize("stage", sorted(set(Stage) - {Stage.CREATED, Stage.DONE}))
+def test_a_merged_pull_request_ends_the_task_and_a_closed_one_parks_it(stage: Stage) -> None:
+    merged = replace(PULL, is_merged=True, is_open=False)
+    assert decide(PROJECT, at(stage), replace(GREEN, pull=merged)).stage is Stage.DONE
+    closed = decide(PROJECT, at(stage), replace(GREEN, pull=replace(PULL, is_open=False)))
+    assert (closed.stage, codes(closed), closed.actions) == (stage, ["pull_request_closed"], ())
+
+
+def test_done_stays_done() -> None:
+    assert decide(PROJECT, at(Stage.DONE), GREEN) == Decision(Stage.DONE)
+
+
+# Back
+
+
+REOPENED: list[tuple[Facts, Stage, str]] = [
+    (replace(GREEN, documents=(replace(BRD, blob="b2", seen=50), *DOCUMENTS[1:])), Stage.ANALYSIS, "approval"),
+    (
+        replace(GREEN, documents=(BRD, replace(ARCHITECTURE, blob="c2", seen=50), DEV_TASK, REPORT)),
+        Stage.ARCHITECTURE,
+        "approval",
+    ),
+    (replace(GREEN, remarks=()), Stage.ANALYSIS, "approval"),
+    (replace(GREEN, remarks=(remark(11),)), Stage.ARCHITECTURE, "approval"),
+    (
+        replace(GREEN, remarks=(replace(remark(11), is_untouched=False), remark(21))),
+        Stage.ARCHITECTURE,
+        "approval",
+    ),
+    (replace(GREEN, pull=replace(PULL, is_draft=True)), Stage.DEVELOPMENT, "pull_request_is_draft"),
+    (replace(GREEN, checks=(CHECK, replace(LINT, state=CheckState.PENDING))), Stage.CI, "check_not_green"),
+    (replace(GREEN, reviews=(replace(approval_of(), is_dismissed=True),)), Stage.REVIEW, "review_dismissed"),
+]
+
+
+@pytest.mark.parametrize(("facts", "to", "code"), REOPENED)
+@pytest.mark.parametrize("stage", [Stage.TESTING, Stage.READY])
+def test_a_reopened_gate_takes_the_task_back_and_starts_nobody(
+    stage: Stage, facts: Facts, to: Stage, code: str
+) -> None:
+    decision = decide(PROJECT, at(stage), facts)
+    assert (decision.stage, codes(decision)[0], starts(decision)) == (to, code, [])
+
+
+def test_a_withdrawn_approval_reopens_its_own_gate_once_it_was_noted() -> None:
+    """S7."""
+    ready = applied(TASK, decide(PROJECT, TASK, GREEN))
+    assert (ready.switches.of_brd, ready.switches.of_design) == (("k11",), ("k21",))
+    decision = decide(PROJECT, ready, replace(GREEN, remarks=(remark(21),)))
+    assert (decision.stage, codes(decision)) == (Stage.ANALYSIS, ["approval"])
+
+
+UNSEEN = ("item", "remarks", "branch", "documents", "pull", "changed_paths", "rules", "reviews", "checks")
+
+
+@pytest.mark.parametrize("field", UNSEEN)
+@pytest.mark.parametrize("unseen", [DOWN, NOT_NEEDED])
+def test_what_could_not_be_seen_moves_nothing_and_starts_nothing(field: str, unseen: Unobserved) -> None:
+    decision = decide(PROJECT, TASK, replace(GREEN, runs=(), **{field: unseen}))
+    assert starts(decision) == []
+    whole = decide(PROJECT, TASK, replace(GREEN, **{field: unseen}))
+    assert whole.stage is Stage.READY
+    assert codes(whole) == [unseen.code if unseen is DOWN else "look_due"]
+
+
+@pytest.mark.parametrize("stage", sorted(set(Stage) - {Stage.CREATED, Stage.DONE}))
+def test_a_branch_that_is_gone_stops_everything(stage: Stage) -> None:
+    decision = decide(PROJECT, at(stage), replace(GREEN, branch=Absent()))
+    assert (decision.stage, codes(decision), decision.actions) == (stage, ["branch_gone"], ())
+
+
+# Rounds
+
+
+MOVED = replace(GREEN, branch=replace(BRANCH, head=OLD), pull=replace(PULL, head=OLD))
+RED = replace(
+    CHECK, state=CheckState.FAILURE, description="2 failed", url="http://ci/1", log_tail="E  assert 1 == 2"
+)
+SENT_BACK: list[tuple[Stage, Facts, Cause, Stage, Role, str]] = [
+    (
+        Stage.ANALYSIS,
+        replace(GREEN, documents=(BRD,), remarks=(remark(11, BORIS, ":rejected: no figures"),)),
+        Cause.DOCUMENT_REJECTED,
+        Stage.ANALYSIS,
+        Role.ANALYST,
+        "no figures",
+    ),
+    (
+        Stage.ARCHITECTURE,
+        replace(GREEN, remarks=(remark(11), remark(21, BORIS, ":rejected: too big"))),
+        Cause.DOCUMENT_REJECTED,
+        Stage.ARCHITECTURE,
+        Role.ARCHITECT,
+        "too big",
+    ),
+    (
+        Stage.CI,
+        replace(GREEN, checks=(RED, LINT)),
+        Cause.CI_RED,
+        Stage.DEVELOPMENT,
+        Role.DEVELOPER,
+        "assert 1 == 2",
+    ),
+    (
+        Stage.REVIEW,
+        replace(GREEN, reviews=(rejection_of(login="vera"),)),
+        Cause.REVIEW_REJECTED,
+        Stage.DEVELOPMENT,
+        Role.DEVELOPER,
+        "No.",
+    ),
+    (
+        Stage.REVIEW,
+        replace(
+            GREEN, reviews=(), runs=(*without(Stage.REVIEW), run(Stage.REVIEW, word=VerdictWord.CHANGES_REQUESTED))
+        ),
+        Cause.REVIEW_REJECTED,
+        Stage.DEVELOPMENT,
+        Role.DEVELOPER,
+        "A report.",
+    ),
+    (
+        Stage.TESTING,
+        replace(GREEN, runs=(*without(Stage.TESTING), run(Stage.TESTING, word=VerdictWord.FAILED))),
+        Cause.TEST_FAILED,
+        Stage.DEVELOPMENT,
+        Role.DEVELOPER,
+        "A report.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("stage", "facts", "cause", "to", "role", "text"), SENT_BACK)
+def test_a_failed_gate_sends_the_task_back_with_what_was_said(
+    stage: Stage, facts: Facts, cause: Cause, to: Stage, role: Role, text: str
+) -> None:
+    decision = decide(PROJECT, at(stage), facts)
+    assert decision.stage is to
+    (start,) = [one for one in decision.actions if isinstance(one, StartRun)]
+    assert (start.role, start.attempt) == (role, 2)
+    assert text in start.feedback[0].text
+    assert [(one.cause, one.stage, one.after_attempt) for one in decision.returns] == [(cause, to, 1)]
+    # While it is not answered, the same facts send it back no second time.
+    again = decide(PROJECT, applied(at(stage), decision), facts)
+    assert (again.stage, again.returns, starts(again)) == (to, decision.returns, starts(decision))
+
+
+@pytest.mark.parametrize(("stage", "facts", "cause", "to", "role", "text"), SENT_BACK)
+def test_a_cap_parks_the_task_where_it_failed_and_a_retry_grants_one_more(
+    stage: Stage, facts: Facts, cause: Cause, to: Stage, role: Role, text: str
+) -> None:
+    old = tuple(Return(cause, to, f"old{number}", 0) for number in range(3))
+    capped = decide(PROJECT, at(stage, returns=old), facts)
+    assert (capped.stage, codes(capped)[0], starts(capped), capped.returns) == (stage, "cap_reached", [], old)
+    assert capped.waiting[0].action == "/orch retry"
+    asked = replace(facts, remarks=(*facts.remarks, remark(60, BORIS, "/orch retry")))  # type: ignore[misc]  # a tuple
+    granted = decide(PROJECT, at(stage, returns=old), asked)
+    assert (granted.stage, len(granted.returns), len(starts(granted))) == (to, 4, 1)
+    # Only one: the next failure parks again.
+    other = replace(granted.returns[-1], mark="older")
+    parked = decide(PROJECT, replace(applied(at(stage), granted), stage=stage, returns=(*old, other)), asked)
+    assert codes(parked)[0] == "cap_reached"
+
+
+def test_the_cap_in_all_counts_every_cause() -> None:
+    causes = (Cause.DOCUMENT_REJECTED, Cause.REVIEW_REJECTED, Cause.TEST_FAILED, Cause.CI_RED)
+    old = tuple(Return(cause, Stage.DEVELOPMENT, "x", 0) for cause in causes * 2)
+    red = replace(GREEN, checks=(RED, LINT))
+    assert codes(decide(PROJECT, at(Stage.CI, returns=old), red))[0] == "cap_reached"
+    assert starts(decide(PROJECT, at(Stage.CI, returns=old[:7]), red))
+
+
+def test_a_return_is_answered_by_a_new_head_and_a_push_of_a_human_is_as_good() -> None:
+    back = Return(Cause.CI_RED, Stage.DEVELOPMENT, OLD, 1)
+    assert decide(PROJECT, at(Stage.DEVELOPMENT, returns=(back,)), GREEN).stage is Stage.READY
+
+
+def test_only_the_newest_return_keeps_its_feedback() -> None:
+    first = decide(PROJECT, at(Stage.CI), replace(GREEN, checks=(RED, LINT)))
+    task = replace(applied(TASK, first), returns=(replace(first.returns[0], mark=OLD),))
+    second = decide(PROJECT, task, replace(GREEN, checks=(RED, LINT)))
+    assert [bool(one.feedback) for one in second.returns] == [False, True]
+
+
+def test_an_approval_after_a_rejection_stops_the_rework() -> None:
+    rejected = replace(GREEN, documents=(BRD,), runs=RUNS[:1], remarks=(remark(11, BORIS, ":rejected: no"),))
+    back = applied(TASK, decide(PROJECT, at(Stage.ANALYSIS), rejected))
+    decision = decide(PROJECT, back, replace(rejected, remarks=(*rejected.remarks, remark(12))))  # type: ignore[misc]
+    assert (decision.stage, starts(decision)) == (Stage.ARCHITECTURE, [(Role.ARCHITECT, 1)])
+
+
+def test_unseen_documents_do_not_answer_a_return() -> None:
+    rejected = replace(GREEN, documents=(BRD,), runs=RUNS[:1], remarks=(remark(11, BORIS, ":rejected: no"),))
+    back = applied(TASK, decide(PROJECT, at(Stage.ANALYSIS), rejected))
+    assert codes(decide(PROJECT, back, replace(rejected, documents=DOWN))) == ["forge_unreachable"]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.LOST, Outcome.CRASHED])
-def test_an_attempt_that_says_nothing_of_the_work_is_made_again_up_to_the_cap(outcome: Outcome) -> None:
-    once = decide(PROJECT, AT_WORK, replace(GREEN, runs=(run(1, outcome=outcome),)))
-    assert once.actions == (StartRun(Role.ANALYST, Stage.ANALYSIS, 2, "a" * 40),)
-    thrice = decide(PROJECT, AT_WORK, replace(GREEN, runs=tuple(run(n, outcome=outcome) for n in (1, 2, 3))))
-    assert not thrice.actions
-    assert [item.code for item in thrice.waiting] == ["run_not_successful"]
+@pytest.mark.parametrize("stage", [Stage.ANALYSIS, Stage.REVIEW])
+def test_an_attempt_that_says_nothing_of_the_work_is_made_again_up_to_the_cap(
+    stage: Stage, outcome: Outcome
+) -> None:
+    def after(count: int) -> Decision:
+        tried = tuple(run(stage, number, outcome) for number in range(1, count + 1))
+        return decide(
+            PROJECT, at(stage), replace(GREEN, runs=tried, documents=DOCUMENTS if stage is Stage.REVIEW else ())
+        )
+
+    assert [attempt for _, attempt in starts(after(1))] == [2]
+    assert (starts(after(3)), codes(after(3))[0]) == ([], "run_not_successful")
 
 
 @pytest.mark.parametrize("outcome", sorted(set(Outcome) - {Outcome.LOST, Outcome.CRASHED, Outcome.SUCCEEDED}))
 def test_every_other_bad_end_waits_for_a_human(outcome: Outcome) -> None:
-    decision = decide(PROJECT, AT_WORK, replace(GREEN, runs=(run(1, outcome=outcome),)))
-    assert not decision.actions
+    decision = decide(
+        PROJECT, at(Stage.ANALYSIS), replace(GREEN, documents=(), runs=(run(Stage.ANALYSIS, 1, outcome),))
+    )
+    assert not starts(decision)
     assert dict(decision.waiting[0].params)["outcome"] == outcome
+    one_more = replace(
+        GREEN, documents=(), runs=(run(Stage.ANALYSIS, 1, outcome),), remarks=(remark(60, ANNA, "/orch retry"),)
+    )
+    granted = decide(PROJECT, at(Stage.ANALYSIS), one_more)
+    assert starts(granted) == [(Role.ANALYST, 2)]
+    again = replace(one_more, runs=(*one_more.runs, run(Stage.ANALYSIS, 2, outcome)))
+    assert not starts(decide(PROJECT, applied(TASK, granted), again))
+    by_operator = replace(one_more, remarks=())
+    assert starts(decide(PROJECT, at(Stage.ANALYSIS, retry_after=1), by_operator)) == [(Role.ANALYST, 2)]
 
 
-def test_an_operator_grants_one_more_attempt_and_only_one() -> None:
-    failed = replace(GREEN, runs=(run(1, outcome=Outcome.FAILED),))
-    asked = replace(AT_WORK, retry_after=1)
-    assert decide(PROJECT, asked, failed).actions == (StartRun(Role.ANALYST, Stage.ANALYSIS, 2, "a" * 40),)
-    again = replace(failed, runs=(*failed.runs, run(2, outcome=Outcome.FAILED)))
-    assert not decide(PROJECT, asked, again).actions
+@pytest.mark.parametrize(("stage", "field"), [(Stage.ANALYSIS, "documents"), (Stage.DEVELOPMENT, "changed_paths")])
+def test_a_run_that_lies_is_made_again_is_told_and_then_parked(stage: Stage, field: str) -> None:
+    """F28: it said that it succeeded, and what it was to make is not there."""
+
+    def after(count: int, outcome: Outcome = Outcome.SUCCEEDED) -> Decision:
+        tried = tuple(replace(run(stage, number, outcome), reason="no_commit") for number in range(1, count + 1))
+        return decide(
+            PROJECT,
+            at(stage),
+            replace(GREEN, runs=tried, **{field: ()}, remarks=() if field == "documents" else GREEN.remarks),
+        )
+
+    for outcome in (Outcome.SUCCEEDED, Outcome.FAILED):
+        (again,) = after(1, outcome).actions
+        assert isinstance(again, StartRun)
+        assert again.attempt == 2
+        assert again.feedback[0].code == "output_missing"
+        assert (starts(after(3, outcome)), codes(after(3, outcome))[0]) == ([], "output_missing")
 
 
-def test_after_a_successful_analysis_the_document_waits_for_an_approver() -> None:
-    decision = decide(PROJECT, AT_WORK, replace(GREEN, runs=(run(1, outcome=Outcome.SUCCEEDED),)))
-    assert decision.stage is Stage.ANALYSIS
-    assert decision.waiting[0].who == "approver"
-    assert "tasks/ENDURO-1/BRD.md" in dict(decision.waiting[0].params)["documents"]
+@pytest.mark.parametrize(("stage", "role"), [(Stage.REVIEW, Role.REVIEWER), (Stage.TESTING, Role.TESTER)])
+def test_a_missing_verdict_is_asked_for_again_of_the_same_role_and_then_parked(stage: Stage, role: Role) -> None:
+    """F32: never the developer's fault."""
+    for word in (None, VerdictWord.PASSED if stage is Stage.REVIEW else VerdictWord.APPROVED):
+        for count in (1, 2, 3):
+            silent = tuple(run(stage, number, word=word) for number in range(1, count + 1))
+            decision = decide(PROJECT, at(stage), replace(GREEN, runs=(*without(stage), *silent)))
+            assert decision.returns == ()
+            assert starts(decision) == ([(role, count + 1)] if count < 3 else [])
+        assert codes(decision)[0] == "output_missing"
+
+
+@pytest.mark.parametrize(("stage", "role"), [(Stage.REVIEW, Role.REVIEWER), (Stage.TESTING, Role.TESTER)])
+def test_a_verdict_on_an_old_head_is_asked_for_anew(stage: Stage, role: Role) -> None:
+    old = tuple(replace(one, base=OLD) if one.stage is stage else one for one in RUNS)
+    reviews = (approval_of(OLD),) if stage is Stage.REVIEW else GREEN.reviews
+    decision = decide(PROJECT, TASK, replace(GREEN, runs=old, reviews=reviews))
+    assert (decision.stage, starts(decision)) == (stage, [(role, 2)])
+
+
+@pytest.mark.parametrize("outcome", [None])
+@pytest.mark.parametrize("stage", sorted(set(Stage) - {Stage.CREATED, Stage.DONE}))
+def test_while_a_run_is_open_nothing_else_happens(stage: Stage, outcome: None) -> None:
+    decision = decide(PROJECT, at(stage), replace(GREEN, runs=(run(Stage.REVIEW, 1, outcome),), documents=()))
+    assert (decision.stage, decision.actions, codes(decision)) == (stage, (), ["run_running"])
+
+
+# Switches
+
+
+def said(*lines: str, facts: Facts = GREEN, task: Task = TASK, person: Any = ANNA) -> Decision:
+    remarks = (*facts.remarks, remark(60, person, *lines))  # type: ignore[misc]  # a tuple in these tests
+    return decide(PROJECT, task, replace(facts, remarks=remarks))
+
+
+START_DUE = [facts for _, facts, _, start, _ in STEPS if start] + [facts for _, facts, *_ in SENT_BACK]
+
+
+@pytest.mark.parametrize("facts", START_DUE)
+@pytest.mark.parametrize("stage", sorted(set(Stage) - {Stage.CREATED, Stage.DONE}))
+def test_after_pause_nothing_starts_on_any_path_until_resume(stage: Stage, facts: Facts) -> None:
+    """F31."""
+    for line in ("/orch pause", "/orch cancel"):
+        stopped = said(line, facts=facts, task=at(stage))
+        assert starts(stopped) == []
+        assert codes(stopped)[0] in {"paused", "cancelled"}
+        kept = applied(at(stage), stopped)
+        assert starts(decide(PROJECT, kept, facts)) == []
+        assert starts(said("/orch retry", facts=facts, task=kept)) == []
+        resumed = replace(
+            facts, remarks=(*facts.remarks, remark(60, ANNA, line), remark(61, BORIS, "/orch resume"))
+        )  # type: ignore[misc]
+        assert len(starts(decide(PROJECT, kept, resumed))) == 1
+
+
+def test_cancel_and_a_vanished_item_stop_what_is_at_work() -> None:
+    at_work = replace(GREEN, runs=(run(Stage.TESTING, 2, None),))
+    assert said("/orch cancel", facts=at_work).actions == (StopRun(Stage.TESTING, 2),)
+    for item, code in ((Absent(), "item_gone"), (replace(ITEM, is_archived=True), "item_is_archived")):
+        decision = decide(PROJECT, TASK, replace(at_work, item=item))
+        assert (decision.actions, codes(decision)) == ((StopRun(Stage.TESTING, 2),), [code, "run_running"])
+        assert decide(PROJECT, TASK, replace(GREEN, item=item)).actions == ()
+
+
+@pytest.mark.parametrize("person", [STRANGER, OURSELF])
+def test_commands_of_others_do_nothing(person: Any) -> None:
+    assert said("/orch pause", "/orch what", person=person).switches == replace(said("text").switches)
+    assert replies(said("/orch what", ":approved:", person=person)) == []
+
+
+def test_an_edited_command_does_nothing_and_each_is_carried_out_once() -> None:
+    edited = (*GREEN.remarks, remark(60, ANNA, "/orch pause", is_untouched=False))  # type: ignore[misc]
+    assert not decide(PROJECT, TASK, replace(GREEN, remarks=edited)).switches.is_paused
+    once = said("/orch why")
+    assert [code for _, code, _ in replies(once)] == ["why"]
+    assert replies(said("/orch why", task=applied(TASK, once))) == []
+
+
+def test_questions_are_answered_with_what_the_task_waits_for() -> None:
+    (why,) = [one for one in said("/orch why").actions if isinstance(one, Reply)]
+    assert (dict(why.item.params)["stage"], [item.code for item in why.about]) == ("ready", ["merge"])
+    (status,) = [one for one in said("/orch STATUS").actions if isinstance(one, Reply)]
+    assert len(status.about) == 1
+
+
+def test_unknown_commands_are_answered_with_the_list() -> None:
+    (reply,) = [one for one in said("/orch explode").actions if isinstance(one, Reply)]
+    assert "/orch pause" in dict(reply.item.params)["commands"]
+
+
+def test_a_budget_is_noted() -> None:
+    assert said("/orch budget 25").switches.budget_usd == 25
+
+
+def test_allowed_paths_are_bound_to_the_full_head() -> None:
+    """F18."""
+    touched = replace(GREEN, changed_paths=("a.py", ".gitea/ci.yml"), runs=RUNS)
+    assert codes(decide(PROJECT, TASK, touched)) == ["protected_paths"]
+    for name in (HEAD, HEAD[:7]):
+        allowed = said(f"/orch allow-paths {name}", facts=touched)
+        assert (allowed.stage, allowed.switches.allowed) == (Stage.READY, (HEAD,))
+        assert said(f"/orch allow-paths {name}", facts=touched, task=applied(TASK, allowed)).switches.allowed == (
+            HEAD,
+        )
+    moved = replace(touched, branch=Branch("x", OLD), pull=replace(PULL, head=OLD))
+    assert codes(decide(PROJECT, applied(TASK, allowed), moved)) == ["protected_paths"]
+    wrong = said(f"/orch allow-paths {OLD[:8]}", facts=touched)
+    assert (wrong.switches.allowed, replies(wrong)[0][1]) == ((), "not_the_head")
+    early = said(f"/orch allow-paths {OLD}", facts=touched)
+    assert (early.stage, early.switches.allowed) == (Stage.DEVELOPMENT, (OLD,))
+    unseen = said(f"/orch allow-paths {HEAD[:7]}", facts=replace(touched, branch=DOWN))
+    assert replies(unseen)[0][1] == "not_the_head"
+
+
+def test_the_allowed_heads_are_bounded() -> None:
+    full = at(Stage.READY, switches=Switches(allowed=tuple(f"{number:040x}" for number in range(20))))
+    assert len(said(f"/orch allow-paths {HEAD}", task=full).switches.allowed) == 20
+
+
+# Late approvals
+
+
+LATE = [
+    (Stage.READY, GREEN, remark(60), "nothing_asked"),
+    (Stage.ANALYSIS, replace(GREEN, documents=(), remarks=()), remark(60), "document_missing"),
+    (
+        Stage.ANALYSIS,
+        replace(GREEN, documents=(replace(BRD, seen=70),), remarks=()),
+        remark(60),
+        "document_is_newer",
+    ),
+    (Stage.ANALYSIS, replace(GREEN, documents=(BRD,), remarks=()), remark(60, ANNA, is_untouched=False), "edited"),
+    (
+        Stage.ARCHITECTURE,
+        replace(GREEN, remarks=(remark(11),)),
+        remark(60, BORIS, ":approved:", ":rejected: no"),
+        "not_for_this_gate",
+    ),
+]
+
+
+@pytest.mark.parametrize(("stage", "facts", "late", "why"), LATE)
+def test_an_approval_that_opens_nothing_is_answered_once(stage: Stage, facts: Facts, late: Any, why: str) -> None:
+    """F37."""
+    heard = replace(facts, remarks=(*facts.remarks, late))  # type: ignore[misc]
+    decision = decide(PROJECT, at(stage), heard)
+    assert replies(decision) == [("k60", "approval_not_counted", why)]
+    assert replies(decide(PROJECT, applied(at(stage), decision), heard)) == []
+
+
+def test_an_approval_that_counts_is_not_answered_nor_one_of_two() -> None:
+    two = replace(PROJECT, gates=replace(PROJECT.gates, approvals=2))
+    decision = decide(two, at(Stage.ANALYSIS), replace(GREEN, documents=(BRD,), remarks=(remark(11),)))
+    assert (replies(decision), codes(decision)[0]) == ([], "approval")
+
+
+def test_an_approval_during_a_run_is_answered_after_it() -> None:
+    working = replace(
+        GREEN, documents=NOT_NEEDED, runs=(run(Stage.ARCHITECTURE, 1, None),), remarks=(remark(11), remark(15))
+    )
+    during = decide(PROJECT, at(Stage.ARCHITECTURE), working)
+    assert replies(during) == []
+    after = decide(PROJECT, applied(TASK, during), replace(GREEN, remarks=(remark(11), remark(15))))
+    assert replies(after) == [("k15", "approval_not_counted", "document_is_newer")]
+    assert (after.stage, codes(after)[0]) == (Stage.ARCHITECTURE, "approval")
+
+
+# What goes out
+
+
+def published(decision: Decision) -> list[Any]:
+    return [one for one in decision.actions if isinstance(one, PublishReview | PublishReport)]
+
+
+def test_the_reviewers_verdict_goes_out_as_a_review_at_the_commit_it_looked_at() -> None:
+    (review,) = published(
+        decide(PROJECT, at(Stage.REVIEW), replace(GREEN, reviews=(), runs=without(Stage.TESTING)))
+    )
+    assert review == PublishReview(REPO, 7, HEAD, 1, ReviewState.APPROVED, "A report.")
+
+
+def test_a_review_that_is_there_is_not_published_again_though_it_was_dismissed() -> None:
+    for there in (approval_of(), replace(approval_of(), is_dismissed=True), approval_of(login="Rev-Agent")):
+        facts = replace(GREEN, reviews=(there,), runs=without(Stage.TESTING))
+        assert not any(
+            isinstance(one, PublishReview) for one in published(decide(PROJECT, at(Stage.REVIEW), facts))
+        )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"us": replace(US, reviewer="")},
+        {"us": replace(US, reviewer="dev-agent")},
+        {"pull": replace(PULL, author="rev-agent")},
+    ],
+)
+def test_with_one_user_the_verdict_is_a_comment_and_a_human_is_asked(changes: Any) -> None:
+    """F14 and F15: nobody approves their own pull request, and it is not even tried."""
+    facts = replace(GREEN, runs=without(Stage.TESTING), reviews=(), **changes)
+    decision = decide(PROJECT, at(Stage.REVIEW), facts)
+    assert [one.as_comment for one in published(decision)] == [True]
+    assert codes(decision) == ["human_review_no_reviewer_user"]
+    assert (
+        decide(PROJECT, at(Stage.REVIEW), replace(facts, reviews=(approval_of(login="vera"),))).stage
+        is Stage.TESTING
+    )
+
+
+def test_a_rejecting_verdict_goes_out_with_the_return() -> None:
+    rejecting = (*without(Stage.REVIEW), run(Stage.REVIEW, word=VerdictWord.CHANGES_REQUESTED))
+    decision = decide(PROJECT, at(Stage.REVIEW), replace(GREEN, reviews=(), runs=rejecting))
+    assert [one.verdict for one in published(decision)] == [ReviewState.CHANGES_REQUESTED]
+    assert [gate for gate, _ in decision.verdicts] == ["QG-1", "QG-2", "QG-3", "QG-4", "QG-5"]
+
+
+@pytest.mark.parametrize("word", [VerdictWord.PASSED, VerdictWord.FAILED])
+def test_the_testers_report_goes_out(word: VerdictWord) -> None:
+    facts = replace(GREEN, runs=(*without(Stage.TESTING), run(Stage.TESTING, word=word)))
+    assert published(decide(PROJECT, at(Stage.TESTING), facts)) == [
+        PublishReport(REPO, 7, HEAD, 1, word, "A report.")
+    ]
+
+
+def test_by_policy_of_people_no_reviewer_works() -> None:
+    human = replace(PROJECT, gates=replace(PROJECT.gates, review=ReviewPolicy.HUMAN))
+    decision = decide(human, at(Stage.REVIEW), replace(GREEN, reviews=(), runs=RUNS[:3]))
+    assert (codes(decision), decision.actions) == (["human_review"], ())
+
+
+# Posted tasks
+
+
+POSTED = at(Stage.CREATED, plane_id=None, project=None, role=Role.REVIEWER)
 
 
 def test_a_posted_task_starts_its_own_role_and_is_done_after_one_success() -> None:
-    posted = replace(AT_WORK, stage=Stage.CREATED, plane_id=None, project=None, role=Role.REVIEWER)
-    facts = replace(GREEN, item=Absent())
-    started = decide(None, posted, facts)
-    assert started.actions == (StartRun(Role.REVIEWER, Stage.REVIEW, 1, "a" * 40),)
-    success = RunFact(Stage.REVIEW, 1, RunState.ENDED, Outcome.SUCCEEDED)
-    assert decide(None, replace(posted, stage=Stage.REVIEW), replace(facts, runs=(success,))).stage is Stage.DONE
-
-
-@pytest.mark.parametrize("branch", [Unobserved("gitea_unreachable", "down"), Absent()])
-def test_no_run_starts_on_a_branch_that_was_not_seen(branch: Absent | Unobserved) -> None:
-    decision = decide(PROJECT, AT_WORK, replace(GREEN, branch=branch))
-    assert not decision.actions
-    assert decision.waiting[0].code in {"gitea_unreachable", "branch_gone"}
-
-
-def test_an_unseen_branch_keeps_a_new_item_where_it_is() -> None:
-    decision = decide(PROJECT, TASK, replace(GREEN, branch=Unobserved("no_gitea_token")))
-    assert decision.stage is Stage.CREATED
-    assert [item.code for item in decision.waiting] == ["no_gitea_token"]
-
-
-@pytest.mark.parametrize("stage", [Stage.CI, Stage.READY])
-def test_a_stage_without_a_role_says_so(stage: Stage) -> None:
-    assert decide(PROJECT, replace(AT_WORK, stage=stage), GREEN).waiting[0].code == "stage_not_automated"
-
-
-def test_done_stays_done() -> None:
-    decision = decide(PROJECT, replace(AT_WORK, stage=Stage.DONE), GREEN)
-    assert decision.stage is Stage.DONE
-    assert not decision.actions
-
-
-RUNS = st.lists(
-    st.builds(
-        RunFact,
-        st.sampled_from(Stage),
-        st.integers(1, 4),
-        st.sampled_from(RunState),
-        st.none() | st.sampled_from(Outcome),
-    ),
-    max_size=4,
-).map(tuple)
-SEEN = st.sampled_from([ITEM, replace(ITEM, is_draft=True), Absent(), Unobserved("plane_unreachable")])
-BRANCHES = st.sampled_from([BRANCH, Absent(), Unobserved("gitea_unreachable")])
-FACTS = st.builds(Facts, SEEN, BRANCHES, RUNS)
-TASKS = st.builds(
-    lambda stage, role, named: replace(AT_WORK if named else TASK, stage=stage, role=role),
-    st.sampled_from(Stage), st.none() | st.sampled_from(Role), st.booleans(),
-)  # fmt: skip
-
-
-@given(st.none() | st.just(PROJECT), TASKS, FACTS)
-def test_for_any_facts_a_task_moves_or_acts_or_says_why_it_waits(
-    project: Project | None, task: Task, facts: Facts
-) -> None:
-    decision = decide(project, task, facts)
-    assert decision.stage is Stage.DONE or decision.actions or decision.waiting
-    assert canonical.encode(decision) == canonical.encode(decide(project, task, facts))
-
-
-@given(st.none() | st.just(PROJECT), TASKS, FACTS)
-def test_for_any_facts_at_most_one_run_starts_and_never_beside_an_open_one(
-    project: Project | None, task: Task, facts: Facts
-) -> None:
-    decision = decide(project, task, facts)
-    starts = [action for action in decision.actions if isinstance(action, StartRun)]
-    assert len(starts) <= 1
-    for start in starts:
-        assert all(one.state is RunState.ENDED for one in facts.runs)
-        assert start.attempt not in {one.attempt for one in facts.runs if one.stage is start.stage}
+    facts = Facts(Absent(), BRANCH)
+    started = decide(None, POSTED, facts)
+    assert started.actions == (StartRun(Role.REVIEWER, Stage.REVIEW, 1, HEAD),)
+    at_review = replace(POSTED, stage=Stage.REVIEW)
+    assert decide(None, at_review, replace(facts, runs=(run(Stage.REVIEW),))).stage is Stage.DONE
+    assert codes(decide(None, at_review, replace(facts, runs=(run(Stage.REVIEW, 1, None),)))) == ["run_running"]
+    crashed = replace(facts, runs=(run(Stage.REVIEW, 1, Outcome.CRASHED),))
+    assert starts(decide(None, at_review, crashed)) == [(Role.REVIEWER, 2)]
+    failed = replace(facts, runs=(run(Stage.REVIEW, 1, Outcome.FAILED),))
+    assert codes(decide(None, at_review, failed)) == ["run_not_successful"]
+    assert starts(decide(None, replace(at_review, retry_after=1), failed)) == [(Role.REVIEWER, 2)]
+    for branch, code in ((Absent(), "branch_gone"), (DOWN, "forge_unreachable")):
+        assert codes(decide(None, at_review, replace(facts, branch=branch))) == [code]
+    assert codes(decide(None, replace(at_review, switches=Switches(is_paused=True)), facts)) == ["paused"]
+    assert codes(decide(None, replace(POSTED, stage=Stage.CI), facts)) == ["stage_not_automated"]

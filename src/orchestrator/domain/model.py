@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from orchestrator.domain.feedback import Feedback
+
 TaskId = NewType("TaskId", int)
 RunId = NewType("RunId", int)
 ProjectId = NewType("ProjectId", str)
@@ -233,6 +235,58 @@ class GitRemote:
     token: str = field(repr=False)
 
 
+class Cause(StrEnum):
+    """What sends a task back."""
+
+    DOCUMENT_REJECTED = "document_rejected"
+    CI_RED = "ci_red"
+    REVIEW_REJECTED = "review_rejected"
+    TEST_FAILED = "test_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """One time that a task was sent back to a stage. It is answered when what it was about has changed: `mark` is
+    the digest of a stage's documents, or the branch's head. Runs of the stage after `after_attempt` answer it.
+    """
+
+    cause: Cause
+    stage: Stage
+    mark: str
+    after_attempt: int
+    evidence: tuple[str, ...] = ()
+    feedback: tuple[Feedback, ...] = ()
+    """For the next run of the stage; dropped from a return that a newer one follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """What approvers set with `/orch` commands, and up to where their remarks were carried out."""
+
+    is_paused: bool = False
+    is_cancelled: bool = False
+    retry_stage: Stage | None = None
+    retry_after: int = 0
+    """With `retry_stage`: one more attempt of that stage is granted after this one."""
+    retry_returns: int = -1
+    """One more return is granted while the task has just so many."""
+    allowed: tuple[str, ...] = ()
+    """Full heads whose protected paths an approver allowed; bounded, the newest last."""
+    budget_usd: int = 0
+    """What one attempt may cost; 0: as configured."""
+    commands_up_to: int = 0
+    """Remarks up to this order have had their commands carried out."""
+    approvals_up_to: int = 0
+    """Remarks up to this order were counted as approvals, or answered."""
+    of_brd: tuple[str, ...] = ()
+    """Comments that were once taken as a word on the BRD, so that none ever counts for another gate; bounded."""
+    of_design: tuple[str, ...] = ()
+    """As above, on the architecture and the work order."""
+
+
+NO_SWITCHES = Switches()
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """Our record of carrying a work item through the pipeline."""
@@ -254,3 +308,6 @@ class Task:
     """The one role that a posted task asks for."""
     retry_after: int = 0
     """An operator asked for one more attempt after this one; 0: nobody did."""
+    switches: Switches = NO_SWITCHES
+    returns: tuple[Return, ...] = ()
+    """Oldest first; as many as the caps allow."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.domain.feedback import Feedback as Feedback  # noqa: PLC0414 - part of this module's words too
 from orchestrator.domain.model import Language, RepoName, Role, RunId, Seconds, Sha, Stage
 
 
@@ -73,17 +74,6 @@ class RoleVerdict:
 
     word: VerdictWord
     report: str
-
-
-@dataclass(frozen=True, slots=True)
-class Feedback:
-    """Why a stage is worked on again, for the next agent. `code` is stable; `text` is foreign and untrusted."""
-
-    code: str
-    source: str
-    """Who or what said it: a login, a context's name, a role."""
-    text: str
-    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,9 @@ class RunFact:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document of the task at the branch's head. `seen` is the journal's number of the first sight of this
-    blob; only what was said after it can be about it.
+    """A document of the task at the branch's head. `seen` is the journal's number of the look that found this
+    blob here and another (or none) before it, so a document that went back to an old text is seen anew. Only what
+    was said after it can be about it.
     """
 
     name: DocumentName

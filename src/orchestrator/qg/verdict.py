@@ -1,16 +1,21 @@
 """What a gate answers. Items are codes with parameters and evidence; words are made outside the core."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing that holds, is missing or is wrong. `who` can supply it: operator, approver, author, agent."""
+    """One thing that holds, is missing or is wrong. Where something is missing, `action` is the smallest step that
+    supplies it (a stable code, or the text of a comment) and `who` can take it: operator, approver, author (of the
+    work item), developer, reviewer, maintainer (who may merge), agent, ci, or orchestrator.
+    """
 
     code: str
     params: tuple[tuple[str, str], ...] = ()
     evidence: tuple[str, ...] = ()
     who: str = ""
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +47,23 @@ class Unknown:
 
 
 Verdict = Passed | Waiting | Failed | Unknown
+
+
+def items(verdict: Verdict) -> tuple[Item, ...]:
+    """What keeps it closed; nothing when it is open."""
+    match verdict:
+        case Passed():
+            return ()
+        case Waiting(missing):
+            return missing
+        case Failed(reasons):
+            return reasons
+        case Unknown(observations):
+            return observations
+
+
+def closed(reasons: Collection[Item], missing: Collection[Item], held: Collection[Item]) -> Verdict:
+    """What has to be undone comes before what is missing; open only when there is neither."""
+    if reasons:
+        return Failed(tuple(reasons))
+    return Waiting(tuple(missing)) if missing else Passed(tuple(held))

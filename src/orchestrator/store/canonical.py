@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from datetime import datetime
 from enum import Enum
-from functools import cache
-from typing import Any, get_args, get_type_hints
+from functools import cache, lru_cache
+from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -51,9 +51,20 @@ def _restored(value: Any, hint: Any, classes: dict[str, type]) -> Any:
         hints = _hints(cls)
         return cls(**{name: _restored(one, hints[name], classes) for name, one in value.items()})
     if isinstance(value, list):
-        inner = (get_args(hint) or (object,))[0]
-        return tuple(_restored(one, inner, classes) for one in value)
+        return tuple(
+            _restored(one, inner, classes) for one, inner in zip(value, _inner(hint, len(value)), strict=True)
+        )
     return value if hint is object else msgspec.convert(value, hint)
+
+
+@lru_cache(maxsize=1024)
+def _inner(hint: Any, length: int) -> tuple[Any, ...]:
+    """The hints of a tuple's elements; of a union, its tuple is meant."""
+    tuples = [one for one in (hint, *get_args(hint)) if get_origin(one) is tuple]
+    if not tuples:
+        return (object,) * length
+    inner = get_args(tuples[0])
+    return (inner[0],) * length if inner[-1] is ... else inner
 
 
 @cache

@@ -8,11 +8,37 @@ from functools import cache
 from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from orchestrator.domain.model import Branch, GateOptions, Project, RepoName, Task, TaskId, Trigger, WorkItem
-from orchestrator.qg.facts import Absent, Facts, RunFact, Unobserved
+from orchestrator.domain.feedback import Feedback
+from orchestrator.domain.forge import BranchRules, Check, PullRequest, Review
+from orchestrator.domain.model import (
+    Branch,
+    DocumentFiles,
+    GateOptions,
+    Project,
+    RepoName,
+    Return,
+    Switches,
+    Task,
+    TaskId,
+    Trigger,
+    WorkItem,
+)
+from orchestrator.domain.run import RoleVerdict
+from orchestrator.qg.facts import Absent, Document, Facts, Remark, RunFact, Unobserved, Us
+from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Waiting
 from orchestrator.store import canonical
 from orchestrator.store.schema import decisions, observations
-from orchestrator.workflow.decision import Decision
+from orchestrator.workflow.decision import (
+    Decision,
+    EnsureBranch,
+    EnsurePullRequest,
+    Identity,
+    PublishReport,
+    PublishReview,
+    Reply,
+    StartRun,
+    StopRun,
+)
 from orchestrator.workflow.pipeline import STEPS, VERSION
 
 
@@ -35,9 +61,41 @@ _IN_A_BASIS = (
     Absent,
     Unobserved,
     RunFact,
+    RoleVerdict,
     RepoName,
     Trigger,
     GateOptions,
+    DocumentFiles,
+    Switches,
+    Return,
+    Feedback,
+    Document,
+    Remark,
+    PullRequest,
+    BranchRules,
+    Review,
+    Check,
+    Us,
+)
+_IN_A_DECISION = (
+    Decision,
+    Identity,
+    RepoName,
+    Switches,
+    Return,
+    Feedback,
+    Item,
+    Passed,
+    Waiting,
+    Failed,
+    Unknown,
+    EnsureBranch,
+    EnsurePullRequest,
+    StartRun,
+    StopRun,
+    PublishReview,
+    PublishReport,
+    Reply,
 )
 
 
@@ -59,6 +117,18 @@ def config_digest(project: Project | None) -> str:
 
 def digest(decision: Decision) -> str:
     return _sha256(canonical.encode(decision))
+
+
+def decoded_basis(text: str) -> Basis:
+    """The basis that was stored; fields that came later have their defaults."""
+    basis: Basis = canonical.decode(text, _IN_A_BASIS)
+    return basis
+
+
+def decoded(text: str) -> Decision:
+    """The decision that was stored."""
+    decision: Decision = canonical.decode(text, _IN_A_DECISION)
+    return decision
 
 
 # Statements are built once: SQLAlchemy takes longer to build most of them than SQLite to run them.
@@ -89,7 +159,7 @@ def record(connection: Connection, basis: Basis, decision: Decision, now: dateti
 def of_task(connection: Connection, task: TaskId) -> list[Recorded]:
     """Oldest first."""
     return [
-        Recorded(canonical.decode(row.facts, _IN_A_BASIS), row.decision, row.verdicts, row.config_digest)
+        Recorded(decoded_basis(row.facts), row.decision, row.verdicts, row.config_digest)
         for row in connection.execute(_OF_TASK, {"task": task})
     ]
 

@@ -1,18 +1,31 @@
 """`decide`: facts in, decision out. No clock, no I/O: the same facts give the same bytes for ever."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from orchestrator.domain.forge import PullRequest
 from orchestrator.domain.model import Branch, Project, Stage, Task, WorkItem
-from orchestrator.domain.run import Outcome, RunState
-from orchestrator.qg import checks
-from orchestrator.qg.facts import Absent, Facts, RunFact, Unobserved
-from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
-from orchestrator.workflow.decision import Decision, EnsureBranch, Identity, StartRun
+from orchestrator.qg import checks, runs
+from orchestrator.qg.documents import votes
+from orchestrator.qg.facts import Absent, Facts, Unobserved
+from orchestrator.qg.intake import unmapped
+from orchestrator.qg.pull import branch_gone
+from orchestrator.qg.unseen import unseen
+from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, items
+from orchestrator.workflow import halts
+from orchestrator.workflow.decision import (
+    Action,
+    Decision,
+    EnsureBranch,
+    EnsurePullRequest,
+    Identity,
+    StopRun,
+)
 from orchestrator.workflow.names import branch_name
-from orchestrator.workflow.pipeline import step_of_role, step_of_stage
-
-RETRIED = frozenset({Outcome.LOST, Outcome.CRASHED})
-"""Outcomes that say nothing about the work itself: the attempt is made again, up to the cap."""
+from orchestrator.workflow.pipeline import GATED, place, step_of_role, step_of_stage
+from orchestrator.workflow.posted import decide_posted
+from orchestrator.workflow.publish import answered, answers, publications
+from orchestrator.workflow.rounds import Parked, attempt, send_back, with_rework
+from orchestrator.workflow.switches import carry_out
 
 
 def decide(project: Project | None, task: Task, facts: Facts) -> Decision:
@@ -21,27 +34,30 @@ def decide(project: Project | None, task: Task, facts: Facts) -> Decision:
         case Stage.CREATED:
             return _leave_created(project, task, facts)
         case Stage.DONE:
-            return Decision(Stage.DONE)
+            return Decision(Stage.DONE, switches=task.switches, returns=task.returns)
         case _:
-            return _work(task, facts)
+            return _work(project, task, facts)
 
 
 def _leave_created(project: Project | None, task: Task, facts: Facts) -> Decision:
     verdict = checks.intake(project, task, facts)
     verdicts = (("QG-0", verdict),)
     identity = _identity(project, task, facts)
+    created = Decision(Stage.CREATED, verdicts=verdicts, switches=task.switches, returns=task.returns)
     if not isinstance(verdict, Passed) or identity is None:
-        return Decision(Stage.CREATED, waiting=_why(verdict), verdicts=verdicts)
-    named = Decision(Stage.CREATED, verdicts=verdicts, identity=identity)
+        return replace(created, waiting=items(verdict) or (unmapped(task),))
+    named = replace(created, identity=identity)
     match facts.branch:
-        case Unobserved(code, detail):
-            return replace(named, waiting=(Item(code, (("detail", detail),), who="operator"),))
+        case Unobserved():
+            return replace(named, waiting=unseen(facts.branch))
         case Absent():
-            return replace(named, actions=(EnsureBranch(identity.repo, identity.branch, identity.base_branch),))
+            ensure = EnsureBranch(identity.repo, identity.branch, identity.base_branch)
+            missing = Item("branch_missing", (("branch", identity.branch),), (), "orchestrator", "create_branch")
+            return replace(named, actions=(ensure,), waiting=(missing,))
         case Branch():
             stage = step_of_role(task.role).stage if task.role else Stage.ANALYSIS
-            started = _work(replace(task, stage=stage), facts)
-            return replace(started, verdicts=verdicts, identity=identity)
+            started = _work(project, _named(replace(task, stage=stage), identity), facts)
+            return replace(started, verdicts=verdicts + started.verdicts, identity=identity)
 
 
 def _identity(project: Project | None, task: Task, facts: Facts) -> Identity | None:
@@ -54,60 +70,112 @@ def _identity(project: Project | None, task: Task, facts: Facts) -> Identity | N
     return Identity(item.key, item.title, project.repo, branch_name(item.key, item.title), project.base_branch)
 
 
-def _work(task: Task, facts: Facts) -> Decision:
-    """A stage with a role: one run after another until one succeeds or a human is needed."""
-    step = step_of_stage(task.stage)
-    if step.role is None:
-        return Decision(
-            task.stage, waiting=(Item("stage_not_automated", (("stage", task.stage),), who="operator"),)
-        )
-    for run in facts.runs:
-        if run.state is not RunState.ENDED:
-            params = (("role", step_of_stage(run.stage).role or ""), ("attempt", str(run.attempt)))
-            return Decision(task.stage, waiting=(Item(f"run_{run.state}", params, who="agent"),))
-    last = max((run for run in facts.runs if run.stage is task.stage), key=lambda run: run.attempt, default=None)
-    if last is None:
-        return _start(task, facts, 1)
-    if last.outcome is Outcome.SUCCEEDED:
-        return _after_success(task)
-    is_asked_for = last.attempt == task.retry_after
-    if is_asked_for or (last.outcome in RETRIED and last.attempt < facts.max_attempts):
-        return _start(task, facts, last.attempt + 1)
-    return Decision(task.stage, waiting=(_run_ended(last),))
+def _named(task: Task, who: Identity) -> Task:
+    return replace(
+        task, key=who.key, title=who.title, repo=who.repo, branch=who.branch, base_branch=who.base_branch
+    )
 
 
-def _start(task: Task, facts: Facts, attempt: int) -> Decision:
-    step = step_of_stage(task.stage)
-    assert step.role is not None  # noqa: S101 - _work asked
-    match facts.branch:
-        case Unobserved(code, detail):
-            return Decision(task.stage, waiting=(Item(code, (("detail", detail),), who="operator"),))
-        case Absent():
-            return Decision(task.stage, waiting=(Item("branch_gone", (("branch", task.branch),), who="operator"),))
-        case Branch(head=head):
-            return Decision(task.stage, actions=(StartRun(step.role, task.stage, attempt, head),))
-
-
-def _after_success(task: Task) -> Decision:
+def _work(project: Project | None, task: Task, facts: Facts) -> Decision:
     if task.role is not None:
-        return Decision(Stage.DONE)
-    documents = ", ".join(f"tasks/{task.key}/{name}" for name in step_of_stage(task.stage).documents)
-    return Decision(task.stage, waiting=(Item("document_approval", (("documents", documents),), who="approver"),))
+        return decide_posted(task, facts)
+    if project is None:
+        waiting = (*halts.run_items(facts), unmapped(task))
+        return Decision(task.stage, waiting=waiting, switches=task.switches, returns=task.returns)
+    switches, replies = carry_out(project, task, facts)
+    decision = _open(project, replace(task, switches=switches), facts)
+    told = answered(replies, decision.stage, decision.waiting)
+    return replace(decision, actions=(*decision.actions, *told))
 
 
-def _run_ended(run: RunFact) -> Item:
-    outcome = run.outcome.value if run.outcome else ""
-    params = (("outcome", outcome), ("reason", run.reason), ("attempt", str(run.attempt)))
-    return Item("run_not_successful", params, who="operator")
+def _open(project: Project, task: Task, facts: Facts) -> Decision:
+    """What comes before the gates: halts, a run at work, the end by a human's hand, what could not be seen."""
+    here = Decision(task.stage, switches=task.switches, returns=task.returns)
+    waiting = halts.run_items(facts)
+    if halt := halts.halted(task, facts):
+        stops = tuple(StopRun(run.stage, run.attempt) for run in runs.open_runs(facts))
+        return replace(here, actions=stops, waiting=(*halt, *waiting))
+    if waiting:
+        return replace(here, waiting=waiting)
+    if isinstance(facts.pull, PullRequest) and facts.pull.is_merged:
+        return replace(here, stage=Stage.DONE)
+    waiting = halts.closed_pull(facts) or unseen(facts.item, facts.remarks, facts.branch, facts.pull)
+    if not waiting and isinstance(facts.branch, Absent):
+        waiting = (branch_gone(task),)
+    return replace(here, waiting=waiting) if waiting else _by_gates(project, task, facts)
 
 
-def _why(verdict: Verdict) -> tuple[Item, ...]:
-    match verdict:
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """The first stage whose gate is closed, and the verdicts up to it. No verdict: all are open."""
+
+    stage: Stage
+    verdicts: tuple[tuple[str, Verdict], ...]
+    verdict: Verdict
+
+
+def _stand(project: Project, task: Task, facts: Facts) -> _Standing:
+    """Not being able to look moves nothing: a gate of the past that is unknown leaves the task where it is."""
+    verdicts: list[tuple[str, Verdict]] = []
+    verdict: Verdict = Passed()
+    for step in GATED:
+        verdict = with_rework(task, facts, step, checks.GATES[step.gate](project, task, facts))
+        verdicts.append((step.gate, verdict))
+        if isinstance(verdict, Passed):
+            continue
+        is_kept = isinstance(verdict, Unknown) and place(step.stage) < place(task.stage)
+        return _Standing(task.stage if is_kept else step.stage, tuple(verdicts), verdict)
+    return _Standing(Stage.READY, tuple(verdicts), verdict)
+
+
+def _by_gates(project: Project, task: Task, facts: Facts) -> Decision:
+    standing = _stand(project, task, facts)
+    replies, up_to = answers(project, task, facts, standing.stage)
+    bound = votes(project, task, facts).bound(task.switches)
+    task = replace(task, switches=replace(bound, approvals_up_to=up_to))
+    published = publications(project, task, facts, standing.stage)
+    decision = _act(project, task, facts, standing)
+    return replace(decision, actions=(*published, *decision.actions, *replies))
+
+
+def _act(project: Project, task: Task, facts: Facts, standing: _Standing) -> Decision:
+    here = Decision(standing.stage, verdicts=standing.verdicts, switches=task.switches, returns=task.returns)
+    match standing.verdict:
         case Passed():
-            return ()
-        case Waiting(missing):
-            return missing
-        case Failed(reasons):
-            return reasons
-        case Unknown(observations):
-            return observations
+            return replace(here, waiting=(_merge(facts),))
+        case Failed() as failed:
+            sent = send_back(project, task, facts, standing.stage, failed)
+            if isinstance(sent, Parked):
+                return replace(here, waiting=(sent.why, *failed.reasons))
+            again = _act(project, sent, facts, _stand(project, sent, facts))
+            known = {gate for gate, _ in again.verdicts}
+            rest = tuple(one for one in standing.verdicts if one[0] not in known)
+            return replace(again, verdicts=again.verdicts + rest)
+        case _:
+            return _supply(task, facts, here, items(standing.verdict))
+
+
+def _supply(task: Task, facts: Facts, here: Decision, missing: tuple[Item, ...]) -> Decision:
+    """Starts or opens what we can; the rest is for others to give."""
+    due = tuple(item for item in missing if item.who == "agent")
+    if not due:
+        return replace(here, actions=_pull_request(task, missing), waiting=missing)
+    if waiting := halts.paused(task):
+        return replace(here, waiting=(*waiting, *missing))
+    next_one = attempt(task, facts, step_of_stage(here.stage), due)
+    if isinstance(next_one, Parked):
+        return replace(here, waiting=(next_one.why, *missing))
+    return replace(here, actions=(next_one,), waiting=tuple(item for item in missing if item not in due))
+
+
+def _pull_request(task: Task, missing: tuple[Item, ...]) -> tuple[Action, ...]:
+    is_missing = any(item.code == "pull_request_missing" for item in missing)
+    if not is_missing or task.repo is None:
+        return ()
+    return (EnsurePullRequest(task.repo, task.branch, task.base_branch, f"{task.key}: {task.title}"),)
+
+
+def _merge(facts: Facts) -> Item:
+    assert isinstance(facts.pull, PullRequest)  # noqa: S101 - QG-3 is open
+    params = (("number", str(facts.pull.number)),)
+    return Item("merge", params, (facts.pull.url, facts.pull.head), who="maintainer", action="merge")

@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-from orchestrator.domain.model import RepoName, Role, Stage
+from orchestrator.domain.feedback import Feedback
+from orchestrator.domain.forge import ReviewState
+from orchestrator.domain.model import NO_SWITCHES, RepoName, Return, Role, Sha, Stage, Switches
+from orchestrator.domain.run import VerdictWord
+from orchestrator.domain.tracker import CommentId
 from orchestrator.qg.verdict import Item, Verdict
 
 
@@ -23,9 +27,67 @@ class StartRun:
     stage: Stage
     attempt: int
     base_sha: str
+    feedback: tuple[Feedback, ...] = ()
+    """Why the role works again."""
 
 
-Action = EnsureBranch | StartRun
+@dataclass(frozen=True, slots=True)
+class StopRun:
+    """Stop an attempt that is open. Stopping it twice changes nothing."""
+
+    stage: Stage
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnsurePullRequest:
+    """Open the pull request from the task's branch onto the base branch, unless there is an open one."""
+
+    repo: RepoName
+    head: str
+    base: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishReview:
+    """Publish a reviewer's verdict on the commit that it looked at: once for each attempt, however often it is
+    decided.
+
+    `as_comment`: the reviewer has no user of its own here, so it is a comment on the pull request, not a review.
+    """
+
+    repo: RepoName
+    pull: int
+    at: Sha
+    attempt: int
+    verdict: ReviewState
+    text: str
+    as_comment: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PublishReport:
+    """Publish a tester's verdict on the pull request and the work item: once for each attempt."""
+
+    repo: RepoName
+    pull: int
+    at: Sha
+    attempt: int
+    word: VerdictWord
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer a comment, once. `about` is what the answer tells of besides."""
+
+    comment: CommentId
+    item: Item
+    about: tuple[Item, ...] = ()
+
+
+Action = EnsureBranch | StartRun | StopRun | EnsurePullRequest | PublishReview | PublishReport | Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +103,12 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Where the task stands after, what to do, and, when there is nothing to do, why it waits."""
+    """Where the task stands after, what to do, and why it waits. `switches` and `returns` are the task's then."""
 
     stage: Stage
     actions: tuple[Action, ...] = ()
     waiting: tuple[Item, ...] = ()
     verdicts: tuple[tuple[str, Verdict], ...] = ()
     identity: Identity | None = None
+    switches: Switches = NO_SWITCHES
+    returns: tuple[Return, ...] = ()

@@ -1,0 +1,60 @@
+"""QG-0: may the work begin."""
+
+from orchestrator.domain.model import Project, Task, TriggerKind, WorkItem
+from orchestrator.qg.facts import Absent, Facts, Unobserved
+from orchestrator.qg.unseen import unseen
+from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
+
+
+def intake(project: Project | None, task: Task, facts: Facts) -> Verdict:
+    """QG-0: mapped project, the trigger holds, and the item is neither draft nor archived nor gone.
+
+    A posted task names its repository itself, so the token that posted it is its trigger.
+    """
+    if task.plane_id is None:
+        return Passed((Item("posted_through_api", (("repo", str(task.repo)),)),))
+    if project is None:
+        return Waiting((unmapped(task),))
+    match facts.item:
+        case Unobserved():
+            return Unknown(unseen(facts.item))
+        case Absent():
+            return Failed((gone(task),))
+        case WorkItem():
+            return _item_may_start(project, task, facts.item, facts)
+
+
+def unmapped(task: Task) -> Item:
+    return Item("project_mapping", (("project", str(task.project)),), who="operator", action="orchestrator.yaml")
+
+
+def gone(task: Task) -> Item:
+    return Item("item_gone", (("item", str(task.plane_id)),), who="author", action="restore")
+
+
+def archived(item: WorkItem) -> Item:
+    return Item("item_is_archived", (("item", item.key),), who="author", action="restore")
+
+
+def _item_may_start(project: Project, task: Task, item: WorkItem, facts: Facts) -> Verdict:
+    if item.is_draft:
+        return Failed((Item("item_is_draft", (("item", item.key),), who="author", action="publish"),))
+    if item.is_archived:
+        return Failed((archived(item),))
+    kind, value = project.trigger.kind, project.trigger.value
+    params = (("trigger", kind.value), ("value", value))
+    if not _is_triggered(kind, value, task, item, facts):
+        return Waiting((Item("trigger", params, who="author", action=kind.value),))
+    return Passed((Item("project_mapped", (("repo", str(project.repo)),)), Item("triggered", params, (item.id,))))
+
+
+def _is_triggered(kind: TriggerKind, value: str, task: Task, item: WorkItem, facts: Facts) -> bool:
+    match kind:
+        case TriggerKind.NEW_ITEM:
+            return task.seen_created or (facts.since is not None and item.created_at >= facts.since)
+        case TriggerKind.LABEL:
+            return value in item.labels
+        case TriggerKind.STATE:
+            return value == item.state
+        case TriggerKind.ASSIGNEE:
+            return value in item.assignees

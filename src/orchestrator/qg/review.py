@@ -1,0 +1,166 @@
+"""QG-5: the head commit is approved by those whom the project asks, and nobody's last word is a change request."""
+
+from orchestrator.domain.forge import BranchRules, PullRequest, Review, ReviewState
+from orchestrator.domain.model import Project, ReviewPolicy, Sha, Stage, Task
+from orchestrator.domain.run import VerdictWord
+from orchestrator.qg import runs
+from orchestrator.qg.facts import Facts, RunFact, Unobserved
+from orchestrator.qg.pull import branch_gone, head_of
+from orchestrator.qg.unseen import unseen
+from orchestrator.qg.verdict import Item, Unknown, Verdict, Waiting, closed
+
+VERDICTS = frozenset({ReviewState.APPROVED, ReviewState.CHANGES_REQUESTED})
+_STATE = {
+    VerdictWord.APPROVED: ReviewState.APPROVED,
+    VerdictWord.CHANGES_REQUESTED: ReviewState.CHANGES_REQUESTED,
+}
+
+
+def review_approved(project: Project, task: Task, facts: Facts) -> Verdict:
+    """QG-5: approved on the head commit by policy, and nobody's last word is a change request.
+
+    The agent's approval is a review by the reviewer's own user. Where that user is missing, or wrote the code
+    or the pull request, people are asked instead: one user cannot approve its own work.
+    """
+    if unknown := unseen(facts.branch, facts.pull, facts.reviews, facts.rules):
+        return Unknown(unknown)
+    head = head_of(facts)
+    if head is None:
+        return Waiting((branch_gone(task),))
+    if not isinstance(facts.pull, PullRequest):
+        params = (("branch", task.branch), ("base", task.base_branch))
+        item = Item("pull_request_missing", params, who="orchestrator", action="open_pull_request")
+        return Waiting((item,))
+    return _of_reviews(project, facts, facts.pull, head)
+
+
+def asks_agent(project: Project) -> bool:
+    return project.gates.review is not ReviewPolicy.HUMAN
+
+
+def is_independent_reviewer(facts: Facts) -> bool:
+    """The reviewer has a user of its own, which wrote neither the code nor the pull request."""
+    reviewer = facts.us.reviewer.casefold()
+    author = facts.pull.author if isinstance(facts.pull, PullRequest) else ""
+    return bool(reviewer) and reviewer not in {facts.us.developer.casefold(), author.casefold()}
+
+
+def as_review(word: VerdictWord) -> ReviewState | None:
+    """The forge's word for a reviewer's; None for a tester's."""
+    return _STATE.get(word)
+
+
+def is_published(facts: Facts, head: str, state: ReviewState) -> bool:
+    """A review of the reviewer's user says so of this commit already, whatever became of it."""
+    return any(
+        one.author.casefold() == facts.us.reviewer.casefold() and one.commit == head and one.state is state
+        for one in _reviews(facts)
+    )
+
+
+def last_words(facts: Facts) -> tuple[Review, ...]:
+    """Each person's newest approval or change request, oldest first. A dismissed one stays their last word."""
+    newest: dict[str, Review] = {}
+    for review in sorted(_reviews(facts), key=lambda one: one.id):
+        if review.state in VERDICTS:
+            newest[review.author.casefold()] = review
+    return tuple(sorted(newest.values(), key=lambda one: one.id))
+
+
+def change_requests(facts: Facts, head: str) -> tuple[Review, ...]:
+    """Those that stand on the head commit and were made by somebody who may."""
+    return tuple(one for one in last_words(facts) if _is_objection(one) and one.is_official and one.commit == head)
+
+
+def _reviews(facts: Facts) -> tuple[Review, ...]:
+    return () if isinstance(facts.reviews, Unobserved) else facts.reviews
+
+
+def _is_objection(review: Review) -> bool:
+    return review.state is ReviewState.CHANGES_REQUESTED and not review.is_dismissed
+
+
+def _of_reviews(project: Project, facts: Facts, pull: PullRequest, head: Sha) -> Verdict:
+    words = last_words(facts)
+    reasons = [_objection(one, "agent", "run") for one in change_requests(facts, head)]
+    # Said of an older commit, or by somebody whose word is not official: it stands, but sends nothing back.
+    missing = [
+        _objection(one, one.author, "review_again")
+        for one in words
+        if _is_objection(one)
+        and not (one.is_official and one.commit == head)
+        and not (asks_agent(project) and _is_of(one, facts.us.reviewer))  # its next verdict takes it back
+    ]
+    held: list[Item] = []
+    is_agent_asked, is_alone = asks_agent(project), not is_independent_reviewer(facts)
+    if is_agent_asked:
+        run = runs.with_verdict(facts, Stage.REVIEW, head)
+        if run and run.verdict and run.verdict.word is VerdictWord.CHANGES_REQUESTED:
+            params = (("attempt", str(run.attempt)), ("head", head))
+            reasons.append(Item("reviewer_requests_changes", params, who="agent", action="run"))
+        (held if run else missing).append(_agents_word(run, head))
+        if not is_alone:
+            ok = next((one for one in words if _is_of(one, facts.us.reviewer) and _counts(one, head)), None)
+            (held if ok else missing).append(_approved(ok) if ok else _reviewers_approval(facts, run, head))
+    if not is_agent_asked or is_alone or project.gates.review is ReviewPolicy.BOTH:
+        people = [one for one in words if _is_human(one, facts, pull) and _counts(one, head)]
+        held.extend(_approved(one) for one in people)
+        missing.extend(_more_people(project, facts, len(people), head, is_instead=is_agent_asked and is_alone))
+    return closed(reasons, missing, held)
+
+
+def _objection(review: Review, who: str, action: str) -> Item:
+    params = (("login", review.author), ("review", str(review.id)), ("commit", review.commit))
+    return Item("change_request", params, (review.commit,), who=who or "maintainer", action=action)
+
+
+def _agents_word(run: RunFact | None, head: Sha) -> Item:
+    if run is None:
+        return Item("review_due", (("head", head),), who="agent", action="run")
+    return Item("reviewer_verdict", (("attempt", str(run.attempt)), ("head", head)))
+
+
+def _approved(review: Review) -> Item:
+    return Item("review_approved", (("login", review.author), ("review", str(review.id))), (review.commit,))
+
+
+def _counts(review: Review, head: Sha) -> bool:
+    is_valid = review.is_official and not review.is_stale and not review.is_dismissed
+    return review.state is ReviewState.APPROVED and review.commit == head and is_valid
+
+
+def _is_of(review: Review, login: str) -> bool:
+    return review.author.casefold() == login.casefold()
+
+
+def _is_human(review: Review, facts: Facts, pull: PullRequest) -> bool:
+    """Neither one of ours, nor the pull request's author, nor a user that is gone."""
+    ours = (facts.us.orchestrator, facts.us.developer, facts.us.reviewer, pull.author, "")
+    return review.author.casefold() not in {login.casefold() for login in ours}
+
+
+def _reviewers_approval(facts: Facts, run: RunFact | None, head: Sha) -> Item:
+    """Why the reviewer's own approval does not count, or who still has to give it."""
+    login = facts.us.reviewer
+    params = (("login", login), ("head", head))
+    given = next((one for one in reversed(last_words(facts)) if _is_of(one, login) and one.commit == head), None)
+    if given is None or given.state is not ReviewState.APPROVED:
+        if is_published(facts, head, ReviewState.APPROVED):
+            return Item("review_superseded", params, (), "developer", "push")
+        action = ("orchestrator", "publish_review") if run else ("agent", "run")
+        return Item("reviewer_approval", params, (), *action)
+    if given.is_dismissed:
+        return Item("review_dismissed", params, (str(given.id),), "developer", "push")
+    if not given.is_official:
+        return Item("review_not_official", params, (str(given.id),), "operator", "grant_code_write")
+    return Item("review_stale", params, (str(given.id),), "developer", "push")
+
+
+def _more_people(project: Project, facts: Facts, have: int, head: Sha, *, is_instead: bool) -> tuple[Item, ...]:
+    demanded = facts.rules.required_approvals if isinstance(facts.rules, BranchRules) else 0
+    needed = max(project.gates.approvals, demanded, 1)
+    if have >= needed:
+        return ()
+    params = (("have", str(have)), ("needed", str(needed)), ("head", head))
+    code = "human_review_no_reviewer_user" if is_instead else "human_review"
+    return (Item(code, params, who="reviewer", action="approve_pull_request"),)

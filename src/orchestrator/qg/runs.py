@@ -1,0 +1,31 @@
+"""What the rows of our own runs say. A verdict counts only for the commit that its run began at."""
+
+from orchestrator.domain.model import Stage
+from orchestrator.domain.run import Outcome, RunState, VerdictWord
+from orchestrator.qg.facts import Facts, RunFact
+
+WORDS = {
+    Stage.REVIEW: frozenset({VerdictWord.APPROVED, VerdictWord.CHANGES_REQUESTED}),
+    Stage.TESTING: frozenset({VerdictWord.PASSED, VerdictWord.FAILED}),
+}
+"""What a stage's role may say; anything else is no verdict."""
+
+
+def open_runs(facts: Facts) -> tuple[RunFact, ...]:
+    return tuple(run for run in facts.runs if run.state is not RunState.ENDED)
+
+
+def of_stage(facts: Facts, stage: Stage) -> list[RunFact]:
+    """Oldest attempt first."""
+    return sorted((run for run in facts.runs if run.stage is stage), key=lambda run: run.attempt)
+
+
+def with_verdict(facts: Facts, stage: Stage, head: str) -> RunFact | None:
+    """The newest attempt that looked at this commit and gave a verdict."""
+    found = [run for run in of_stage(facts, stage) if run.base == head and has_verdict(run)]
+    return found[-1] if found else None
+
+
+def has_verdict(run: RunFact) -> bool:
+    is_over = run.state is RunState.ENDED and run.outcome is Outcome.SUCCEEDED
+    return is_over and run.verdict is not None and run.verdict.word in WORDS.get(run.stage, ())

@@ -1,0 +1,31 @@
+"""QG-6: the tester passed the head commit, and its checks are still green."""
+
+from orchestrator.domain.model import Project, Stage, Task
+from orchestrator.domain.run import VerdictWord
+from orchestrator.qg import runs
+from orchestrator.qg.ci import checks_green
+from orchestrator.qg.facts import Facts
+from orchestrator.qg.pull import branch_gone, head_of
+from orchestrator.qg.unseen import unseen
+from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
+
+
+def passed_by_tester(project: Project, task: Task, facts: Facts) -> Verdict:
+    """QG-6: the newest verdict of a tester that looked at the head is `passed`, and QG-4 is open."""
+    if unknown := unseen(facts.branch):
+        return Unknown(unknown)
+    head = head_of(facts)
+    if head is None:
+        return Waiting((branch_gone(task),))
+    green = checks_green(project, task, facts)
+    if not isinstance(green, Passed):
+        return green
+    run = runs.with_verdict(facts, Stage.TESTING, head)
+    if run is None or run.verdict is None:
+        return Waiting((Item("test_due", (("head", head),), who="agent", action="run"),))
+    item = Item(
+        "tester_verdict", (("attempt", str(run.attempt)), ("head", head), ("word", run.verdict.word.value))
+    )
+    if run.verdict.word is VerdictWord.PASSED:
+        return Passed((item, *green.held))
+    return Failed((Item("test_failed", item.params, who="agent", action="run"),))

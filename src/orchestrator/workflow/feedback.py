@@ -1,0 +1,68 @@
+"""What the next agent is told of why its stage is worked on again. Foreign text, bounded."""
+
+from collections.abc import Iterable
+
+from orchestrator.domain.feedback import Feedback
+from orchestrator.domain.model import Cause, Project, Role, Stage, Task
+from orchestrator.domain.run import VerdictWord
+from orchestrator.qg import ci, documents, review, runs
+from orchestrator.qg.facts import Facts
+from orchestrator.qg.pull import head_of
+from orchestrator.qg.verdict import Item
+
+MAX_TEXT = 8000
+MAX_ITEMS = 20
+
+
+def feedback_of(project: Project, task: Task, facts: Facts, cause: Cause, stage: Stage) -> tuple[Feedback, ...]:
+    """What was said, newest first where there is an order. `stage` is the one that is worked on again."""
+    match cause:
+        case Cause.DOCUMENT_REJECTED:
+            found = _of_rejection(project, task, facts, stage)
+        case Cause.CI_RED:
+            found = _of_checks(project, facts)
+        case Cause.REVIEW_REJECTED:
+            found = _of_reviews(facts)
+        case Cause.TEST_FAILED:
+            found = _of_verdict(facts, Stage.TESTING, Cause.TEST_FAILED, Role.TESTER)
+    return _bounded(found)
+
+
+def output_missing(role: Role, due: tuple[Item, ...]) -> Feedback:
+    """An attempt ended well, and the gate did not find what it was to make."""
+    lines = (" ".join((item.code, *(f"{name}={value}" for name, value in item.params))) for item in due)
+    return Feedback("output_missing", role.value, "\n".join(lines)[:MAX_TEXT])
+
+
+def _bounded(found: Iterable[Feedback]) -> tuple[Feedback, ...]:
+    return tuple(
+        Feedback(one.code, one.source, one.text[:MAX_TEXT], one.url)
+        for one, _ in zip(found, range(MAX_ITEMS), strict=False)
+    )
+
+
+def _of_rejection(project: Project, task: Task, facts: Facts, stage: Stage) -> Iterable[Feedback]:
+    said = documents.votes(project, task, facts).of(stage).rejection
+    return [Feedback(Cause.DOCUMENT_REJECTED.value, said.person, said.rejection or "")] if said else []
+
+
+def _of_checks(project: Project, facts: Facts) -> Iterable[Feedback]:
+    for check in ci.red_checks(project, facts):
+        # The end of a log says most, so it stays whole when the text is cut.
+        text = f"{check.state.value}: {check.description[:500]}\n{check.log_tail[-(MAX_TEXT - 600) :]}".strip()
+        yield Feedback(Cause.CI_RED.value, check.context, text, check.url)
+
+
+def _of_reviews(facts: Facts) -> Iterable[Feedback]:
+    """The reviewer's own words once: as published, or else as the run gave them."""
+    requests = review.change_requests(facts, head_of(facts) or "")
+    for one in reversed(requests):
+        yield Feedback(Cause.REVIEW_REJECTED.value, one.author, one.text)
+    if not any(one.author.casefold() == facts.us.reviewer.casefold() for one in requests):
+        yield from _of_verdict(facts, Stage.REVIEW, Cause.REVIEW_REJECTED, Role.REVIEWER)
+
+
+def _of_verdict(facts: Facts, stage: Stage, cause: Cause, role: Role) -> Iterable[Feedback]:
+    run = runs.with_verdict(facts, stage, head_of(facts) or "")
+    if run and run.verdict and run.verdict.word in {VerdictWord.CHANGES_REQUESTED, VerdictWord.FAILED}:
+        yield Feedback(cause.value, role.value, run.verdict.report)

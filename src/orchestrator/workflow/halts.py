@@ -1,0 +1,47 @@
+"""Why nothing is started, whatever the gates say."""
+
+from orchestrator.domain.forge import PullRequest
+from orchestrator.domain.model import Task, WorkItem
+from orchestrator.qg import runs
+from orchestrator.qg.facts import Absent, Facts
+from orchestrator.qg.intake import archived, gone
+from orchestrator.qg.verdict import Item
+from orchestrator.workflow.pipeline import step_of_stage
+
+
+def halted(task: Task, facts: Facts) -> tuple[Item, ...]:
+    """The work item is gone or archived, or an approver cancelled: open runs are stopped too."""
+    if isinstance(facts.item, Absent):
+        return (gone(task),)
+    if isinstance(facts.item, WorkItem) and facts.item.is_archived:
+        return (archived(facts.item),)
+    if task.switches.is_cancelled:
+        return (Item("cancelled", who="approver", action="/orch resume"),)
+    return ()
+
+
+def paused(task: Task) -> tuple[Item, ...]:
+    """No run starts; what is at work goes on."""
+    return (Item("paused", who="approver", action="/orch resume"),) if task.switches.is_paused else ()
+
+
+def run_items(facts: Facts) -> tuple[Item, ...]:
+    """The runs that are waited for."""
+    return tuple(
+        Item(
+            f"run_{run.state}",
+            (("role", step_of_stage(run.stage).role or ""), ("attempt", str(run.attempt))),
+            who="agent",
+            action="wait",
+        )
+        for run in runs.open_runs(facts)
+    )
+
+
+def closed_pull(facts: Facts) -> tuple[Item, ...]:
+    """The pull request was closed and not merged."""
+    pull = facts.pull
+    if not isinstance(pull, PullRequest) or pull.is_open or pull.is_merged:
+        return ()
+    params = (("number", str(pull.number)),)
+    return (Item("pull_request_closed", params, (pull.url,), who="maintainer", action="reopen"),)

@@ -1,0 +1,88 @@
+"""What approvers order with `/orch`: each remark is carried out once."""
+
+from dataclasses import replace
+
+from orchestrator.domain.model import Project, Switches, Task
+from orchestrator.domain.tracker import CommentId
+from orchestrator.qg.approvals import approvers
+from orchestrator.qg.commands import Misspelt, Order, Verb, commands
+from orchestrator.qg.facts import Facts, Remark
+from orchestrator.qg.pull import head_of
+from orchestrator.qg.runs import of_stage
+from orchestrator.qg.verdict import Item
+from orchestrator.workflow.decision import Reply
+
+MAX_ALLOWED = 20
+FULL_SHA = 40
+_COMMANDS = ", ".join(f"/orch {verb}" for verb in Verb)
+
+
+def carry_out(project: Project, task: Task, facts: Facts) -> tuple[Switches, tuple[Reply, ...]]:
+    """The switches after every command that was not carried out yet, and what is to be answered.
+
+    Replies to `status` and `why` are questions still: the answer is known when the rest is decided.
+    """
+    switches, replies = task.switches, []
+    if not isinstance(facts.remarks, tuple):
+        return switches, ()
+    new = [remark for remark in facts.remarks if remark.order > switches.commands_up_to]
+    allowed = approvers(project, facts)
+    for remark in new:
+        if remark.person in allowed and remark.is_untouched:
+            switches, answers = _of_remark(task, facts, switches, remark)
+            replies.extend(answers)
+    up_to = max((remark.order for remark in new), default=switches.commands_up_to)
+    return replace(switches, commands_up_to=up_to), tuple(replies)
+
+
+def _of_remark(task: Task, facts: Facts, switches: Switches, remark: Remark) -> tuple[Switches, list[Reply]]:
+    answers: list[Reply] = []
+    for command in commands(remark.lines):
+        match command:
+            case Order():
+                switches, answer = _ordered(task, facts, switches, command, remark.comment)
+            case Misspelt(text):
+                params = (("command", text), ("commands", _COMMANDS))
+                answer = Reply(remark.comment, Item("unknown_command", params, who="approver", action="/orch"))
+            case _:
+                continue
+        answers += [answer] if answer else []
+    return switches, answers
+
+
+def _ordered(
+    task: Task, facts: Facts, switches: Switches, order: Order, comment: CommentId
+) -> tuple[Switches, Reply | None]:
+    match order.verb:
+        case Verb.STATUS | Verb.WHY:
+            return switches, Reply(comment, Item(order.verb.value))
+        case Verb.PAUSE:
+            switches = replace(switches, is_paused=True)
+        case Verb.RESUME:
+            switches = replace(switches, is_paused=False, is_cancelled=False)
+        case Verb.CANCEL:
+            switches = replace(switches, is_cancelled=True)
+        case Verb.RETRY:
+            switches = _retry(task, facts, switches)
+        case Verb.BUDGET:
+            switches = replace(switches, budget_usd=int(order.argument))
+        case Verb.ALLOW_PATHS:
+            return _allow(facts, switches, order.argument, comment)
+    return switches, None
+
+
+def _retry(task: Task, facts: Facts, switches: Switches) -> Switches:
+    """One more attempt after the last of this stage, and one more return, beyond the caps."""
+    last = max((run.attempt for run in of_stage(facts, task.stage)), default=0)
+    return replace(switches, retry_stage=task.stage, retry_after=last, retry_returns=len(task.returns))
+
+
+def _allow(facts: Facts, switches: Switches, sha: str, comment: CommentId) -> tuple[Switches, Reply | None]:
+    """A short name is resolved now and once: a later commit could be made to begin with the same digits."""
+    head = head_of(facts) or ""
+    if not head.startswith(sha) and len(sha) < FULL_SHA:
+        item = Item("not_the_head", (("given", sha), ("head", head)), who="approver", action="/orch allow-paths")
+        return switches, Reply(comment, item)
+    full = head if head.startswith(sha) else sha
+    allowed = (*(one for one in switches.allowed if one != full), full)[-MAX_ALLOWED:]
+    return replace(switches, allowed=allowed), None

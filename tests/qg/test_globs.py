@@ -1,0 +1,91 @@
+"""Globs of contexts and paths."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain.model import PROTECTED_PATHS
+from orchestrator.qg.globs import context_glob, is_plain, path_globs
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "is_match"),
+    [
+        ("ci/*", "ci/test/unit", True),
+        ("ci/*", "xci/test", False),
+        ("*", "", True),
+        ("**", "a/b", True),
+        ("a/**/z", "a/b/c/z", True),
+        ("?i", "ci", True),
+        ("?i", "ii i", False),
+        ("[a-c]i", "bi", True),
+        ("[!a-c]i", "bi", False),
+        ("[^x]", "^", True),
+        ("[]", "[]", True),
+        ("[z-a]", "[z-a]", True),
+        ("{lint,test} (push)", "test (push)", True),
+        ("{lint,test}", "lint,test", False),
+        ("a,b", "a,b", True),
+        ("{a", "{a", True),
+        ("}a{", "}a{", True),
+        (r"\*", "*", True),
+        (r"\*", "x", False),
+        ("CI / t (x)", "CI / t (x)", True),
+        ("ci*/x", "ci1/x", True),
+        ("***/x", "a/b/x", True),
+        ("a.b", "axb", False),
+        ("{a,{b,c}}d", "cd", True),
+        ("\\", "\\", True),
+    ],
+)
+def test_contexts_match_as_the_forge_matches_them(pattern: str, text: str, is_match: bool) -> None:
+    assert bool(context_glob(pattern).fullmatch(text)) is is_match
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".gitea/workflows/ci.yml",
+        ".github",
+        ".woodpecker.yml",
+        ".woodpecker.yaml",
+        "jenkinsfile",
+        ".claude",
+        ".claude/settings.json",
+        "a/b/.claude/x",
+        "a/claude.md",
+        "claude.md",
+        ".mcp.json",
+        "deep/down/.mcp.json",
+        ".openclaw/agents/developer.md",
+        ".drone.yml",
+    ],
+)
+def test_protected_paths_are_found(path: str) -> None:
+    assert path_globs(PROTECTED_PATHS).fullmatch(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["src/app.py", "docs/.gitea.md", "x/.gitea/y", "claude", "a.claude/x", "src/jenkinsfile", "xclaude.md"]
+)
+def test_other_paths_are_not(path: str) -> None:
+    assert not path_globs(PROTECTED_PATHS).fullmatch(path)
+
+
+def test_a_star_stays_in_its_folder_and_a_question_mark_is_no_slash() -> None:
+    assert not path_globs(("a/*.py",)).fullmatch("a/b/c.py")
+    assert not path_globs(("a?b",)).fullmatch("a/b")
+    assert path_globs(("a/**/c",)).fullmatch("a/c")
+    assert path_globs(("a**c",)).fullmatch("a/b/c")
+
+
+def test_no_pattern_matches_nothing() -> None:
+    assert not path_globs(()).fullmatch("")
+
+
+@given(st.text(alphabet="ab/*?{},\\.!", max_size=12), st.text(alphabet="ab/", max_size=6))
+def test_any_pattern_compiles_and_a_plain_one_is_itself(pattern: str, text: str) -> None:
+    context_glob(pattern).fullmatch(text)
+    path_globs((pattern,)).fullmatch(text)
+    if is_plain(pattern):
+        assert context_glob(pattern).fullmatch(pattern)
