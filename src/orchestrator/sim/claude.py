@@ -190,7 +190,11 @@ class Session:
             duration_ms=0,
             duration_api_ms=0,
             result_index=0,
-            **{"stop_reason": "end_turn", **({"api_error_status": None} if subtype == "success" else {}), **fields},
+            **{
+                "stop_reason": "end_turn",
+                **({"api_error_status": None} if subtype == "success" else {}),
+                **fields,
+            },
         )
 
     def _usage(self, input_tokens: int, output_tokens: int) -> dict[str, int]:

@@ -221,7 +221,7 @@ def scenarios_in(task_file: str, role: Role) -> frozenset[ScenarioName]:
     """What lines like `Scenario: developer no_commit, test_fails_once` (or `Сценарий: …`) ask of this role."""
     text = _LINE_NUMBER.sub("", task_file[:MAX_TASK_FILE_CHARS])
     entries = [entry.split() for line in _SCENARIO_LINE.findall(text) for entry in line.split(",")]
-    named = [words[-1] for words in entries if words[:-1] in ([], [role.value])]
+    named = [words[-1] for words in entries if words and words[:-1] in ([], [role.value])]
     return frozenset(name for name in TOLD_IN_THE_TASK if name in named and role in TOLD_IN_THE_TASK[name])
 
 
