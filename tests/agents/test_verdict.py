@@ -106,6 +106,13 @@ def test_what_is_not_of_the_agreed_shape_is_no_verdict(role: Role, spoil: Any) -
         read(role, spoil(GREEN[role]))
 
 
+def test_a_missing_verdict_is_told_from_a_malformed_one() -> None:
+    with pytest.raises(NoVerdict, match="without its structured verdict"):
+        read(Role.REVIEWER, None)
+    with pytest.raises(NoVerdict, match=r"agreed shape: .* `\$.verdict`"):
+        review(verdict="fine")
+
+
 def test_the_words_of_one_role_are_not_the_others() -> None:
     with pytest.raises(NoVerdict):
         review(verdict="passed")
