@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agents import claude, supervise
+from orchestrator.agents import claude, supervise, verdict
 from orchestrator.agents.claude import Transcript
 from orchestrator.agents.rundir import ExitRecord
-from orchestrator.domain.run import Outcome, RunLimits, RunResult
+from orchestrator.agents.verdict import NoVerdict
+from orchestrator.domain.model import Language, Role
+from orchestrator.domain.run import Outcome, RoleVerdict, RunLimits, RunResult, VerdictWord
 
 RECORDINGS = Path(__file__).parents[1] / "fixtures" / "claude"
 
@@ -26,7 +28,7 @@ EXPECTED: dict[str, tuple[Outcome, str]] = {
     "error__max_turns": (Outcome.TURN_CAP, "max_turns"),
     "error__missing_auth": (Outcome.FAILED, "api_error"),
     "error__resume_unknown": (Outcome.FAILED, "error_during_execution"),
-    "error__schema_retries": (Outcome.FAILED, "structured_output_retry_exhausted"),
+    "error__schema_retries": (Outcome.FAILED, "no_verdict"),
     "error__session_id_in_use": (Outcome.CRASHED, "no_result"),
     "error__stream_dropped": (Outcome.SUCCEEDED, ""),  # dropped, tried again, came through
     "error__usage_limit_oauth": (Outcome.USAGE_LIMIT, "usage_limit_reached"),
@@ -45,9 +47,16 @@ EXPECTED: dict[str, tuple[Outcome, str]] = {
     "success__permissions_denied": (Outcome.SUCCEEDED, ""),  # with the denials listed
     "success__sandboxed_schema_stdin": (Outcome.SUCCEEDED, ""),
     "success__schema": (Outcome.SUCCEEDED, ""),
-    "success__schema_absent": (Outcome.FAILED, "no_structured_output"),
+    "success__schema_absent": (Outcome.FAILED, "no_verdict"),
     "success__two_results_background_task": (Outcome.SUCCEEDED, ""),
 }
+
+
+def any_word(output: object) -> RoleVerdict:
+    """The recordings were made with a schema of their own."""
+    if output is None:
+        raise NoVerdict("none")
+    return RoleVerdict(VerdictWord.APPROVED, str(output))
 
 
 def judge(name: str, why: str = supervise.EXITED, piece_bytes: int = 1 << 20) -> RunResult:
@@ -56,7 +65,7 @@ def judge(name: str, why: str = supervise.EXITED, piece_bytes: int = 1 << 20) ->
         transcript.feed(raw[start : start + piece_bytes])
     meta = json.loads((RECORDINGS / f"{name}.meta.json").read_text())
     ended = ExitRecord(why, meta["exit_code"])
-    return claude.classify(transcript, ended, meta["stderr"] or "", wants_structured="schema" in name)
+    return claude.classify(transcript, ended, meta["stderr"] or "", any_word if "schema" in name else None)
 
 
 def judge_records(*records: dict[str, Any], code: int = 0) -> RunResult:
@@ -142,6 +151,52 @@ def test_a_run_without_a_result_still_has_its_live_numbers() -> None:
     assert judge("signal__sigterm_in_tool").usage.turns == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["success__schema", "success__sandboxed_schema_stdin", "success__schema_absent", "success"]
+)
+@pytest.mark.parametrize("role", [Role.REVIEWER, Role.TESTER])
+def test_a_good_ending_without_a_verdict_of_ours_is_none(name: str, role: Role) -> None:
+    transcript = Transcript()
+    transcript.feed((RECORDINGS / f"{name}.jsonl").read_bytes())
+    ended = ExitRecord(supervise.EXITED, 0)
+    result = claude.classify(transcript, ended, "", verdict.reader(role, Language.EN))
+    assert (result.outcome, result.reason, result.verdict) == (Outcome.FAILED, "no_verdict", None)
+    assert result.detail.isprintable()
+    assert result.detail
+
+
+REVIEW: dict[str, Any] = {"verdict": "approved", "summary": "Good.", "findings": []}
+
+
+def reviewed(*records: dict[str, Any], code: int = 0) -> RunResult:
+    transcript = Transcript()
+    transcript.feed(b"".join(json.dumps(record).encode() + b"\n" for record in records))
+    read = verdict.reader(Role.REVIEWER, Language.EN)
+    return claude.classify(transcript, ExitRecord(supervise.EXITED, code), "", read)
+
+
+def test_the_recorded_ending_with_a_verdict_of_ours_is_that_verdict() -> None:
+    lines = (RECORDINGS / "success__schema.jsonl").read_text().splitlines()
+    result = reviewed(*map(json.loads, lines[:-1]), json.loads(lines[-1]) | {"structured_output": REVIEW})
+    assert result.outcome is Outcome.SUCCEEDED
+    assert result.verdict == RoleVerdict(VerdictWord.APPROVED, "**Approved**\n\n> Good.\n")
+
+
+def test_only_a_run_that_ended_well_has_a_verdict() -> None:
+    given = GREEN | {"structured_output": REVIEW}
+    assert reviewed(given).verdict is not None
+    spoiled = [
+        reviewed(given, code=1),
+        reviewed(given | {"is_error": True}),
+        reviewed(given | {"terminal_reason": "max_turns"}),
+        reviewed(given | {"num_turns": 0}),
+        reviewed(given, GREEN),  # the last result counts, and it has none
+        reviewed(GREEN | {"result": json.dumps(REVIEW)}),  # said in words
+        reviewed(GREEN | {"structured_output": json.dumps(REVIEW)}),  # a text of JSON is no structure
+    ]
+    assert {(result.outcome, result.verdict) for result in spoiled} == {(Outcome.FAILED, None)}
+
+
 def test_denied_tools_are_listed() -> None:
     assert judge("success__permissions_denied").denials == ("Write", "Bash")
 
@@ -208,7 +263,7 @@ def test_the_detail_is_one_bounded_line_without_control_characters() -> None:
 def test_the_command_is_the_canonical_launch() -> None:
     limits = RunLimits(timeout_s=1, max_turns=60, max_budget_usd=5)
     assert claude.argv(
-        "/opt/claude", "61f5cf0c-1556-4498-a782-ec9aaa8e1c8c", Path("/r/role.md"), limits, "sonnet"
+        "/opt/claude", "61f5cf0c-1556-4498-a782-ec9aaa8e1c8c", Path("/r/role.md"), limits, "sonnet", "{}"
     ) == [
         "/opt/claude",
         "-p",
@@ -239,6 +294,8 @@ def test_the_command_is_the_canonical_launch() -> None:
         "5",
         "--model",
         "sonnet",
+        "--json-schema",
+        "{}",
     ]
 
 

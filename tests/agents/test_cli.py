@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind, ProcessLimits
-from orchestrator.domain.run import Outcome, Usage
+from orchestrator.domain.model import Language, Role
+from orchestrator.domain.run import Feedback, Outcome, Usage, VerdictWord
 from orchestrator.sim import messages_api
 from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.server import LoopbackServer
@@ -90,3 +91,66 @@ async def test_the_real_cli_is_stopped_in_the_middle_of_a_tool(world: Any, event
     assert (result.outcome, result.exit_code) == (Outcome.CANCELLED, 0)
     assert result.detail
     assert world.living() == []
+
+
+async def run_to_its_end(world: Any, cli: Cli, **changes: Any) -> tuple[Any, Any, Any]:
+    runtime, spec = world.runtime(cli.binary, Credential(CredentialKind.API_KEY, SECRET)), world.spec(**changes)
+    runtime.route = ApiRoute(cli.api_url)
+    await runtime.prepare(spec)
+    await runtime.launch(spec)
+    return runtime, spec, await runtime.wait(spec, lambda _usage: None)
+
+
+VERDICTS = [
+    (Role.REVIEWER, "", VerdictWord.APPROVED),
+    (Role.REVIEWER, "review_rejects_once", VerdictWord.CHANGES_REQUESTED),
+    (Role.TESTER, "", VerdictWord.PASSED),
+    (Role.TESTER, "test_fails_once", VerdictWord.FAILED),
+]
+
+
+@pytest.mark.parametrize("language", list(Language))
+@pytest.mark.parametrize(("role", "scenario", "word"), VERDICTS)
+async def test_a_verdict_comes_through_in_structure(
+    world: Any, cli: Cli, role: Role, scenario: str, word: VerdictWord, language: Language
+) -> None:
+    brief = f"Scenario: {scenario}" if scenario else "Check it."
+    _, spec, result = await run_to_its_end(world, cli, role=role, brief=brief, language=language)
+    assert (result.outcome, result.reason) == (Outcome.SUCCEEDED, ""), result
+    assert result.verdict.word is word
+    assert "DEMO-1" in result.verdict.report
+    assert world.forge.head() == spec.base_sha
+
+
+@pytest.mark.parametrize("scenario", ["no_verdict", "bad_verdict"])
+@pytest.mark.parametrize("role", [Role.REVIEWER, Role.TESTER])
+async def test_no_verdict_is_never_a_pass(world: Any, cli: Cli, role: Role, scenario: str) -> None:
+    _, _, result = await run_to_its_end(world, cli, role=role, brief=f"Scenario: {scenario}")
+    assert (result.outcome, result.reason, result.verdict) == (Outcome.FAILED, "no_verdict", None)
+    assert result.detail
+
+
+async def test_each_round_of_the_developer_moves_the_head_and_the_reviewer_sees_the_answer(
+    world: Any, cli: Cli
+) -> None:
+    brief = "Scenario: review_rejects_once"
+    feedback: tuple[Feedback, ...] = ()
+    for number, word in enumerate((VerdictWord.CHANGES_REQUESTED, VerdictWord.APPROVED)):
+        developing = {"role": Role.DEVELOPER, "brief": brief, "feedback": feedback}
+        runtime, spec, result = await run_to_its_end(world, cli, run=10 * number + 1, **developing)
+        assert result.outcome is Outcome.SUCCEEDED, result
+        head = await runtime.collect(spec)
+        assert head is not None
+        await runtime.publish(spec, head)
+        _, _, result = await run_to_its_end(world, cli, run=10 * number + 2, role=Role.REVIEWER, brief=brief)
+        assert result.verdict is not None, result
+        assert result.verdict.word is word
+        feedback = (Feedback("review_rejected", "reviewer", result.verdict.report),)
+
+
+async def test_a_developer_touches_a_ci_file(world: Any, cli: Cli, run_git: Callable[..., str]) -> None:
+    touching = {"role": Role.DEVELOPER, "brief": "Scenario: protected_path"}
+    runtime, spec, _ = await run_to_its_end(world, cli, **touching)
+    await runtime.publish(spec, await runtime.collect(spec))
+    changed = run_git("diff", "--name-only", f"{spec.base_sha}..{world.forge.head()}", cwd=world.forge.bare)
+    assert ".gitea/workflows/ci.yml" in changed.splitlines()

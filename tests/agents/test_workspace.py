@@ -20,7 +20,7 @@ from orchestrator.agents import rundir
 from orchestrator.agents.git import Git, check_branch
 from orchestrator.agents.workspace import Workspaces, default_role_prompt
 from orchestrator.domain.errors import Permanent, Transient
-from orchestrator.domain.model import GitRemote, Role, Sha
+from orchestrator.domain.model import GitRemote, Language, Role, Sha
 
 TOKEN = "canary-t0k3n-9d2"
 
@@ -126,11 +126,17 @@ def test_the_role_prompt_comes_from_the_base_branch_only(world: Any) -> None:
     path = ".openclaw/agents/analyst.md"
     spec = world.spec(1, base_sha=world.forge.commit(world.spec().branch, {path: "from the agent's branch"}))
     world.workspaces().prepare(spec)
-    assert world.paths(spec).role.read_bytes() == default_role_prompt(Role.ANALYST)
+    assert world.paths(spec).role.read_bytes() == default_role_prompt(Role.ANALYST, spec.language)
     world.forge.commit("main", {path: "from the base"})
     spec = replace(spec, run=2)
     world.workspaces().prepare(spec)
     assert world.paths(spec).role.read_text() == "from the base"
+
+
+def test_the_built_in_role_prompt_is_in_the_language_of_the_project(world: Any) -> None:
+    spec = world.spec(language=Language.RU, role=Role.REVIEWER)
+    world.workspaces().prepare(spec)
+    assert world.paths(spec).role.read_text().startswith("# Роль: ревьюер\n")
 
 
 @pytest.mark.parametrize("kind", ["large", "link", "directory"])

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.domain.model import Language, Role
+from orchestrator.domain.model import DocumentFiles, Language, Role
 from orchestrator.sim.messages_api import MAX_REQUESTS_KEPT, Seen, create_app
 from orchestrator.sim.script import (
     Assignment,
@@ -183,10 +183,29 @@ def test_the_marker_is_read_whole() -> None:
     assert found == Assignment("ENDURO-1", Role.ANALYST, RUN, Language.RU, "slow:3")
 
 
-@pytest.mark.parametrize("role", [role for role in Role if role is not Role.ANALYST])
-def test_a_role_without_documents_reads_its_task_file_and_answers(role: Role) -> None:
-    found = steps(Assignment("X-1", role, RUN, Language.EN), ScenarioName.WORK, "/srv", "t")
-    assert [type(step) for step in found] == [Read, Say]
+@pytest.mark.parametrize(
+    ("line", "files"),
+    [
+        ("A.md | B.md | C.md | Отчёт.md", DocumentFiles("A.md", "B.md", "C.md", "Отчёт.md")),
+        ("A.md | B.md", DocumentFiles()),
+        ("../A.md | B.md | C.md | D.md", DocumentFiles()),
+        ("", DocumentFiles()),
+    ],
+)
+def test_the_documents_names_are_the_projects(line: str, files: DocumentFiles) -> None:
+    found = read_assignment(f"{MARKER}\nLanguage: ru\nDocuments: {line}\n")
+    assert found is not None
+    assert found.files == files
+
+
+def test_a_schema_is_answered_by_the_tool_that_the_cli_offers_for_it() -> None:
+    prompt = MARKER.replace("analyst", "reviewer")
+    body = conversation(prompt, 2)
+    with served() as client:
+        in_words = post(client, body).json()
+        call = tool_call(post(client, {**body, "tools": [{"name": "StructuredOutput"}]}))
+    assert (in_words["stop_reason"], in_words["content"][0]["type"]) == ("end_turn", "text")
+    assert (call["name"], call["input"]["verdict"]) == ("StructuredOutput", "approved")
 
 
 @pytest.mark.parametrize(
@@ -198,7 +217,7 @@ def test_a_role_without_documents_reads_its_task_file_and_answers(role: Role) ->
     ],
 )
 def test_a_scenario_changes_the_steps(scenario: ScenarioName, kinds: list[type]) -> None:
-    found = steps(Assignment("X-1", Role.ANALYST, RUN, Language.EN), scenario, "/srv", "t")
+    found = steps(Assignment("X-1", Role.ANALYST, RUN, Language.EN), scenario, "/srv", ())
     assert [type(step) for step in found] == kinds
 
 

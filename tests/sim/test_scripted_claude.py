@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.agents import verdict
 from orchestrator.domain.model import Language, Role
 from orchestrator.sim import claude
 from orchestrator.sim.messages_api import create_app
@@ -42,6 +43,7 @@ QUIET = dict.fromkeys(
     "1",
 )
 WAIT_S = 60.0
+SCHEMA = verdict.schema(Role.REVIEWER) or ""
 
 Record = dict[str, Any]
 
@@ -211,7 +213,7 @@ def test_a_run_writes_the_document_and_commits_it(make: Make) -> None:
     assert git(program.repo, "status", "--porcelain") == ""
     assert not (program.repo / "broken").exists()
     assignment = Assignment("ENDURO-1", Role.ANALYST, RUN, Language.EN)
-    script = steps(assignment, ScenarioName.WORK, str(program.repo), "Change the button ; $(touch broken)")
+    script = steps(assignment, ScenarioName.WORK, str(program.repo), [(program.repo / ".task.md").read_text()])
     wanted = next(step for step in script if isinstance(step, Write))
     assert git(program.repo, "show", "HEAD:tasks/ENDURO-1/BRD.md") == wanted.content
 
@@ -243,6 +245,54 @@ def test_a_run_may_end_well_without_a_commit(make: Make) -> None:
     assert (done.exit_code, done.last["is_error"]) == (0, False)
     assert git(program.repo, "rev-parse", "HEAD") == base
     assert (program.repo / "tasks/ENDURO-1/BRD.md").is_file()
+
+
+Judged = Callable[..., Finished]
+
+
+@pytest.fixture(params=[REAL_CLI, "scripted"])
+def judged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Judged]:
+    """A reviewer's run with a schema, played by either program."""
+    if request.param == "real" and not REAL.exists():
+        pytest.skip("the Claude Code CLI is not installed (.tools/claude): run make setup")
+    with LoopbackServer(create_app()) as api:
+
+        def run(scenario: str) -> Finished:
+            prompt = f"Task: ENDURO-1 | Role: reviewer | Run: {RUN}\nLanguage: en\n"
+            if request.param == "real":
+                extra = {"ANTHROPIC_BASE_URL": api.url, "ANTHROPIC_API_KEY": "throw-away"}
+                program = Program(tmp_path, REAL, f"{prompt}Scenario: {scenario}\n\nReview.", extra)
+            else:
+                program = Program(tmp_path, claude.write_wrapper(tmp_path / "claude", scenario), prompt, {})
+            return program.run([*flags(program.role), "--json-schema", SCHEMA])
+
+        yield run
+
+
+def test_a_verdict_is_the_result_records_structured_output(judged: Judged) -> None:
+    done = judged("work")
+    assert done.exit_code == 0, done.stderr + done.stdout[-2000:]
+    last = done.last
+    assert (last["subtype"], last["is_error"], last["terminal_reason"]) == ("success", False, "completed")
+    assert (last["structured_output"]["verdict"], last["structured_output"]["findings"]) == ("approved", [])
+    assert [call["name"] for call in tool_calls(done.records)] == ["Read", "Read", "StructuredOutput"]
+    assert last["stop_reason"] == "tool_use"
+
+
+def test_words_alone_end_well_without_structured_output(judged: Judged) -> None:
+    done = judged("no_verdict")
+    assert (done.exit_code, done.last["subtype"], done.last["is_error"]) == (0, "success", False)
+    assert done.last.get("structured_output") is None
+    assert "approved" in done.last["result"]
+
+
+def test_an_answer_of_another_shape_is_refused_five_times(judged: Judged) -> None:
+    done = judged("bad_verdict")
+    last = done.last
+    assert (done.exit_code, last["is_error"]) == (1, True)
+    assert last["subtype"] == "error_max_structured_output_retries"
+    assert last["terminal_reason"] == "structured_output_retry_exhausted"
+    assert [call["name"] for call in tool_calls(done.records)][2:] == ["StructuredOutput"] * 5
 
 
 def test_a_used_up_window_ends_the_run_and_names_its_reset_time(make: Make) -> None:
@@ -324,6 +374,15 @@ def test_the_scripted_records_hold_only_recorded_fields(tmp_path: Path, scenario
     done = scripted(tmp_path, scenario).run()
     assert done.exit_code == code
     for record in done.records:
+        assert set(record) <= known[record["type"], record.get("subtype")], record
+
+
+@pytest.mark.parametrize("scenario", ["work", "bad_verdict", "no_verdict"])
+def test_the_scripted_verdict_records_hold_only_recorded_fields(tmp_path: Path, scenario: str) -> None:
+    known = recorded_fields()
+    wrapper = claude.write_wrapper(tmp_path / "claude", scenario)
+    program = Program(tmp_path, wrapper, f"Task: ENDURO-1 | Role: reviewer | Run: {RUN}\nLanguage: en\n", {})
+    for record in program.run([*flags(program.role), "--json-schema", SCHEMA]).records:
         assert set(record) <= known[record["type"], record.get("subtype")], record
 
 

@@ -1,7 +1,7 @@
 """Claude Code CLI: its command line, its prompt record, and what its stream of records says. Pure."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import msgspec
 
 from orchestrator.agents import supervise
 from orchestrator.agents.rundir import ExitRecord
-from orchestrator.domain.run import Outcome, RunLimits, RunResult, Usage
+from orchestrator.agents.verdict import NoVerdict
+from orchestrator.domain.run import Outcome, RoleVerdict, RunLimits, RunResult, Usage
 
 TOOLS = "Bash,Read,Write,Edit,Glob,Grep"
 ALLOWED_TOOLS = "Bash Read(./**) Edit(./**) Write(./**)"
@@ -23,7 +24,18 @@ _UNPRINTED = frozenset(range(0x20)) | frozenset(range(0x7F, 0xA0))
 Record = dict[str, Any]
 
 
-def argv(binary: str, session_id: str, role_file: Path, limits: RunLimits, model: str | None = None) -> list[str]:
+NO_VERDICT = "no_verdict"
+"""A role that owes a verdict gave none that counts."""
+
+
+def argv(
+    binary: str,
+    session_id: str,
+    role_file: Path,
+    limits: RunLimits,
+    model: str | None = None,
+    verdict_schema: str | None = None,
+) -> list[str]:
     """The canonical headless launch. No text from outside stands in it; the prompt comes by stdin."""
     return [
         binary,
@@ -37,6 +49,7 @@ def argv(binary: str, session_id: str, role_file: Path, limits: RunLimits, model
         *("--append-system-prompt-file", str(role_file)),
         *("--max-turns", str(limits.max_turns), "--max-budget-usd", f"{limits.max_budget_usd:g}"),
         *(("--model", model) if model else ()),
+        *(("--json-schema", verdict_schema) if verdict_schema else ()),
     ]
 
 
@@ -162,15 +175,19 @@ def _final_usage(result: Record, counted: Usage) -> Usage:
 
 
 def classify(
-    transcript: Transcript, ended: ExitRecord, stderr: str = "", *, wants_structured: bool = False
+    transcript: Transcript,
+    ended: ExitRecord,
+    stderr: str = "",
+    verdict_of: Callable[[object], RoleVerdict] | None = None,
 ) -> RunResult:
     """The outcome by structure only: exit record, exit code, last result record. Never by the model's prose.
 
-    `succeeded` means that the CLI did; whether the work is there is for whoever looks at the commit.
+    `succeeded` means that the CLI did and, with `verdict_of`, that its structured output is a verdict; whether
+    the work is there is for whoever looks at the commit.
     """
-    outcome, reason = _outcome(transcript, ended, wants_structured=wants_structured)
+    outcome, reason = _outcome(transcript, ended)
     result = transcript.result or {}
-    return RunResult(
+    found = RunResult(
         outcome=outcome,
         exit_code=ended.code,
         reason=reason,
@@ -180,6 +197,15 @@ def classify(
         cli_version=transcript.cli_version,
         model=transcript.model,
     )
+    return _judged(found, result, verdict_of) if verdict_of and outcome is Outcome.SUCCEEDED else found
+
+
+def _judged(found: RunResult, result: Record, verdict_of: Callable[[object], RoleVerdict]) -> RunResult:
+    """The CLI ends well when the model answered in words only; then nothing was decided."""
+    try:
+        return replace(found, verdict=verdict_of(result.get("structured_output")))
+    except NoVerdict as fault:
+        return replace(found, outcome=Outcome.FAILED, reason=NO_VERDICT, detail=plain(str(fault)))
 
 
 _BY_SHIM = {
@@ -190,7 +216,7 @@ _BY_SHIM = {
 _BY_TERMINAL_REASON = {"max_turns": Outcome.TURN_CAP, "budget_exhausted": Outcome.BUDGET}
 
 
-def _outcome(transcript: Transcript, ended: ExitRecord, *, wants_structured: bool) -> tuple[Outcome, str]:
+def _outcome(transcript: Transcript, ended: ExitRecord) -> tuple[Outcome, str]:
     if ended.why in _BY_SHIM:
         return _BY_SHIM[ended.why], ended.why
     result = transcript.result
@@ -198,7 +224,7 @@ def _outcome(transcript: Transcript, ended: ExitRecord, *, wants_structured: boo
         return Outcome.CRASHED, _crash(ended)
     if result.get("is_error") is not False or ended.code != 0:
         return _failed(result)
-    return _completed(result, wants_structured=wants_structured)
+    return _completed(result)
 
 
 def _failed(result: Record) -> tuple[Outcome, str]:
@@ -208,14 +234,12 @@ def _failed(result: Record) -> tuple[Outcome, str]:
     return _BY_TERMINAL_REASON.get(terminal, Outcome.FAILED), _failure(result, terminal)
 
 
-def _completed(result: Record, *, wants_structured: bool) -> tuple[Outcome, str]:
+def _completed(result: Record) -> tuple[Outcome, str]:
     """Exit code 0 and no error is not enough: a prompt taken for a command ends like that, without a turn."""
     if _count_of(result.get("num_turns")) == 0:
         return Outcome.FAILED, "no_turns"
     if (terminal := _text(result.get("terminal_reason"))) != "completed":
         return Outcome.FAILED, _failure(result, terminal)
-    if wants_structured and result.get("structured_output") is None:
-        return Outcome.FAILED, "no_structured_output"
     return Outcome.SUCCEEDED, ""
 
 
@@ -225,6 +249,8 @@ def _crash(ended: ExitRecord) -> str:
 
 def _failure(result: Record, terminal: str) -> str:
     """The most telling code that the record has."""
+    if terminal == "structured_output_retry_exhausted":
+        return NO_VERDICT
     named = (_text(result.get(key)) for key in ("api_error", "api_error_type"))
     return next((name for name in named if name), "") or terminal or _text(result.get("subtype")) or "unknown"
 

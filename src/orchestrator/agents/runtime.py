@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.agents import claude, launcher, rundir
+from orchestrator.agents import claude, launcher, rundir, verdict
 from orchestrator.agents.claude import Transcript
 from orchestrator.agents.launcher import ApiRoute, Credential, ProcessLimits
 from orchestrator.agents.rundir import RunPaths
@@ -73,7 +73,7 @@ class ClaudeRuntime:
                 on_progress(told)
             _end_if_overdue(paths, spec.limits.timeout_s)
         self._reap(spec.run)
-        return await asyncio.to_thread(_settle, paths, transcript, position)
+        return await asyncio.to_thread(_settle, spec, paths, transcript, position)
 
     async def stop(self, run: RunId) -> None:
         """Also forbids the start of a run that has no shim yet."""
@@ -94,7 +94,8 @@ class ClaudeRuntime:
         return RunPaths.of(self.data_dir, run)
 
     def _shim_spec(self, spec: RunSpec, paths: RunPaths) -> bytes:
-        argv = claude.argv(self._binary(), spec.session_id, paths.role, spec.limits, self.model)
+        schema = verdict.schema(spec.role)
+        argv = claude.argv(self._binary(), spec.session_id, paths.role, spec.limits, self.model, schema)
         env = launcher.child_env(paths, spec.role, self.search_path, self.credential.kind, self.route)
         return launcher.spec_bytes(paths.workspace, argv, env, spec.limits.timeout_s, self.limits)
 
@@ -169,12 +170,12 @@ def _end_if_overdue(paths: RunPaths, timeout_s: float) -> None:
         rundir.kill_leftovers(paths, with_shim=True)
 
 
-def _settle(paths: RunPaths, transcript: Transcript, position: int) -> RunResult:
+def _settle(spec: RunSpec, paths: RunPaths, transcript: Transcript, position: int) -> RunResult:
     ended = rundir.read_exit(paths)
     if ended is None:
         return _lost(paths, transcript, position)
     _follow(paths.log, transcript, position)
-    return claude.classify(transcript, ended, _tail(paths.errors))
+    return claude.classify(transcript, ended, _tail(paths.errors), verdict.reader(spec.role, spec.language))
 
 
 def _lost(paths: RunPaths, transcript: Transcript, position: int) -> RunResult:

@@ -18,7 +18,7 @@ from orchestrator.agents.claude import user_message
 from orchestrator.agents.git import Git, check_branch
 from orchestrator.agents.rundir import RunPaths, holding
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
-from orchestrator.domain.model import GitRemote, RepoName, Role, Sha
+from orchestrator.domain.model import GitRemote, Language, RepoName, Role, Sha
 from orchestrator.domain.run import TASK_FILES, RunSpec
 
 log = structlog.get_logger()
@@ -191,7 +191,7 @@ class Workspaces:
         tree = f"{_FORGE}/{check_branch(spec.base_branch)}"
         listed = self.git("ls-tree", "-z", "-l", tree, "--", path, git_dir=mirror).out
         if not listed:
-            return default_role_prompt(spec.role)
+            return default_role_prompt(spec.role, spec.language)
         mode, kind, blob, size = listed.split(b"\t")[0].split()
         if kind != b"blob" or mode == b"120000" or int(size) > _ROLE_PROMPT_MAX_BYTES:
             raise Permanent(
@@ -212,9 +212,9 @@ class Workspaces:
         return self.git("merge-base", "--is-ancestor", old, new, git_dir=mirror, accept=(0, 1)).code == 0
 
 
-def default_role_prompt(role: Role) -> bytes:
+def default_role_prompt(role: Role, language: Language) -> bytes:
     """The one that ships, for repositories without their own."""
-    return (resources.files("orchestrator.agents") / "prompts" / f"{role}.md").read_bytes()
+    return (resources.files("orchestrator.agents") / "prompts" / language / f"{role}.md").read_bytes()
 
 
 def _format(sha: Sha) -> str:

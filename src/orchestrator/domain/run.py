@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.domain.feedback import Feedback as Feedback  # noqa: PLC0414 - part of this module's words too
-from orchestrator.domain.model import Language, RepoName, Role, RunId, Seconds, Sha, Stage
+from orchestrator.domain.model import DocumentFiles, Language, RepoName, Role, RunId, Seconds, Sha, Stage
 
 
 class Outcome(StrEnum):
@@ -98,6 +98,7 @@ class RunSpec:
     """What a posted task says should be done; empty: the role's own work."""
     feedback: tuple[Feedback, ...] = ()
     """Why the role works again, newest first; bounded."""
+    documents: DocumentFiles = field(default_factory=DocumentFiles)
 
 
 @dataclass(frozen=True, slots=True)

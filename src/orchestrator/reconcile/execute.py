@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from orchestrator.db import Database
 from orchestrator.domain.errors import Permanent, Transient
-from orchestrator.domain.model import Language, Project, ProjectId, RunId, Sha, Task, TaskId
+from orchestrator.domain.model import DocumentFiles, Language, Project, ProjectId, RunId, Sha, Task, TaskId
 from orchestrator.domain.run import Liveness, Outcome, RunLimits, RunResult, RunSpec, RunState, Usage
 from orchestrator.ports import AgentRuntime, Clock
 from orchestrator.store import runs, tasks
@@ -83,6 +83,7 @@ class Execution:
             brief=task.brief,
             limits=self._limits,
             instructions=task.brief if task.role else "",
+            documents=project.documents if project else DocumentFiles(),
         )
 
     async def _attempt(self, spec: RunSpec) -> RunResult:
@@ -109,7 +110,10 @@ class Execution:
             log.warning("progress_not_stored", code=error.code)
 
     async def _deliver(self, spec: RunSpec, result: RunResult) -> tuple[RunResult, Sha | None]:
-        """Success is a commit on the forge; what the agent says of itself is not enough."""
+        """Success is a commit on the forge, or a verdict; what the agent says of itself is not enough.
+
+        What a role of verdicts committed in its workspace stays there: it would make reviews and checks stale.
+        """
         if result.outcome is not Outcome.SUCCEEDED or not step_of_role(spec.role).commits:
             return result, None
         head = await self._runtime.collect(spec)

@@ -1,7 +1,8 @@
 """A scripted `claude`: takes the real one's flags, really writes and commits, prints records of the same shape.
 
-It needs no account and no network. Start it through a wrapper made by `write_wrapper`. Not played: permissions,
-turn and budget caps, `--json-schema` (accepted and ignored), control requests.
+It needs no account and no network. Start it through a wrapper made by `write_wrapper`. Of a `--json-schema` the
+required names and the words of the top level are checked. Not played: permissions, turn and budget caps, control
+requests.
 """
 
 import argparse
@@ -17,9 +18,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from orchestrator.sim.script import (
+    TOLD_IN_THE_TASK,
+    Answer,
     Assignment,
     Bash,
     Read,
@@ -31,7 +34,6 @@ from orchestrator.sim.script import (
     read_assignment,
     step_at,
     steps,
-    title_from,
     tool_arguments,
     tool_id,
 )
@@ -39,8 +41,8 @@ from orchestrator.sim.script import (
 VERSION = "2.1.330 (scripted stand-in)"
 KNOWN = frozenset(
     {
+        *TOLD_IN_THE_TASK,
         ScenarioName.WORK,
-        ScenarioName.NO_COMMIT,
         ScenarioName.SLOW,
         ScenarioName.LONG_TOOL,
         ScenarioName.LIMIT,
@@ -55,6 +57,7 @@ MAX_READ_BYTES = 256 * 1024
 MAX_HANG_S = 3600
 DAEMON_S = 300
 CRASH_EXIT_CODE = 7
+MAX_STRUCTURED_ATTEMPTS = 5
 LIMIT_RESETS_AFTER_S = 3600
 MODELS = {"opus": "claude-opus-5-5", "sonnet": "claude-sonnet-5-5", "haiku": "claude-haiku-5-5"}
 USD_PER_INPUT_TOKEN = 2e-6
@@ -81,9 +84,10 @@ def read_flags(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--output-format", choices=["text", "json", "stream-json"], default="text")
     parser.add_argument("--session-id", default="")
     parser.add_argument("--permission-mode", default="default")
+    parser.add_argument("--json-schema", type=json.loads)
     parser.add_argument("--model", default="opus")
     parser.add_argument("--tools", "--allowedTools", nargs="+", action="append", default=[])
-    ignored = ("setting-sources", "permission-prompts", "append-system-prompt-file", "json-schema")
+    ignored = ("setting-sources", "permission-prompts", "append-system-prompt-file")
     for name in (*ignored, "max-turns", "max-budget-usd"):
         parser.add_argument(f"--{name}")
     return parser.parse_args(argv)
@@ -126,6 +130,7 @@ class Session:
     session_id: str
     model: str
     delay_s: float
+    schema: Mapping[str, Any] | None = None
     cwd: str = field(default_factory=os.getcwd)
     turns: int = 0
     input_tokens: int = 0
@@ -185,7 +190,11 @@ class Session:
             duration_ms=0,
             duration_api_ms=0,
             result_index=0,
-            **{"stop_reason": "end_turn", "api_error_status": None, **fields},
+            **{
+                "stop_reason": "end_turn",
+                **({"api_error_status": None} if subtype == "success" else {}),
+                **fields,
+            },
         )
 
     def _usage(self, input_tokens: int, output_tokens: int) -> dict[str, int]:
@@ -267,25 +276,57 @@ def run_commands(commands: tuple[tuple[str, ...], ...], cwd: str, timeout_s: int
     return said.strip() or "(Bash completed with no output)", False
 
 
-def work(session: Session, assignment: Assignment, scenario: ScenarioName) -> None:
-    """Goes through the script; ends with a result record."""
-    title = assignment.key
-    number = 0
+def work(session: Session, assignment: Assignment, scenario: ScenarioName) -> int:
+    """Goes through the script; ends with a result record and the exit code that belongs to it."""
+    results: list[str] = []
     while True:
         time.sleep(session.delay_s)
-        step = step_at(number, steps(assignment, scenario, session.cwd, title))
+        number = len(results)
+        step = step_at(number, steps(assignment, scenario, session.cwd, results))
+        if isinstance(step, Answer):
+            if session.schema is not None:
+                return answer(session, assignment, number, step)
+            step = Say(json.dumps(step.output, ensure_ascii=False))
         if isinstance(step, Say):
             session.assistant(number, {"type": "text", "text": step.text})
             session.count(number, step.text)
             session.result("success", "completed", is_error=False, result=step.text)
-            return
-        text, is_error = use_tool(session, assignment, number, step)
-        if isinstance(step, Read) and not is_error:
-            title = title_from(text, assignment.key)
-        number += 1
+            return 0
+        results.append(use_tool(session, assignment, number, step))
 
 
-def use_tool(session: Session, assignment: Assignment, number: int, step: Tool) -> tuple[str, bool]:
+def answer(session: Session, assignment: Assignment, number: int, step: Answer) -> int:
+    """The structured output: taken at once when it fits, refused a few times and then given up when not."""
+    fault = misfit(session.schema or {}, step.output)
+    name, arguments = tool_arguments(step)
+    for attempt in range(number, number + (MAX_STRUCTURED_ATTEMPTS if fault else 1)):
+        call_id = tool_id(assignment, attempt)
+        session.assistant(attempt, {"type": "tool_use", "id": call_id, "name": name, "input": arguments})
+        session.count(attempt, json.dumps(arguments))
+        session.tool_result(call_id, fault or "Structured output provided successfully", is_error=bool(fault))
+    if not fault:
+        fields = {"result": "", "structured_output": step.output, "stop_reason": "tool_use"}
+        session.result("success", "completed", is_error=False, **fields)
+        return 0
+    given_up = f"Failed to provide valid structured output after {MAX_STRUCTURED_ATTEMPTS} attempts"
+    reason = "structured_output_retry_exhausted"
+    session.result("error_max_structured_output_retries", reason, is_error=True, errors=[f"{given_up}: {fault}"])
+    return 1
+
+
+def misfit(schema: Mapping[str, Any], output: Mapping[str, Any]) -> str:
+    """Why the output is not of the schema, as far as its top level tells; empty when it is."""
+    missing = [name for name in schema.get("required", []) if name not in output]
+    words = {name: part.get("enum") for name, part in schema.get("properties", {}).items()}
+    strange = [
+        name for name, allowed in words.items() if allowed and name in output and output[name] not in allowed
+    ]
+    faults = [f"root: must have required property '{name}'" for name in missing]
+    faults += [f"/{name}: must be equal to one of the allowed values" for name in strange]
+    return f"Output does not match required schema: {', '.join(faults)}" if faults else ""
+
+
+def use_tool(session: Session, assignment: Assignment, number: int, step: Tool) -> str:
     if isinstance(step, Read):
         session.assistant(number, {"type": "text", "text": step.text})
     name, arguments = tool_arguments(step)
@@ -294,7 +335,7 @@ def use_tool(session: Session, assignment: Assignment, number: int, step: Tool) 
     session.count(number, json.dumps(arguments))
     text, is_error = perform(step, session.cwd)
     session.tool_result(call_id, text, is_error=is_error)
-    return text, is_error
+    return text
 
 
 def api_error(session: Session, status: int, kind: str, error: str, text: str) -> None:
@@ -351,8 +392,7 @@ def play(session: Session, prompt: str, scenario: ScenarioName) -> int:
             leave_a_daemon_behind()
         case _:
             pass
-    work(session, assignment, scenario)
-    return 0
+    return work(session, assignment, scenario)
 
 
 def prompts() -> Iterator[str]:
@@ -395,7 +435,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     scenario = Scenario.parse(flags.scenario, KNOWN)
     model = MODELS.get(flags.model, flags.model)
-    session = Session(flags.session_id or str(uuid.uuid4()), model, scenario.delay_s)
+    session = Session(flags.session_id or str(uuid.uuid4()), model, scenario.delay_s, flags.json_schema)
     exit_code = 0  # of a closed stdin: the real one, too, ends well without a word
     try:
         for prompt in prompts():

@@ -24,6 +24,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestrator.sim.script import (
+    STRUCTURED,
+    TOLD_IN_THE_TASK,
+    Answer,
     Assignment,
     Say,
     Scenario,
@@ -32,7 +35,6 @@ from orchestrator.sim.script import (
     read_assignment,
     step_at,
     steps,
-    title_from,
     tool_arguments,
     tool_id,
 )
@@ -40,8 +42,8 @@ from orchestrator.sim.server import utc_now
 
 KNOWN = frozenset(
     {
+        *TOLD_IN_THE_TASK,
         ScenarioName.WORK,
-        ScenarioName.NO_COMMIT,
         ScenarioName.SLOW,
         ScenarioName.LONG_TOOL,
         ScenarioName.HTTP_401,
@@ -88,7 +90,8 @@ class Conversation:
     assignment: Assignment
     step: int
     cwd: str
-    task_file: str
+    results: tuple[str, ...]
+    wants_structured: bool
 
 
 class BadRequest(Exception):
@@ -106,15 +109,16 @@ def read_conversation(body: bytes | bytearray) -> Conversation:
     turns = [turn for turn in request["messages"] if isinstance(turn, dict)]
     start, assignment = _last_marker(turns)
     later = turns[start + 1 :]
-    offered = request.get("tools")
+    tools = list(_blocks(request.get("tools")))
     return Conversation(
         model=str(request.get("model", ""))[:200].encode("ascii", "replace").decode(),
-        tools=len(offered) if isinstance(offered, list) else 0,
+        tools=len(tools),
         stream=request.get("stream") is True,
         assignment=assignment,
         step=sum(turn.get("role") == "assistant" for turn in later),
         cwd=_cwd([*turns, {"content": request.get("system")}]),
-        task_file=next(_tool_results(later), ""),
+        results=tuple(_tool_results(later)),
+        wants_structured=any(tool.get("name") == STRUCTURED for tool in tools),
     )
 
 
@@ -162,6 +166,8 @@ def content_of(step: Step, conversation: Conversation) -> list[dict[str, object]
     """The content blocks of the answer."""
     if isinstance(step, Say):
         return [{"type": "text", "text": step.text}]
+    if isinstance(step, Answer) and not conversation.wants_structured:
+        return [{"type": "text", "text": json.dumps(step.output, ensure_ascii=False)}]
     name, arguments = tool_arguments(step)
     call_id = tool_id(conversation.assignment, conversation.step)
     call: dict[str, object] = {"type": "tool_use", "id": call_id, "name": name, "input": arguments}
@@ -274,8 +280,7 @@ class MessagesApi:
         return JSONResponse({"count": self._count, "requests": [asdict(seen) for seen in self._log]})
 
     def _answer(self, conversation: Conversation, scenario: ScenarioName) -> Response:
-        title = title_from(conversation.task_file, conversation.assignment.key)
-        script = steps(conversation.assignment, scenario, conversation.cwd, title)
+        script = steps(conversation.assignment, scenario, conversation.cwd, conversation.results)
         answer = message(conversation, content_of(step_at(conversation.step, script), conversation))
         if fault := self._fault(conversation, scenario, answer):
             return fault

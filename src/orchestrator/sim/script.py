@@ -1,21 +1,30 @@
-"""What a scripted agent does in a run: one table for the scripted Messages API and the scripted `claude`."""
+"""What a scripted agent does in a run: one table for the scripted Messages API and the scripted `claude`.
+
+A work item may choose what is played for it: a line `Scenario: review_rejects_once, developer no_commit` in its
+text (in Russian `Сценарий: …`) reaches the agents in their task files. The names are `TOLD_IN_THE_TASK`'s.
+"""
 
 import hashlib
 import re
 import shlex
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Self
+from typing import Any, Self
 
-from orchestrator.domain.model import Language, Role
+from orchestrator.domain.model import DocumentFiles, DocumentName, Language, Role
 from orchestrator.domain.run import TASK_FILES
+from orchestrator.sim import writings
 
 MAX_TITLE_CHARS = 120
 MAX_HEADER_LINES = 8
 MAX_TASK_FILE_CHARS = 50_000
 LONG_TOOL_S = 600
 MAX_DELAY_S = 3600.0
+MAX_POINTS = 20
+_REPORT_RESULT = 1
+"""The developer's report is what every role that needs it reads second."""
 
 _MARKER = re.compile(
     r"Task: (?P<key>[A-Za-z0-9][A-Za-z0-9_-]{0,63}) \| Role: (?P<role>[a-z]+) \| Run: (?P<run>[0-9a-f-]{36})"
@@ -23,6 +32,11 @@ _MARKER = re.compile(
 _LINE_NUMBER = re.compile(r"^\s*\d+(?:\t|→)", re.MULTILINE)
 _LABELLED_TITLE = re.compile(r"^(?:title|название|заголовок):[ \t]*(?P<title>\S.*)$", re.MULTILINE | re.IGNORECASE)
 _HEADING = re.compile(r"^#[ \t]+(?P<title>\S.*)$", re.MULTILINE)
+_POINT = re.compile(r"^### \d+\. (?P<code>[a-z0-9_]{1,60}): ", re.MULTILINE)
+_ANSWERED = re.compile(r"^- [a-z0-9_]{1,60} \([0-9a-f]{8}\): .{1,80}$", re.MULTILINE)
+_SCENARIO_LINE = re.compile(r"^[ \t]*(?:scenario|сценарий):[ \t]*(\S.*)$", re.MULTILINE | re.IGNORECASE)
+_FILE = re.compile(r"\w[\w.-]{0,99}")
+_ITEM_MARK = "<<< BEGIN UNTRUSTED TEXT"
 _MARKUP = re.compile(r"[\\`*_#<>\[\]|]")
 
 
@@ -43,6 +57,32 @@ class ScenarioName(StrEnum):
     HANG = "hang"
     CRASH = "crash"
     FORK_DAEMON = "fork_daemon"
+    OUTPUT_MISSING = "output_missing"  # something is committed, but not the document
+    NOT_READY = "not_ready"  # the work order has no ready line
+    PROTECTED_PATH = "protected_path"  # the developer changes a CI file, too
+    REVIEW_REJECTS = "review_rejects"
+    REVIEW_REJECTS_ONCE = "review_rejects_once"  # until the developer's report answers a rejected review
+    TEST_FAILS = "test_fails"
+    TEST_FAILS_ONCE = "test_fails_once"  # until the developer's report answers a failed test
+    NO_VERDICT = "no_verdict"  # words only
+    BAD_VERDICT = "bad_verdict"  # structured, but of another shape
+
+
+_WRITERS = frozenset({Role.ANALYST, Role.ARCHITECT, Role.DEVELOPER})
+_JUDGES = frozenset({Role.REVIEWER, Role.TESTER})
+TOLD_IN_THE_TASK: dict[ScenarioName, frozenset[Role]] = {
+    ScenarioName.NO_COMMIT: _WRITERS,
+    ScenarioName.OUTPUT_MISSING: _WRITERS,
+    ScenarioName.NOT_READY: frozenset({Role.ARCHITECT}),
+    ScenarioName.PROTECTED_PATH: frozenset({Role.DEVELOPER}),
+    ScenarioName.REVIEW_REJECTS: frozenset({Role.REVIEWER}),
+    ScenarioName.REVIEW_REJECTS_ONCE: frozenset({Role.REVIEWER}),
+    ScenarioName.TEST_FAILS: frozenset({Role.TESTER}),
+    ScenarioName.TEST_FAILS_ONCE: frozenset({Role.TESTER}),
+    ScenarioName.NO_VERDICT: _JUDGES,
+    ScenarioName.BAD_VERDICT: _JUDGES,
+}
+"""What both stand-ins can play and a work item may ask for, and who plays it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +114,7 @@ class Assignment:
     run: str
     language: Language
     scenario: str = ""
+    files: DocumentFiles = field(default_factory=DocumentFiles)
 
 
 def read_assignment(prompt: str) -> Assignment | None:
@@ -85,7 +126,15 @@ def read_assignment(prompt: str) -> Assignment | None:
     fields = dict(line.strip().partition(": ")[::2] for line in header[1:])
     language = Language.RU if fields.get("Language") == Language.RU else Language.EN
     scenario = fields.get("Scenario", "")
-    return Assignment(marker["key"], Role(marker["role"]), marker["run"], language, scenario)
+    files = _files(fields.get("Documents", ""))
+    return Assignment(marker["key"], Role(marker["role"]), marker["run"], language, scenario, files)
+
+
+def _files(line: str) -> DocumentFiles:
+    """The project's names for its documents, in the order of the pipeline; the usual ones for anything else."""
+    names = [name.strip() for name in line.split("|")]
+    is_plain = len(names) == len(DocumentName) and all(_FILE.fullmatch(name) for name in names)
+    return DocumentFiles(*names) if is_plain else DocumentFiles()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +169,25 @@ class Bash:
         return " && ".join(shlex.join(command) for command in self.commands)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The structured output that `--json-schema` asks for; the CLI ends the run when it fits."""
+
+    output: dict[str, Any]
+
+
+STRUCTURED = "StructuredOutput"
+"""The tool by which the CLI asks the model for it."""
+
 Tool = Read | Write | Bash
-Step = Say | Tool
+Step = Say | Answer | Tool
 
 
-def tool_arguments(tool: Tool) -> tuple[str, dict[str, str | int]]:
+def tool_arguments(tool: Tool | Answer) -> tuple[str, dict[str, Any]]:
     """The tool's name and input as the CLI's tools want them."""
     match tool:
+        case Answer():
+            return STRUCTURED, tool.output
         case Read():
             return "Read", {"file_path": tool.path}
         case Write():
@@ -141,100 +202,86 @@ def tool_id(assignment: Assignment, step: int) -> str:
     return "toolu_" + hashlib.sha256(f"{assignment.run}/{step}".encode()).hexdigest()[:20]
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A file that a role leaves under `tasks/<KEY>/`; `texts` holds `{key}` and `{title}`."""
-
-    name: str
-    texts: dict[Language, str]
-
-
-_BRD = Document(
-    "BRD.md",
-    {
-        Language.EN: """\
-# BRD {key}: {title}
-
-## Goal
-After this change the people who asked for "{title}" can do it in the product without a workaround, and the
-team can show that it works by the criteria below.
-
-## Context
-The request came from the tracker as work item {key}. Its text is in the task file; nothing beyond it was assumed.
-
-## Requirements
-1. The behaviour described in {key} is available to the users it names.
-2. Wrong or incomplete input is refused with a message that says what to correct; nothing is saved then.
-3. Existing behaviour and data stay as they are unless {key} says otherwise.
-4. The change is covered by automated tests and described in the user documentation.
-
-## Acceptance criteria
-- Given the situation of {key}, when the user follows the described steps, the described result appears.
-- Given wrong input, when the user sends it, then a clear message appears and the data is unchanged.
-- All existing tests pass.
-
-## Out of scope
-Changes that {key} does not name, and the migration of historical data.
-
-## Risks and open questions
-- Who approves the wording that users see?
-- Are there limits of time or volume that the request does not mention?
-""",
-        Language.RU: """\
-# BRD {key}: {title}
-
-## Цель
-После изменения те, кто просил «{title}», могут сделать это в продукте без обходных путей, а команда может
-показать по критериям ниже, что оно работает.
-
-## Контекст
-Запрос пришёл из трекера как задача {key}. Её текст лежит в файле задачи; сверх него ничего не предполагалось.
-
-## Требования
-1. Поведение, описанное в {key}, доступно тем пользователям, которых она называет.
-2. Неверный или неполный ввод отклоняется с сообщением, что исправить; данные при этом не сохраняются.
-3. Существующее поведение и данные не меняются, если {key} не говорит иного.
-4. Изменение покрыто автоматическими тестами и описано в документации пользователя.
-
-## Критерии приёмки
-- Дано: ситуация из {key}; когда пользователь выполняет описанные шаги, тогда он видит описанный результат.
-- Дано: неверный ввод; когда пользователь его отправляет, тогда он видит сообщение, а данные не изменены.
-- Все существующие тесты проходят.
-
-## Вне рамок
-Изменения, которых {key} не называет, и перенос исторических данных.
-
-## Риски и открытые вопросы
-- Кто утверждает тексты, которые видит пользователь?
-- Есть ли ограничения по времени или объёму, о которых в запросе не сказано?
-""",
-    },
-)
-
-DOCUMENTS: dict[Role, tuple[Document, ...]] = {Role.ANALYST: (_BRD,)}
-"""What each role leaves behind. A role without an entry reads its task file and answers in words."""
-
-
 def title_from(task_file: str, fallback: str) -> str:
     """The title named in a task file, made harmless: it goes into documents, so no markup and one line."""
     text = _LINE_NUMBER.sub("", task_file[:MAX_TASK_FILE_CHARS])
+    text = text.partition(_ITEM_MARK)[2] or text
     found = _LABELLED_TITLE.search(text) or _HEADING.search(text)
     printable = "".join(c if c.isprintable() else " " for c in _MARKUP.sub(" ", found["title"] if found else ""))
     return " ".join(printable.split())[:MAX_TITLE_CHARS].strip() or fallback
 
 
-def steps(assignment: Assignment, scenario: ScenarioName, cwd: str, title: str) -> tuple[Step, ...]:
-    """The whole conversation. Only `title` depends on what was read, and only from the second step on."""
-    task_file = str(PurePosixPath(cwd, TASK_FILES[assignment.role]))
-    documents = DOCUMENTS.get(assignment.role, ())
-    found: list[Step] = [Read(task_file, f"I read the task file of {assignment.key} first.")]
-    if scenario is ScenarioName.LONG_TOOL:
-        found.append(Bash((("sleep", str(LONG_TOOL_S)),), "Wait", LONG_TOOL_S))
-    found += [_write(document, assignment, cwd, title) for document in documents]
-    if documents and scenario is not ScenarioName.NO_COMMIT:
-        found.append(_commit(documents, assignment))
-    found.append(Say(_summary(documents, assignment)))
-    return tuple(found)
+def feedback_codes(task_file: str) -> tuple[str, ...]:
+    """Why the role works again, as the headings of the task file say; empty in a first round."""
+    text = _LINE_NUMBER.sub("", task_file[:MAX_TASK_FILE_CHARS]).partition(_ITEM_MARK)[0]
+    return tuple(dict.fromkeys(_POINT.findall(text)))
+
+
+def scenarios_in(task_file: str, role: Role) -> frozenset[ScenarioName]:
+    """What lines like `Scenario: developer no_commit, test_fails_once` (or `Сценарий: …`) ask of this role."""
+    text = _LINE_NUMBER.sub("", task_file[:MAX_TASK_FILE_CHARS])
+    entries = [entry.split() for line in _SCENARIO_LINE.findall(text) for entry in line.split(",")]
+    named = [words[-1] for words in entries if words and words[:-1] in ([], [role.value])]
+    return frozenset(name for name in TOLD_IN_THE_TASK if name in named and role in TOLD_IN_THE_TASK[name])
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a script goes by: who works, where, what is played, and what the tools have answered so far."""
+
+    assignment: Assignment
+    plays: frozenset[ScenarioName]
+    cwd: str
+    title: str
+    codes: tuple[str, ...]
+    results: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        return re.sub(r"\W", "_", self.assignment.key.lower())
+
+    @property
+    def code(self) -> str:
+        return f"src/{self.module}.py"
+
+    @property
+    def test(self) -> str:
+        return f"tests/test_{self.module}.py"
+
+    @property
+    def run(self) -> str:
+        """Differs in every round, so that what is written differs too."""
+        return self.assignment.run[:8]
+
+    def path(self, document: DocumentName) -> str:
+        return f"tasks/{self.assignment.key}/{getattr(self.assignment.files, document)}"
+
+    def filled(self, template: str) -> str:
+        named = {"key": self.assignment.key, "title": self.title, "code": self.code, "test": self.test}
+        return template.format(**named, module=self.module)
+
+    def here(self, path: str) -> str:
+        return str(PurePosixPath(self.cwd, path))
+
+    def result(self, number: int) -> str:
+        return _LINE_NUMBER.sub("", self.results[number]) if number < len(self.results) else ""
+
+
+def steps(assignment: Assignment, scenario: ScenarioName, cwd: str, results: Sequence[str]) -> tuple[Step, ...]:
+    """The whole conversation. A step may depend on the results of those before it, and on nothing after."""
+    task_file = results[0] if results else ""
+    part = _Part(
+        assignment=assignment,
+        plays=scenarios_in(task_file, assignment.role) | {scenario},
+        cwd=cwd,
+        title=title_from(task_file, assignment.key),
+        codes=feedback_codes(task_file),
+        results=tuple(results),
+    )
+    first = Read(part.here(TASK_FILES[assignment.role]), f"I read the task file of {assignment.key} first.")
+    waits = ScenarioName.LONG_TOOL in part.plays
+    pause = [Bash((("sleep", str(LONG_TOOL_S)),), "Wait", LONG_TOOL_S)] if waits else []
+    return (first, *pause, *_work(part))
 
 
 def step_at(number: int, conversation: tuple[Step, ...]) -> Step:
@@ -242,23 +289,122 @@ def step_at(number: int, conversation: tuple[Step, ...]) -> Step:
     return conversation[min(number, len(conversation) - 1)]
 
 
-def _path(document: Document, assignment: Assignment) -> str:
-    return f"tasks/{assignment.key}/{document.name}"
+def _work(part: _Part) -> list[Step]:
+    match part.assignment.role:
+        case Role.ANALYST | Role.ARCHITECT:
+            return _documents(part)
+        case Role.DEVELOPER:
+            return _development(part)
+        case Role.REVIEWER:
+            return _verdict(part, _review(part))
+        case Role.TESTER:
+            return _verdict(part, _test(part))
 
 
-def _write(document: Document, assignment: Assignment, cwd: str, title: str) -> Write:
-    text = document.texts[assignment.language].format(key=assignment.key, title=title)
-    return Write(str(PurePosixPath(cwd, _path(document, assignment))), text)
+def _documents(part: _Part) -> list[Step]:
+    """The CLI overwrites only what was read in the same session, and in a later round the files are there."""
+    documents = writings.DOCUMENTS[part.assignment.role]
+    paths = [part.path(document) for document in documents]
+    if ScenarioName.OUTPUT_MISSING in part.plays:
+        paths = [f"tasks/{part.assignment.key}/NOTES.md"]
+    found: list[Step] = [_look(part, path) for path in paths] if part.codes else []
+    found += [
+        Write(part.here(path), _document(part, document)) for path, document in zip(paths, documents, strict=False)
+    ]
+    return [*found, *_commit(part, paths), Say(f"{', '.join(paths)} is written.")]
 
 
-def _commit(documents: tuple[Document, ...], assignment: Assignment) -> Bash:
-    paths = tuple(_path(document, assignment) for document in documents)
-    names = ", ".join(document.name for document in documents)
-    commands = (("git", "add", "--", *paths), ("git", "commit", "-q", "-m", f"{assignment.key}: {names}"))
-    return Bash(commands, f"Commit {names}")
+def _document(part: _Part, document: DocumentName, points: Sequence[str] = ()) -> str:
+    language = part.assignment.language
+    text = part.filled(writings.TEXTS[document][language])
+    points = points or _points(part)
+    if points:
+        text += "\n".join(("", writings.REWORK_HEADING[language], *points, ""))
+    is_ready = document is DocumentName.DEV_TASK and ScenarioName.NOT_READY not in part.plays
+    return text + writings.READY[language] if is_ready else text
 
 
-def _summary(documents: tuple[Document, ...], assignment: Assignment) -> str:
-    if not documents:
-        return f"The script of the {assignment.role} leaves no document; {assignment.key} was read."
-    return f"{', '.join(_path(document, assignment) for document in documents)} is written."
+def _points(part: _Part) -> list[str]:
+    template = writings.REWORK_POINT[part.assignment.language]
+    return [template.format(code=code, run=part.run) for code in part.codes]
+
+
+def _development(part: _Part) -> list[Step]:
+    report = part.path(DocumentName.DEV_REPORT)
+    reworked = "".join(writings.CODE_OF_REWORK.format(code=one, run=part.run) for one in part.codes)
+    paths = [part.code, part.test, report]
+    found: list[Step] = []
+    if part.codes:
+        paths = [part.code, report]
+        found = [_look(part, report), _look(part, part.code)]
+    elif ScenarioName.PROTECTED_PATH in part.plays:
+        paths.append(writings.PROTECTED_PATH)
+        found = [_look(part, writings.PROTECTED_PATH)]
+    # Earlier answers stay in the report: who judged then reads there that it was heard.
+    earlier = _ANSWERED.findall(part.result(_REPORT_RESULT)) if part.codes else []
+    texts = {
+        part.code: part.filled(writings.CODE) + reworked,
+        part.test: part.filled(writings.TEST),
+        report: _document(part, DocumentName.DEV_REPORT, [*earlier[-MAX_POINTS:], *_points(part)]),
+        writings.PROTECTED_PATH: part.filled(writings.PROTECTED_TEXT),
+    }
+    if ScenarioName.OUTPUT_MISSING in part.plays:
+        paths.remove(report)
+    found += [Write(part.here(path), texts[path]) for path in paths]
+    return [*found, *_commit(part, paths), Say(f"{part.assignment.key} is done: {', '.join(paths)}.")]
+
+
+def _look(part: _Part, path: str) -> Read:
+    return Read(part.here(path), f"I look at {path} as it is.")
+
+
+def _commit(part: _Part, paths: Sequence[str]) -> list[Step]:
+    if ScenarioName.NO_COMMIT in part.plays:
+        return []
+    names = ", ".join(PurePosixPath(path).name for path in paths)
+    message = f"{part.assignment.key}: {names}"
+    return [Bash((("git", "add", "--", *paths), ("git", "commit", "-q", "-m", message)), f"Commit {names}")]
+
+
+def _verdict(part: _Part, output: dict[str, Any]) -> list[Step]:
+    """The developer's report is read first; what it says decides (see `_was_answered`)."""
+    last: Step = Answer(output)
+    if ScenarioName.NO_VERDICT in part.plays:
+        last = Say(f"Verdict: {output['verdict']}. {output['summary']}")
+    if ScenarioName.BAD_VERDICT in part.plays:
+        last = Answer({"verdict": "perhaps"})
+    return [_look(part, part.path(DocumentName.DEV_REPORT)), last]
+
+
+def _was_answered(part: _Part, code: str) -> bool:
+    """Has the developer answered this cause before? Then whoever fails once is content."""
+    return any(point.startswith(f"- {code} (") for point in _ANSWERED.findall(part.result(_REPORT_RESULT)))
+
+
+def _review(part: _Part) -> dict[str, Any]:
+    once = ScenarioName.REVIEW_REJECTS_ONCE in part.plays and not _was_answered(part, "review_rejected")
+    is_rejected = once or ScenarioName.REVIEW_REJECTS in part.plays
+    finding = {
+        "file": part.code,
+        "line": 4,
+        "severity": "blocking",
+        "text": writings.FINDING[part.assignment.language],
+    }
+    return _output(part, "changes_requested" if is_rejected else "approved") | {
+        "findings": [finding] if is_rejected else []
+    }
+
+
+def _test(part: _Part) -> dict[str, Any]:
+    once = ScenarioName.TEST_FAILS_ONCE in part.plays and not _was_answered(part, "test_failed")
+    word = "failed" if once or ScenarioName.TEST_FAILS in part.plays else "passed"
+    language = part.assignment.language
+    checks = [
+        {"criterion": criterion, "result": result, "detail": writings.SEEN[language][result]}
+        for criterion, result in zip(writings.CRITERIA[language], ("passed", word), strict=True)
+    ]
+    return _output(part, word) | {"checks": checks}
+
+
+def _output(part: _Part, word: str) -> dict[str, Any]:
+    return {"verdict": word, "summary": part.filled(writings.SUMMARIES[word][part.assignment.language])}
