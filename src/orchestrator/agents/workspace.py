@@ -97,7 +97,7 @@ class Workspaces:
     def changed_paths(self, repo: RepoName, base_branch: str, head: Sha) -> list[str]:
         """Between `head` and where it left the base branch, sorted. Asks the forge only for what is not here."""
         mirror, base = self._mirror(repo), f"{_FORGE}/{check_branch(base_branch)}"
-        if not (self._has_commit(mirror, parse_sha(head)) and self._has_commit(mirror, base)):
+        if not (self._has_commit(mirror, _checked(head)) and self._has_commit(mirror, base)):
             self._updated_mirror(repo, head)
         fork = self._fork(mirror, base, head)
         flags = ("-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv")
@@ -241,6 +241,13 @@ class Workspaces:
 def default_role_prompt(role: Role) -> bytes:
     """The one that ships, for repositories without their own."""
     return (resources.files("orchestrator.agents") / "prompts" / f"{role}.md").read_bytes()
+
+
+def _checked(head: str) -> Sha:
+    try:
+        return parse_sha(head)
+    except ValueError as error:
+        raise Permanent("bad_commit", f"Nothing was looked up: {error}.") from error
 
 
 def _format(sha: Sha) -> str:

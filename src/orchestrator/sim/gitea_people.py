@@ -13,10 +13,10 @@ from orchestrator.sim.gitea import (
     Pull,
     Repo,
     Row,
-    User,
-    quoted_path,
     Shapes,
+    User,
     post_status,
+    quoted_path,
 )
 from orchestrator.sim.webhook import GiteaEvent
 
