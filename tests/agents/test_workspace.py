@@ -19,8 +19,8 @@ import pytest
 from orchestrator.agents import rundir
 from orchestrator.agents.git import Git, check_branch
 from orchestrator.agents.workspace import Workspaces, default_role_prompt
-from orchestrator.domain.errors import Permanent, Transient
-from orchestrator.domain.model import GitRemote, Language, Role, Sha
+from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
+from orchestrator.domain.model import GitRemote, Language, RepoName, Role, Sha
 
 TOKEN = "canary-t0k3n-9d2"
 
@@ -270,6 +270,80 @@ def test_a_run_that_removed_its_branch_is_told_so(world: Any, run_git: Callable[
     with pytest.raises(Permanent) as error:
         world.workspaces().collect(spec)
     assert error.value.code == "branch_missing"
+
+
+REPO = RepoName.parse("acme/shop")
+BRANCH = "feature/DEMO-1-search"
+
+
+def test_changed_paths_are_those_since_the_branch_left_its_base(world: Any, run_git: Callable[..., str]) -> None:
+    head = world.forge.commit(BRANCH, {"b.txt": "b", "a/план.md": "a", "with\nbreak": "x", "README.md": "changed"})
+    world.forge.commit("main", {"only-on-main.txt": "m", "b.txt": "other"})
+    assert world.workspaces().changed_paths(REPO, "main", head) == [
+        "README.md",
+        "a/план.md",
+        "b.txt",
+        "with\nbreak",
+    ]
+    assert world.workspaces().changed_paths(REPO, "main", world.forge.head("main")) == []
+
+
+def test_a_rename_and_a_removal_name_the_old_path_too(world: Any, run_git: Callable[..., str]) -> None:
+    world.forge.commit("main", {".gitea/workflows/ci.yml": "on: push\n" * 20})
+    clone = world.forge.clone
+    run_git("switch", "-q", "-c", "feature/renamed", "main", cwd=clone)
+    run_git("mv", ".gitea/workflows/ci.yml", "harmless.txt", cwd=clone)
+    run_git("commit", "-q", "-m", "rename", cwd=clone)
+    run_git("push", "-q", world.forge.bare, "feature/renamed", cwd=clone)
+    changed = world.workspaces().changed_paths(REPO, "main", world.forge.head("feature/renamed"))
+    assert changed == [".gitea/workflows/ci.yml", "harmless.txt"]
+
+
+def test_the_mirror_is_fetched_only_for_a_commit_that_it_lacks(world: Any) -> None:
+    head = world.forge.commit(BRANCH, {"a.txt": "a"})
+    spaces = world.workspaces()
+    spaces.changed_paths(REPO, "main", head)
+    gone = Workspaces(world.data_dir, lambda _repo: GitRemote(str(world.root / "gone.git"), "orch", ""))
+    assert gone.changed_paths(REPO, "main", head) == ["a.txt"]
+    new = world.forge.commit(BRANCH, {"later.txt": "l"})
+    with pytest.raises(OrchestratorError):
+        gone.changed_paths(REPO, "main", new)
+    assert spaces.changed_paths(REPO, "main", new) == ["a.txt", "later.txt"]
+
+
+def test_a_run_that_was_collected_needs_no_forge_to_be_looked_at(world: Any, run_git: Callable[..., str]) -> None:
+    spec, spaces = world.spec(), world.workspaces()
+    spaces.prepare(spec)
+    agent_commits(run_git, world.paths(spec).workspace, "src/new.py")
+    head = spaces.collect(spec)
+    assert spaces.changed_paths(REPO, "main", head) == ["src/new.py"]
+
+
+def test_a_head_that_is_nowhere_or_unrelated_is_an_error_and_never_no_change(
+    world: Any, run_git: Callable[..., str]
+) -> None:
+    spaces, clone = world.workspaces(), world.forge.clone
+    with pytest.raises(Transient) as absent:
+        spaces.changed_paths(REPO, "main", Sha("a" * 40))
+    assert absent.value.code == "head_missing"
+    with pytest.raises(Transient):
+        spaces.changed_paths(REPO, "no-such-base", world.forge.head())
+    run_git("switch", "-q", "--orphan", "feature/orphan", cwd=clone)
+    run_git("commit", "-q", "--allow-empty", "-m", "orphan", cwd=clone)
+    run_git("push", "-q", world.forge.bare, "feature/orphan", cwd=clone)
+    with pytest.raises(Permanent) as orphan:
+        spaces.changed_paths(REPO, "main", world.forge.head("feature/orphan"))
+    assert orphan.value.code == "unrelated_history"
+
+
+@pytest.mark.parametrize("base", ["-x", "--output=/tmp/x", "a..b", "a b", "main^", "x:y", ""])
+def test_a_hostile_base_or_head_reaches_no_git(world: Any, base: str) -> None:
+    with pytest.raises(Permanent):
+        world.workspaces().changed_paths(REPO, base, world.forge.head())
+    for head in (base, "HEAD", "a" * 39):
+        with pytest.raises(Permanent):
+            world.workspaces().changed_paths(REPO, "main", Sha(head))
+    assert not (world.data_dir / "mirrors").exists()
 
 
 def _link_git_dir(workspace: Path) -> None:

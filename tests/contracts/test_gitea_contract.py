@@ -21,6 +21,9 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from orchestrator.domain.forge import BranchRules, CheckState, ReviewPublished, ReviewState
+from orchestrator.domain.model import RepoName, Sha
+from orchestrator.forges.gitea import Gitea
 from orchestrator.sim.gitea import ADMIN, WRITE, GiteaSim
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.sim.webhook import Catcher, Received, hmac_hex
@@ -215,3 +218,139 @@ def test_pages_carry_their_total(forge: Forge) -> None:
     page = forge.of_repo("GET", "/branches", limit=1)
     assert len(page.json()) == 1
     assert int(page.headers["X-Total-Count"]) >= 2
+
+
+# -- what the gates rest on
+
+
+def committed(forge: Forge, work: Path) -> tuple[str, str]:
+    """A new branch with one commit of its own, pushed as the writer."""
+    name = forge.new_branch()
+    forge.git("clone", "--quiet", "--branch", name, forge.remote, str(work))
+    (work / "tasks" / "E-1").mkdir(parents=True)
+    (work / "tasks" / "E-1" / "BRD.md").write_text(f"# {name}\n", encoding="utf-8")
+    (work / "tasks" / "E-1" / "LINK.md").symlink_to("BRD.md")
+    forge.git("-C", str(work), "add", "--", "tasks")
+    forge.git("-C", str(work), "commit", "--quiet", "-m", "Add the BRD")
+    forge.git("-C", str(work), "push", "--quiet", "origin", f"HEAD:refs/heads/{name}")
+    return name, forge.git("-C", str(work), "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def pulled(forge: Forge, tmp_path: Path) -> tuple[str, str, int]:
+    """A branch, its head and the number of its open pull request."""
+    name, head = committed(forge, tmp_path / "pulled")
+    made = forge.of_repo("POST", "/pulls", {"head": name, "base": "main", "title": name, "body": "b"})
+    assert made.status_code == 201, made.text
+    return name, head, made.json()["number"]
+
+
+def test_a_folder_tells_files_from_links(forge: Forge, tmp_path: Path) -> None:
+    _, head = committed(forge, tmp_path / "work")
+    rows = forge.of_repo("GET", "/contents/tasks/E-1", ref=head).json()
+    assert {(row["path"], row["type"]) for row in rows} == {
+        ("tasks/E-1/BRD.md", "file"),
+        ("tasks/E-1/LINK.md", "symlink"),
+    }
+    assert all(len(row["sha"]) == 40 and isinstance(row["size"], int) for row in rows)
+
+
+def test_a_pull_request_is_found_by_its_branches_and_opened_once(
+    forge: Forge, pulled: tuple[str, str, int]
+) -> None:
+    name, head, number = pulled
+    row = forge.of_repo("GET", f"/pulls/main/{name}").json()
+    assert (row["number"], row["state"], row["merged"], row["draft"]) == (number, "open", False, False)
+    assert (row["head"]["ref"], row["head"]["sha"], row["base"]["ref"]) == (name, head, "main")
+    assert row["head"]["repo_id"] == row["base"]["repo_id"]
+    again = forge.of_repo("POST", "/pulls", {"head": name, "base": "main", "title": "x"})
+    assert again.status_code == 409
+    listed = forge.of_repo("GET", "/pulls", state="open", base_branch="main", sort="recentupdate", limit=50).json()
+    assert number in {one["number"] for one in listed}
+    assert forge.of_repo("GET", f"/pulls/main/feature/{uuid4().hex}").status_code == 404
+
+
+def test_nobody_approves_their_own_and_anothers_review_is_official(
+    forge: Forge, pulled: tuple[str, str, int]
+) -> None:
+    _, head, number = pulled
+    path, verdict = f"/pulls/{number}/reviews", {"event": "APPROVED", "body": "good", "commit_id": head}
+    own = forge.of_repo("POST", path, verdict)
+    assert own.status_code == 422
+    assert "your own pull" in own.json()["message"]
+    assert forge.of_repo("POST", path, verdict, token=forge.admin_token).status_code == 200
+    page = forge.of_repo("GET", path, limit=50, page=1)
+    (row,) = page.json()
+    assert (row["state"], row["commit_id"], row["body"]) == ("APPROVED", head, "good")
+    assert (row["stale"], row["official"], row["dismissed"]) == (False, True, False)
+    assert page.headers["X-Total-Count"] == "1"
+    assert "Link" not in page.headers
+    assert forge.of_repo("GET", path, limit=50, page=2).json() == []
+
+
+def test_a_comment_needs_a_body(forge: Forge, pulled: tuple[str, str, int]) -> None:
+    path = f"/pulls/{pulled[2]}/reviews"
+    for event in ("COMMENT", "REQUEST_CHANGES"):
+        refused = forge.of_repo("POST", path, {"event": event, "body": ""}, token=forge.admin_token)
+        assert refused.status_code == 422
+
+
+def test_a_status_is_posted_as_state_and_read_as_status(forge: Forge, pulled: tuple[str, str, int]) -> None:
+    head = pulled[1]
+    for state, context in (("pending", "ci/a"), ("success", "ci/a"), ("failure", "ci/b")):
+        said = {"state": state, "context": context, "description": "d", "target_url": "https://ci.test/1"}
+        made = forge.of_repo("POST", f"/statuses/{head}", said)
+        assert (made.status_code, made.json()["status"]) == (201, state)
+    page = forge.of_repo("GET", f"/commits/{head}/status", limit=50, page=1)
+    rows = {row["context"]: row for row in page.json()["statuses"]}
+    assert {context: row["status"] for context, row in rows.items()} == {"ci/a": "success", "ci/b": "failure"}
+    assert page.headers["X-Total-Count"] == "2"
+    me = forge.call("GET", "/user").json()["login"]
+    assert {row["creator"]["login"] for row in rows.values()} == {me}
+    assert {row["target_url"] for row in rows.values()} == {"https://ci.test/1"}
+
+
+def test_comments_come_all_at_once_and_are_edited_in_place(forge: Forge, pulled: tuple[str, str, int]) -> None:
+    path = f"/issues/{pulled[2]}/comments"
+    first = forge.of_repo("POST", path, {"body": "<!-- orch:x -->\none"}).json()
+    forge.of_repo("POST", path, {"body": "two"})
+    changed = forge.of_repo("PATCH", f"/issues/comments/{first['id']}", {"body": "<!-- orch:x -->\nthree"})
+    assert changed.status_code == 200
+    page = forge.of_repo("GET", path, limit=1, page=1)
+    assert [row["body"] for row in page.json()] == ["<!-- orch:x -->\nthree", "two"]
+    assert page.headers["X-Total-Count"] == "2"
+
+
+async def test_our_adapter_carries_a_task_to_an_approved_pull_request(forge: Forge, tmp_path: Path) -> None:
+    name, at = committed(forge, tmp_path / "work")
+    repo, head = RepoName.parse(forge.repo), Sha(at)
+    url = str(forge.client.base_url).rstrip("/")
+    ours, reviewer = Gitea(url, forge.token), Gitea(url, forge.admin_token)
+    assert isinstance(await ours.rules(repo, "main"), BranchRules)
+    assert [entry.path for entry in await ours.files(repo, "tasks/E-1", head)] == ["tasks/E-1/BRD.md"]
+    assert await ours.file(repo, "tasks/E-1/BRD.md", head, max_bytes=3) == b"# f"
+    assert await ours.file(repo, "tasks/E-1/LINK.md", head, max_bytes=3) is None
+    assert await ours.pull_request(repo, "main", name) is None
+    pull = await ours.open_pull_request(repo, "main", name, "E-1", "text")
+    assert await ours.open_pull_request(repo, "main", name, "E-1", "text") == pull
+    text = "<!-- orch:review:1 -->\ngood"
+    own = await ours.review(repo, pull.number, head, ReviewState.APPROVED, text)
+    assert own is ReviewPublished.OWN_PULL_REQUEST
+    for _ in range(2):
+        done = await reviewer.review(repo, pull.number, head, ReviewState.APPROVED, text)
+        assert done is ReviewPublished.PUBLISHED
+    (review,) = await ours.reviews(repo, pull.number)
+    assert (review.state, review.commit, review.is_official) == (ReviewState.APPROVED, head, True)
+    for _ in range(2):
+        await ours.set_status(repo, head, "orchestrator/gate", CheckState.PENDING, "waits", "https://o.test/1")
+        await ours.pull_comment(repo, pull.number, "orch:task", "one")
+    (check,) = await ours.checks(repo, head)
+    assert (check.context, check.state, check.creator) == (
+        "orchestrator/gate",
+        CheckState.PENDING,
+        await ours.whoami(),
+    )
+    assert len(forge.of_repo("GET", f"/statuses/{head}").json()) == 1
+    assert len(forge.of_repo("GET", f"/issues/{pull.number}/comments").json()) == 1
+    for client in (ours, reviewer):
+        await client.aclose()

@@ -1,7 +1,4 @@
-"""The Gitea adapter against the simulator that passes the contract tests."""
-
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+"""The Gitea adapter against the simulator that passes the contract tests: who we are, branches, the remote."""
 
 import pytest
 
@@ -13,24 +10,6 @@ from orchestrator.sim.server import LoopbackServer
 
 REPO = RepoName("acme", "enduro-trails")
 BRANCH = "feature/ENDURO-1-a/b#c%20"
-
-
-@pytest.fixture
-def sim(tmp_path: Path) -> Iterator[GiteaSim]:
-    with GiteaSim(tmp_path) as one:
-        one.add_user("orchestrator")
-        one.create_repo("acme", "enduro-trails", {"README.md": "x"})
-        one.create_repo("acme", "empty")
-        one.grant(str(REPO), "orchestrator", 2)
-        yield one
-
-
-@pytest.fixture
-async def gitea(sim: GiteaSim) -> AsyncIterator[Gitea]:
-    with LoopbackServer(sim.app) as server:
-        adapter = Gitea(server.url, sim.add_token("orchestrator"), timeout_s=5)
-        yield adapter
-        await adapter.aclose()
 
 
 async def test_it_knows_who_we_are_and_whom_it_talks_to(gitea: Gitea) -> None:

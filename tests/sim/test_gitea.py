@@ -548,7 +548,7 @@ def test_nobody_approves_his_own_pull_request(pulled: World) -> None:
 def test_a_later_verdict_dismisses_the_earlier_and_new_commits_make_both_stale(pulled: World) -> None:
     pulled.sim.grant(REPO, "reviewer", WRITE)
     for event in ("APPROVED", "REQUEST_CHANGES"):
-        pulled.repo("reviewer", "POST", "/pulls/1/reviews", {"event": event})
+        pulled.repo("reviewer", "POST", "/pulls/1/reviews", {"event": event, "body": "so"})
     pulled.commit(pulled.home / "work", "a.txt", "c\n")
     assert pulled.push(pulled.home / "work", "HEAD:refs/heads/feature/x").returncode == 0
     listed = pulled.repo("reviewer", "GET", "/pulls/1/reviews")

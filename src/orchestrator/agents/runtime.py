@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess  # noqa: TID251  # the type of a shim's handle only
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from orchestrator.agents.launcher import ApiRoute, Credential, ProcessLimits
 from orchestrator.agents.rundir import RunPaths
 from orchestrator.agents.workspace import Workspaces
 from orchestrator.domain.errors import Permanent, Transient
-from orchestrator.domain.model import RunId, Sha
+from orchestrator.domain.model import RepoName, RunId, Sha
 from orchestrator.domain.run import Liveness, Outcome, RunResult, RunSpec, Usage
 
 _PIECE_BYTES = 1024 * 1024
@@ -89,6 +89,9 @@ class ClaudeRuntime:
 
     async def publish(self, spec: RunSpec, head: Sha) -> None:
         await asyncio.to_thread(self.workspaces.publish, spec, head)
+
+    async def changed_paths(self, repo: RepoName, base_branch: str, head: Sha) -> Sequence[str]:
+        return await asyncio.to_thread(self.workspaces.changed_paths, repo, base_branch, head)
 
     def _paths(self, run: RunId) -> RunPaths:
         return RunPaths.of(self.data_dir, run)

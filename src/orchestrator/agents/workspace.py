@@ -18,7 +18,7 @@ from orchestrator.agents.claude import user_message
 from orchestrator.agents.git import Git, check_branch
 from orchestrator.agents.rundir import RunPaths, holding
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
-from orchestrator.domain.model import GitRemote, Language, RepoName, Role, Sha
+from orchestrator.domain.model import GitRemote, Language, RepoName, Role, Sha, parse_sha
 from orchestrator.domain.run import TASK_FILES, RunSpec
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ class Workspaces:
         with holding(paths.lock) as mine:
             if not mine or paths.started.exists() or paths.prepared.exists():
                 return
-            mirror = self._updated_mirror(spec)
+            mirror = self._updated_mirror(spec.repo, spec.base_sha)
             self._check_out(mirror, spec, paths)
             self._write_inputs(mirror, spec, paths)
             paths.prepared.touch(0o600)
@@ -94,32 +94,58 @@ class Workspaces:
             if refused.code != "not_fast_forward" or not self._is_on_forge(spec, head):
                 raise
 
+    def changed_paths(self, repo: RepoName, base_branch: str, head: Sha) -> list[str]:
+        """Between `head` and where it left the base branch, sorted. Asks the forge only for what is not here."""
+        mirror, base = self._mirror(repo), f"{_FORGE}/{check_branch(base_branch)}"
+        if not (self._has_commit(mirror, _checked(head)) and self._has_commit(mirror, base)):
+            self._updated_mirror(repo, head)
+        fork = self._fork(mirror, base, head)
+        flags = ("-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv")
+        listed = self.git("diff-tree", *flags, "--end-of-options", fork, head, "--", git_dir=mirror).out
+        return sorted(path.decode(errors="replace") for path in listed.split(b"\0") if path)
+
+    def _fork(self, mirror: Path, base: str, head: Sha) -> Sha:
+        if not (self._has_commit(mirror, head) and self._has_commit(mirror, base)):
+            raise Transient("head_missing", f"The forge does not show {head} or its base branch yet.")
+        answer = self.git("merge-base", base, head, git_dir=mirror, accept=(0, 1))
+        if answer.code:
+            raise Permanent(
+                "unrelated_history",
+                f"{head} shares no history with the base branch, so what it changes cannot be told.",
+                hint="Somebody rewrote the task's branch or the base branch. Retry the task.",
+            )
+        return parse_sha(answer.out.decode().strip())
+
+    def _has_commit(self, mirror: Path, name: str) -> bool:
+        if not (mirror / "HEAD").exists():
+            return False
+        wanted = f"{name}^{{commit}}"
+        return self.git("rev-parse", "--quiet", "--verify", wanted, git_dir=mirror, accept=(0, 1, 128)).code == 0
+
     def _is_on_forge(self, spec: RunSpec, head: Sha) -> bool:
-        mirror = self._updated_mirror(spec)
+        mirror = self._updated_mirror(spec.repo, spec.base_sha)
         return self._is_ancestor(mirror, head, f"{_FORGE}/{spec.branch}")
 
     def _mirror(self, repo: RepoName) -> Path:
         return self.data_dir / "mirrors" / repo.owner / f"{repo.name}.git"
 
-    def _updated_mirror(self, spec: RunSpec) -> Path:
+    def _updated_mirror(self, repo: RepoName, known: Sha) -> Path:
         """The forge's branches lie apart from ours (`refs/orch`), so that a fetch and a push never meet."""
-        mirror, remote = self._mirror(spec.repo), self.remote(spec.repo)
+        mirror, remote = self._mirror(repo), self.remote(repo)
         _private_dir(mirror.parent)
         with _one_at_a_time(mirror.with_suffix(".lock"), self.mirror_wait_s):
             if not (mirror / "HEAD").exists():
-                self._create_mirror(mirror, spec)
+                self._create_mirror(mirror, repo, known)
             branches = f"+refs/heads/*:{_FORGE}/*"
             self.git(*_FETCH, "--prune", "--", remote.url, branches, git_dir=mirror, remote=remote)
         return mirror
 
-    def _create_mirror(self, mirror: Path, spec: RunSpec) -> None:
+    def _create_mirror(self, mirror: Path, repo: RepoName, known: Sha) -> None:
         """Made aside and moved into place: a kill half-way leaves nothing that looks finished."""
         fresh = mirror.with_suffix(".new")
         shutil.rmtree(fresh, ignore_errors=True)
-        self.git(
-            "init", "--quiet", "--bare", "--template=", f"--object-format={_format(spec.base_sha)}", "--", fresh
-        )
-        if seed := self._seed(spec.repo):
+        self.git("init", "--quiet", "--bare", "--template=", f"--object-format={_format(known)}", "--", fresh)
+        if seed := self._seed(repo):
             self._take_objects(fresh, seed)
         fresh.replace(mirror)
 
@@ -215,6 +241,13 @@ class Workspaces:
 def default_role_prompt(role: Role, language: Language) -> bytes:
     """The one that ships, for repositories without their own."""
     return (resources.files("orchestrator.agents") / "prompts" / language / f"{role}.md").read_bytes()
+
+
+def _checked(head: str) -> Sha:
+    try:
+        return parse_sha(head)
+    except ValueError as error:
+        raise Permanent("bad_commit", f"Nothing was looked up: {error}.") from error
 
 
 def _format(sha: Sha) -> str:

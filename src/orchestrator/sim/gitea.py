@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import os
+import re
 import secrets
 import subprocess  # noqa: TID251 - git itself is part of what is simulated; argv lists only
 import tempfile
@@ -61,6 +62,8 @@ EVENTS = {
     "gitea": (*COMMON_EVENTS, "status", "workflow_run", "workflow_job"),
     "forgejo": (*COMMON_EVENTS, "action_run_failure", "action_run_recover", "action_run_success"),
 }
+STATUS_EVENTS_SINCE, JOB_EVENTS_SINCE, RUN_EVENTS_SINCE = (1, 23), (1, 24), (1, 25)
+ACTIONS_API_SINCE, HEAD_FILTER_SINCE = (1, 25), (16, 0)
 REVIEWS = {
     "APPROVED": ("APPROVED", GiteaEvent("pull_request_approved", "pull_request_review_approved")),
     "REQUEST_CHANGES": (
@@ -74,6 +77,8 @@ PUSH, CREATE, DELETE = (GiteaEvent(name, name) for name in ("push", "create", "d
 STATUS, PULL = GiteaEvent("status", "status"), GiteaEvent("pull_request", "pull_request")
 PULL_SYNC = GiteaEvent("pull_request", "pull_request_sync")
 PULL_COMMENT = GiteaEvent("issue_comment", "pull_request_comment")
+PULL_REVIEW_REQUEST = GiteaEvent("pull_request", "pull_request_review_request")
+ACTIONS_USER = "gitea-actions"
 
 REPO_ON = (
     "has_issues",
@@ -178,12 +183,35 @@ class Pull:
     state: str = "open"
     conflicted: bool = False
     closed_at: str | None = None
+    checking: bool = False
+    merged_by: User | None = None
+    merge_commit: str | None = None
+    labels: list[Row] = field(default_factory=list)
+    assignees: list[User] = field(default_factory=list)
+    requested: list[User] = field(default_factory=list)
     reviews: list[Row] = field(default_factory=list)
     comments: list[Row] = field(default_factory=list)
 
     @property
+    def ref(self) -> str:
+        return f"refs/pull/{self.number}/head"
+
+    @property
     def is_draft(self) -> bool:
         return self.title.upper().startswith(("WIP:", "[WIP]"))
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """One run of Actions with one job; its number in pages is not the one that the API knows it by."""
+
+    run: int
+    job: int
+    number: int
+    sha: str
+    name: str
+    conclusion: str
+    log: bytes
 
 
 @dataclass
@@ -203,6 +231,8 @@ class Repo:
     statuses: list[Row] = field(default_factory=list)
     required_contexts: list[str] = field(default_factory=list)
     required_approvals: int = 0
+    dismiss_stale_approvals: bool = False
+    jobs: list[JobRun] = field(default_factory=list)
 
     @property
     def full_name(self) -> str:
@@ -267,6 +297,16 @@ class BareGit:
         entries = [entry for entry in self.tree(commit, path) if entry[1] == "blob" and entry[4] == path]
         return self.run("cat-file", "blob", entries[0][2]) if entries else None
 
+    def patch(self, base: str, head: str) -> bytes:
+        """What a pull request changes: from where the two parted."""
+        flags = ("--no-ext-diff", "--no-textconv", "--no-renames", "--full-index")
+        return self.attempt("diff", *flags, "--end-of-options", f"{base}...{head}", "--").stdout
+
+    def merged_tree(self, ours: str, theirs: str) -> str | None:
+        """The tree of a merge; None for a conflict."""
+        done = self.attempt("merge-tree", "--write-tree", "--no-messages", ours, theirs)
+        return None if done.returncode else done.stdout.decode().strip()
+
     def log(self, revisions: str, limit: int) -> list[str]:
         listed = self.run("rev-list", f"--max-count={limit}", "--end-of-options", revisions, "--")
         return listed.decode().split()
@@ -295,11 +335,11 @@ def _first_commit(user: User, branch: str, files: Mapping[str, str | bytes], whe
     out += [b"data 15\nInitial commit\n\n"]
     for name, content in files.items():
         data = content.encode() if isinstance(content, str) else content
-        out += [b"M 100644 inline " + _quoted(name) + b"\n", f"data {len(data)}\n".encode(), data, b"\n"]
+        out += [b"M 100644 inline " + quoted_path(name) + b"\n", f"data {len(data)}\n".encode(), data, b"\n"]
     return b"".join(out)
 
 
-def _quoted(name: str) -> bytes:
+def quoted_path(name: str) -> bytes:
     return b'"' + name.encode().replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") + b'"'
 
 
@@ -318,11 +358,15 @@ class GiteaSim(Simulator):
         root: Path,
         *,
         flavour: Flavour = "gitea",
+        version: str = "",
         root_url: str = "https://git.example.test",
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         super().__init__(WEBHOOK_TIMEOUT_S, now)
         self.root, self.flavour, self.root_url = root, flavour, root_url
+        self.version = version or VERSIONS[flavour]
+        found = re.match(r"(\d+)\.(\d+)", self.version)
+        self.number = (int(found[1]), int(found[2])) if found else (0, 0)
         self.users: dict[str, User] = {}
         self.tokens: dict[str, Token] = {}
         self.repos: dict[str, Repo] = {}
@@ -420,7 +464,17 @@ class GiteaSim(Simulator):
             wanted |= set(PULL_EVENTS)
         if "pull_request_only" in wanted:
             wanted.add("pull_request")
-        return tuple(name for name in EVENTS[self.flavour] if name in wanted)
+        return tuple(name for name in EVENTS[self.flavour] if name in wanted and self._has_event(name))
+
+    def _has_event(self, name: str) -> bool:
+        since = {"status": STATUS_EVENTS_SINCE, "workflow_job": JOB_EVENTS_SINCE, "workflow_run": RUN_EVENTS_SINCE}
+        return self.is_forgejo or self.number >= since.get(name, (0, 0))
+
+    def has_actions_api(self) -> bool:
+        return not self.is_forgejo and self.number >= ACTIONS_API_SINCE
+
+    def has_head_filter(self) -> bool:
+        return self.is_forgejo and self.number >= HEAD_FILTER_SINCE
 
     # -- webhooks
 
@@ -475,7 +529,7 @@ class _RefChange:
 
 
 def _tell_push(sim: GiteaSim, repo: Repo, sender: User, change: _RefChange) -> None:
-    shape = _Shapes(sim)
+    shape = Shapes(sim)
     kind = "branch" if change.is_branch else "tag"
     about = {"ref": change.short, "ref_type": kind}
     tail = {"repository": shape.repo(repo, 0), "sender": shape.user(sender)}
@@ -498,21 +552,30 @@ def _follow_pulls(sim: GiteaSim, repo: Repo, sender: User, change: _RefChange) -
         pull.updated_at = sim.stamp()
         if change.new == NO_SHA:
             pull.state, pull.closed_at = "closed", pull.updated_at
-            sim.tell(repo, PULL, _Shapes(sim).pull_event("closed", repo, pull, sender))
+            sim.tell(repo, PULL, Shapes(sim).pull_event("closed", repo, pull, sender))
             continue
-        pull.head_sha = change.new
-        for review in pull.reviews:
-            review["stale"] = review["commit_id"] != change.new
-        payload = _Shapes(sim).pull_event("synchronized", repo, pull, sender)
+        _move_head(repo, pull, change.new)
+        payload = Shapes(sim).pull_event("synchronized", repo, pull, sender)
         moved = {} if sim.is_forgejo else {"before": change.old, "after": change.new}
         sim.tell(repo, PULL_SYNC, {"action": payload.pop("action")} | moved | payload)
+
+
+def _move_head(repo: Repo, pull: Pull, new: str) -> None:
+    """Reviews grow stale when what the pull request changes is another thing now: a mere rebase leaves them."""
+    is_same = repo.git.patch(pull.base, pull.head_sha) == repo.git.patch(pull.base, new)
+    pull.head_sha = new
+    repo.git.run("update-ref", pull.ref, new)
+    for review in pull.reviews:
+        review["stale"] = review["commit_id"] != new and (review["stale"] or not is_same)
+        if not is_same and repo.dismiss_stale_approvals and review["state"] == "APPROVED":
+            review["dismissed"] = True
 
 
 # -- shapes of answers and payloads
 
 
 @dataclass(frozen=True)
-class _Shapes:
+class Shapes:
     """JSON as this flavour of the server writes it."""
 
     sim: GiteaSim
@@ -609,13 +672,20 @@ class _Shapes:
         row: Row = {"id": pull.id, "url": url, "number": pull.number, "user": self.user(pull.user)}
         row |= {"title": pull.title, "body": pull.body, "state": pull.state, "draft": pull.is_draft}
         row |= dict.fromkeys(("milestone", "assignee", "merged_at", "merge_commit_sha", "merged_by", "due_date"))
-        row |= {key: [] for key in ("labels", "assignees", "requested_reviewers", "requested_reviewers_teams")}
+        row |= {"labels": pull.labels, "requested_reviewers_teams": []}
+        row |= {"assignees": [self.user(user) for user in pull.assignees]}
+        row |= {"requested_reviewers": [self.user(user) for user in pull.requested]}
+        row |= {"assignee": self.user(pull.assignees[0])} if pull.assignees else {}
         row |= dict.fromkeys(("review_comments", "additions", "deletions", "changed_files", "pin_order"), 0)
         row |= dict.fromkeys(("is_locked", "merged", "allow_maintainer_edit"), False)
-        row |= {"comments": len(pull.comments), "mergeable": not (pull.is_draft or pull.conflicted)}
+        row |= {"comments": len(pull.comments), "mergeable": _is_mergeable(repo, pull, base_sha)}
+        if pull.merged_by:
+            row |= {"merged": True, "merged_at": pull.closed_at, "merge_commit_sha": pull.merge_commit}
+            row |= {"merged_by": self.user(pull.merged_by)}
         row |= {"html_url": url, "diff_url": url + ".diff", "patch_url": url + ".patch"}
         row |= {"base": {"label": pull.base, "ref": pull.base, "sha": base_sha} | whole}
-        row |= {"head": {"label": pull.head, "ref": pull.head, "sha": pull.head_sha} | whole}
+        ref = pull.head if repo.git.branch(pull.head) else pull.ref  # a branch that is gone leaves this behind
+        row |= {"head": {"label": pull.head, "ref": ref, "sha": pull.head_sha} | whole}
         row |= {"merge_base": merge_base.decode().strip(), "closed_at": pull.closed_at}
         row |= {"created_at": pull.created_at, "updated_at": pull.updated_at}
         return row | ({"flow": 0} if self.sim.is_forgejo else {"content_version": 0})
@@ -646,11 +716,23 @@ class _Shapes:
         row |= {"issue_url": "", "user": self.user(user), "original_author": "", "original_author_id": 0}
         return row | {"body": body, "assets": [], "created_at": now, "updated_at": now}
 
+    def comment_event(self, action: str, repo: Repo, pull: Pull, comment: Row, sender: User) -> Row:
+        row: Row = {"action": action, "issue": self.issue(repo, pull), "pull_request": self.pull(repo, pull)}
+        row |= {"comment": dict(comment), "repository": self.repo(repo, ADMIN), "sender": self.user(sender)}
+        return row | {"is_pull": True}
+
     def hook(self, hook: Hook) -> Row:
         row: Row = {"id": hook.id, "type": "gitea", "branch_filter": hook.branch_filter}
         row |= {"config": {"content_type": hook.content_type, "url": hook.url}, "events": list(hook.events)}
         row |= {"authorization_header": "", "active": hook.active}
         return row | {"updated_at": self.sim.stamp(), "created_at": self.sim.stamp()}
+
+
+def _is_mergeable(repo: Repo, pull: Pull, base_sha: str) -> bool:
+    """Says nothing of approvals and checks; false as well while the server is still looking."""
+    if pull.is_draft or pull.conflicted or pull.checking:
+        return False
+    return pull.state != "open" or repo.git.merged_tree(base_sha, pull.head_sha) is not None
 
 
 def _pushed_commits(git: BareGit, change: _RefChange) -> tuple[list[str], int]:
@@ -793,11 +875,11 @@ class _Calls:
     sim: GiteaSim
 
     @property
-    def shape(self) -> _Shapes:
-        return _Shapes(self.sim)
+    def shape(self) -> Shapes:
+        return Shapes(self.sim)
 
     def version(self, _: _Call) -> _Answer:
-        return _Answer({"version": VERSIONS[self.sim.flavour]})
+        return _Answer({"version": self.sim.version})
 
     def user(self, call: _Call) -> _Answer:
         return _Answer(self.shape.user(call.me) | {"email": call.me.email, "active": True})
@@ -892,7 +974,9 @@ class _Calls:
 
     def pulls(self, call: _Call) -> _Answer:
         state, base = call.query.get("state", "open"), call.query.get("base_branch")
+        head = call.query.get("head") if self.sim.has_head_filter() else None
         pulls = [p for p in call.repo.pulls.values() if state in {"all", p.state} and base in {None, p.base}]
+        pulls = [pull for pull in pulls if head in {None, pull.head}]
         key = "updated_at" if call.query.get("sort") == "recentupdate" else "number"
         page = _paged(self.sim, call, sorted(pulls, key=lambda pull: str(getattr(pull, key)), reverse=True))
         return replace(page, body=[self.shape.pull(call.repo, pull) for pull in page.body])
@@ -902,7 +986,7 @@ class _Calls:
 
     def pull_between(self, call: _Call) -> _Answer:
         ends = (call.args["base"], call.args["head"].removeprefix(f"{call.repo.owner.login}:"))
-        for pull in sorted(call.repo.pulls.values(), key=lambda pull: pull.state != "open"):
+        for pull in call.repo.pulls.values():  # any of them, in no order: here the oldest
             if (pull.base, pull.head) == ends:
                 return _Answer(self.shape.pull(call.repo, pull))
         raise _missing()
@@ -921,6 +1005,7 @@ class _Calls:
         title, body = str(values.get("title", "")), str(values.get("body", ""))
         pull = Pull(self.sim.next_id(), number, call.me, title, body, head, base, head_sha, now, now)
         repo.pulls[number] = pull
+        repo.git.run("update-ref", pull.ref, head_sha)
         self.sim.tell(repo, PULL, self.shape.pull_event("opened", repo, pull, call.me))
         return _Answer(self.shape.pull(repo, pull), 201)
 
@@ -931,44 +1016,74 @@ class _Calls:
         return pull
 
     def reviews(self, call: _Call) -> _Answer:
-        return _paged(self.sim, call, self._pull(call).reviews, link=False)
+        """Somebody's draft is shown to nobody else, but counted all the same."""
+        rows, me = self._pull(call).reviews, call.user.login if call.user else ""
+        page = _paged(self.sim, call, rows, link=False)
+        return replace(page, body=[r for r in page.body if r["state"] != "PENDING" or r["user"]["login"] == me])
 
     def add_review(self, call: _Call) -> _Answer:
         values, pull = call.values(), self._pull(call)
-        if values.get("event") not in REVIEWS:
-            raise Refused(422, f"unknown review event: {values.get('event')}")
-        state, event = REVIEWS[str(values["event"])]
-        if pull.state != "open":
-            raise Refused(422, "cannot review a closed pull request")
-        if call.me == pull.user and state != "COMMENT":
-            verb = "approve" if state == "APPROVED" else "reject"
-            raise Refused(422, f"{verb} your own pull is not allowed")
+        event_name = str(values.get("event", ""))
+        state, event = REVIEWS.get(event_name, ("PENDING", None))
+        _check_review(call, pull, state, values)
         row = self._review(call, pull, state, values)
         pull.reviews.append(row)
+        if event is None:
+            return _Answer(row)
+        pull.requested = [user for user in pull.requested if user != call.me]
         payload = self.shape.pull_event("reviewed", call.repo, pull, call.me)
         payload |= {"requested_reviewer": payload["sender"]}
         payload |= {"review": {"type": event.precise, "content": row["body"]}}
         self.sim.tell(call.repo, event, payload)
         return _Answer(row)
 
+    def request_reviewers(self, call: _Call) -> _Answer:
+        """Asking an official reviewer again takes the word `official` from all that he said before."""
+        pull, rows = self._pull(call), []
+        for login in call.values().get("reviewers") or []:
+            user = self.sim.users.get(str(login))
+            if user is None or user == pull.user:
+                raise Refused(422, f"the reviewer {login} cannot be asked")
+            rows.append(self._request(call, pull, user))
+        return _Answer(rows, 201)
+
+    def _request(self, call: _Call, pull: Pull, user: User) -> Row:
+        official = self.sim.role(call.repo, user) >= WRITE
+        for review in pull.reviews if official else []:
+            review["official"] = review["official"] and review["user"]["login"] != user.login
+        row = self._row(call, pull, user, "REQUEST_REVIEW", {}) | {"official": official, "commit_id": ""}
+        pull.reviews.append(row | {"stale": False})
+        pull.requested = [*(one for one in pull.requested if one != user), user]
+        payload = self.shape.pull_event("review_requested", call.repo, pull, call.me)
+        payload |= {"requested_reviewer": self.shape.user(user)}
+        self.sim.tell(call.repo, PULL_REVIEW_REQUEST, payload)
+        return row
+
     def _review(self, call: _Call, pull: Pull, state: str, values: Row) -> Row:
-        """A verdict takes the place of the same user's earlier ones; a comment changes nothing."""
-        commit, now, number = str(values.get("commit_id") or pull.head_sha), self.sim.stamp(), self.sim.next_id()
+        """A verdict takes the place of the same user's earlier ones; a comment or a draft changes nothing."""
+        is_verdict = state in {"APPROVED", "REQUEST_CHANGES"}
         earlier = [review for review in pull.reviews if review["user"]["login"] == call.me.login]
-        for review in earlier if state != "COMMENT" else []:
+        for review in earlier if is_verdict else []:
             review["official"] = False
-            review["dismissed"] = review["dismissed"] or review["state"] != "COMMENT"
+            review["dismissed"] = review["dismissed"] or review["state"] in {"APPROVED", "REQUEST_CHANGES"}
+        row = self._row(call, pull, call.me, state, values)
+        return row | {"official": is_verdict and call.role >= WRITE}
+
+    def _row(self, call: _Call, pull: Pull, user: User, state: str, values: Row) -> Row:
+        commit, now, number = str(values.get("commit_id") or pull.head_sha), self.sim.stamp(), self.sim.next_id()
         page = f"{self.sim.root_url}/{call.repo.full_name}/pulls/{pull.number}"
-        row: Row = {"id": number, "user": self.shape.user(call.me), "team": None, "state": state}
+        row: Row = {"id": number, "user": self.shape.user(user), "team": None, "state": state}
         row |= {"body": str(values.get("body", "")), "commit_id": commit, "stale": commit != pull.head_sha}
-        row |= {"official": state != "COMMENT" and call.role >= WRITE, "dismissed": False}
+        row |= {"official": False, "dismissed": False}
         row |= {"comments_count": len(values.get("comments") or []), "submitted_at": now, "updated_at": now}
         return row | {"html_url": f"{page}#issuecomment-{number}", "pull_request_url": page}
 
     # comments
 
     def comments(self, call: _Call) -> _Answer:
-        return _paged(self.sim, call, self._pull(call).comments, link=False)
+        """All at once: this list knows no pages."""
+        rows = self._pull(call).comments
+        return _Answer(list(rows), headers={"X-Total-Count": str(len(rows))})
 
     def add_comment(self, call: _Call) -> _Answer:
         values, pull = call.values(), self._pull(call)
@@ -976,10 +1091,7 @@ class _Calls:
             raise Refused(422, "[Body]: Required")
         row = self.shape.comment(call.repo, pull, call.me, str(values["body"]))
         pull.comments.append(row)
-        payload: Row = {"action": "created", "issue": self.shape.issue(call.repo, pull)}
-        payload |= {"pull_request": self.shape.pull(call.repo, pull), "comment": row}
-        payload |= {"repository": self.shape.repo(call.repo, ADMIN), "sender": self.shape.user(call.me)}
-        self.sim.tell(call.repo, PULL_COMMENT, payload | {"is_pull": True})
+        self.sim.tell(call.repo, PULL_COMMENT, self.shape.comment_event("created", call.repo, pull, row, call.me))
         return _Answer(row, 201)
 
     def change_comment(self, call: _Call) -> _Answer:
@@ -989,9 +1101,15 @@ class _Calls:
                 if row["id"] == int(call.args["number"]):
                     if row["user"]["login"] != call.me.login and call.role < ADMIN:
                         raise Refused(403, "")
-                    row |= {"body": str(values.get("body", row["body"])), "updated_at": self.sim.stamp()}
-                    return _Answer(row)
+                    return _Answer(self._changed(call, pull, row, str(values.get("body", row["body"]))))
         raise _missing()
+
+    def _changed(self, call: _Call, pull: Pull, row: Row, body: str) -> Row:
+        before = row["body"]
+        row |= {"body": body, "updated_at": self.sim.stamp()}
+        event = self.shape.comment_event("edited", call.repo, pull, row, call.me)
+        self.sim.tell(call.repo, PULL_COMMENT, event | {"changes": {"body": {"from": before}}})
+        return row
 
     # statuses
 
@@ -1003,25 +1121,7 @@ class _Calls:
         values, sha = call.values(), call.args["sha"]
         if call.repo.git.commit_of(sha) != sha:
             raise Refused(404 if self.sim.is_forgejo else 500, "")
-        row = self._status(call, values)
-        call.repo.statuses.append({"sha": sha, "row": row})
-        self.sim.tell(call.repo, STATUS, self._status_event(call, row))  # Forgejo's hooks know no such event
-        return _Answer(row, 201)
-
-    def _status(self, call: _Call, values: Row) -> Row:
-        index = sum(row["sha"] == call.args["sha"] for row in call.repo.statuses) + 1
-        home = f"{self.sim.root_url}{API}/repos/{call.repo.full_name}"
-        now = self.sim.stamp()
-        row: Row = {"id": index, "status": str(values.get("state", ""))}  # not checked by the real one either
-        row |= {key: str(values.get(key, "")) for key in ("target_url", "description")}
-        row |= {"url": f"{home}/statuses/{call.args['sha']}", "context": str(values.get("context") or "default")}
-        return row | {"creator": self.shape.user(call.me), "created_at": now, "updated_at": now}
-
-    def _status_event(self, call: _Call, row: Row) -> Row:
-        kept = ("context", "created_at", "description", "target_url", "updated_at")
-        event = {key: row[key] for key in kept} | {"id": self.sim.next_id(), "state": row["status"]}
-        event |= {"sha": call.args["sha"], "commit": self.shape.commit(call.repo, call.args["sha"])}
-        return event | {"repository": self.shape.repo(call.repo, 0), "sender": self.shape.user(call.me)}
+        return _Answer(post_status(self.sim, call.repo, sha, call.me, values), 201)
 
     def combined(self, call: _Call) -> _Answer:
         """The state covers only the page that is asked for, and `total_count` is that page's length."""
@@ -1037,6 +1137,57 @@ class _Calls:
         if not latest and self.sim.is_forgejo:
             row |= {"state": "", "sha": "", "repository": None, "commit_url": "", "url": ""}
         return replace(page, body=row)
+
+    # actions
+
+    def runs(self, call: _Call) -> _Answer:
+        rows = [self._run(call, job) for job in self._jobs(call)[::-1]]
+        page = _paged(self.sim, call, rows)
+        return replace(page, body={"total_count": len(rows), "workflow_runs": page.body})
+
+    def run_jobs(self, call: _Call) -> _Answer:
+        rows = [self._job(call, job) for job in self._jobs(call) if job.run == int(call.args["number"])]
+        return _Answer({"total_count": len(rows), "jobs": rows})
+
+    def job_log(self, call: _Call) -> _Answer:
+        found = [job for job in self._jobs(call) if job.job == int(call.args["number"])]
+        if not found:
+            raise _missing()
+        return _Answer(found[0].log)
+
+    def _jobs(self, call: _Call) -> list[JobRun]:
+        if not self.sim.has_actions_api():
+            raise _missing()
+        return call.repo.jobs
+
+    def _run(self, call: _Call, job: JobRun) -> Row:
+        page, api = self._run_places(call, job)
+        who, now = self.shape.user(call.repo.owner), self.sim.stamp()
+        row: Row = {"id": job.run, "url": api, "previous_attempt_url": None, "html_url": page}
+        row |= {"display_title": job.name, "path": f"ci.yml@{job.sha}", "event": "push", "run_attempt": 1}
+        row |= {"run_number": job.number, "head_sha": job.sha, "head_branch": "", "status": "completed"}
+        row |= {"actor": who, "trigger_actor": who, "repository": self.shape.repo(call.repo, READ)}
+        return row | {
+            "conclusion": job.conclusion,
+            "pull_requests": [],
+            "started_at": now,
+            "completed_at": now,
+        }
+
+    def _job(self, call: _Call, job: JobRun) -> Row:
+        page, api = self._run_places(call, job)
+        home, now = api.rpartition("/runs/")[0], self.sim.stamp()
+        row: Row = {"id": job.job, "url": f"{home}/jobs/{job.job}", "html_url": f"{page}/jobs/0"}
+        row |= {"run_id": job.run, "run_url": api, "name": job.name, "labels": ["ubuntu-latest"]}
+        row |= {"run_attempt": 1, "head_sha": job.sha, "head_branch": "", "status": "completed"}
+        row |= {"conclusion": job.conclusion, "runner_id": 1, "runner_name": "runner-1", "steps": []}
+        return row | {"created_at": now, "started_at": now, "completed_at": now}
+
+    def _run_places(self, call: _Call, job: JobRun) -> tuple[str, str]:
+        """The page, whose number people see, and the address in the API."""
+        home = f"{self.sim.root_url}{API}/repos/{call.repo.full_name}"
+        page = f"{self.sim.root_url}/{call.repo.full_name}/actions/runs/{job.number}"
+        return page, f"{home}/actions/runs/{job.run}"
 
     # hooks
 
@@ -1070,6 +1221,35 @@ class _Calls:
         payload = self.shape.push(call.repo, call.me, _RefChange(f"refs/heads/{branch}", head, head))
         self.sim.deliver(hooks[0], PUSH, payload)
         return _Answer(None, 204)
+
+
+def _check_review(call: _Call, pull: Pull, state: str, values: Row) -> None:
+    has_body, has_comments = bool(str(values.get("body", "")).strip()), bool(values.get("comments"))
+    if pull.state != "open":
+        raise Refused(422, "cannot review a closed pull request")
+    if call.me == pull.user and state in {"APPROVED", "REQUEST_CHANGES"}:
+        verb = "approve" if state == "APPROVED" else "reject"
+        raise Refused(422, f"{verb} your own pull is not allowed")
+    if state == "COMMENT" and not (has_body or has_comments):
+        raise Refused(422, "review event COMMENT requires a body or a comment")
+    if state in {"REQUEST_CHANGES", "PENDING"} and not has_body:
+        raise Refused(422, f"review event {values.get('event', '')} requires a body")
+
+
+def post_status(sim: GiteaSim, repo: Repo, sha: str, user: User, values: Row) -> Row:
+    """Each post is told, an identical one too; the REST answer's id counts within the commit."""
+    index = sum(row["sha"] == sha for row in repo.statuses) + 1
+    home, now, shape = f"{sim.root_url}{API}/repos/{repo.full_name}", sim.stamp(), Shapes(sim)
+    row: Row = {"id": index, "status": str(values.get("state", ""))}  # not checked by the real one either
+    row |= {key: str(values.get(key, "")) for key in ("target_url", "description")}
+    row |= {"url": f"{home}/statuses/{sha}", "context": str(values.get("context") or "default")}
+    row |= {"creator": shape.user(user), "created_at": now, "updated_at": now}
+    repo.statuses.append({"sha": sha, "row": row})
+    kept = ("context", "created_at", "description", "target_url", "updated_at")
+    event = {key: row[key] for key in kept} | {"id": sim.next_id(), "state": row["status"], "sha": sha}
+    event |= {"commit": shape.commit(repo, sha), "repository": shape.repo(repo, 0), "sender": shape.user(user)}
+    sim.tell(repo, STATUS, event)  # Forgejo's hooks know no such event
+    return row
 
 
 def _checked_branch_name(git: BareGit, name: Any) -> str:
@@ -1121,6 +1301,10 @@ def _application(sim: GiteaSim) -> Starlette:
         _route(sim, repo + "/pulls", GET=read(calls.pulls), POST=read(calls.add_pull)),
         _route(sim, pull, GET=read(calls.pull)),
         _route(sim, pull + "/reviews", GET=read(calls.reviews), POST=read(calls.add_review)),
+        _route(sim, pull + "/requested_reviewers", POST=read(calls.request_reviewers)),
+        _route(sim, repo + "/actions/runs", GET=read(calls.runs)),
+        _route(sim, repo + "/actions/runs/{number:int}/jobs", GET=read(calls.run_jobs)),
+        _route(sim, repo + "/actions/jobs/{number:int}/logs", GET=read(calls.job_log)),
         _route(sim, repo + "/pulls/{base}/{head:path}", GET=read(calls.pull_between)),
         _route(sim, repo + "/statuses/{sha}", GET=read(calls.statuses), POST=write(calls.add_status)),
         _route(sim, repo + "/commits/{ref:path}/status", GET=read(calls.combined)),
