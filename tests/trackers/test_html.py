@@ -178,31 +178,35 @@ def test_no_text_keeps_us_busy(read: Callable[[str], object], piece: str) -> Non
 
 PIECES = st.sampled_from(
     [
-        "<p>",
-        "</p>",
-        "<code>",
-        "</code>",
-        "<blockquote>",
-        "</blockquote>",
-        "<br>",
-        "<b>",
-        "</b>",
-        "<!--",
-        "-->",
-        "&",
-        ":approved:",
-        "x",
-        "\n",
-        "<",
-        ">",
-        '"',
-        "'",
-        "<p\ttitle='",
-        "<li>",
-        "</li>",
-        "<ul>",
-        "</ul>",
-        "\u200b",
+        *(
+            "<p>",
+            "</p>",
+            "<code>",
+            "</code>",
+            "<blockquote>",
+            "</blockquote>",
+            "<br>",
+            "<b>",
+            "</b>",
+            "<!--",
+            "-->",
+        ),
+        *(
+            ":approved:",
+            "x",
+            "&",
+            "\n",
+            "<",
+            ">",
+            '"',
+            "'",
+            "<p title='",
+            "<li>",
+            "</li>",
+            "<ul>",
+            "</ul>",
+            "\u200b",
+        ),
     ]
 )
 
@@ -214,6 +218,26 @@ def test_nothing_raises_and_a_closed_quote_around_anything_silences_it(pieces: l
     assert to_text(inner) is not None
     if "</blockquote>" not in inner:
         assert APPROVED not in spoken(f"<blockquote>{inner}</blockquote>")
+
+
+# -- text for agents
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<p>a &amp; <b>b</b></p><p>c</p>", "a & b\nc"),
+        ("<ul><li>one</li><li>two</li></ul>", "- one\n- two"),
+        ("a<script>evil()</script>b<style>x{}</style>", "ab"),
+        ("", ""),
+        ("<<<>>>", "<<<>>>"),
+        ("a<!-- <p>b</p> -->c<!-- d", "ac"),
+        ("<![x[a]]>b<!DOCTYPE html>c", "bc"),
+        ("a &lt; b<p title='>'>c", "a < b\nc"),
+    ],
+)
+def test_html_becomes_plain_text(html: str, text: str) -> None:
+    assert to_text(html) == text
 
 
 # -- what we say
