@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -37,6 +37,7 @@ class Answer:
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Wait:
@@ -75,7 +76,7 @@ class RestClient:
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def call(
+    async def call(  # noqa: PLR0913 - all but the first two are rare and by name
         self,
         method: str,
         path: str,
@@ -83,10 +84,12 @@ class RestClient:
         query: Mapping[str, str] | None = None,
         order: object = None,
         understood: frozenset[int] = frozenset(),
+        enough_bytes: int | None = None,
         scope: str = "",
     ) -> Answer:
         """A 2xx or a status in `understood`; raises Transient or Permanent for everything else.
 
+        With `enough_bytes` no more than these are read: the answer may be cut there.
         `scope` is what a 403 would speak of; see Circuit.
         """
         await self._admitted(scope)
@@ -95,7 +98,7 @@ class RestClient:
             async with self._http.stream(
                 method, path, params=query, json=order, extensions={"trace": wait.trace}
             ) as answer:
-                body = await self._read(answer)
+                body = await self._read(answer, enough_bytes)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         log.debug("called", system=self._system.code, path=path, status=answer.status_code, waited_s=wait.seconds)
@@ -103,7 +106,7 @@ class RestClient:
         self._learn(answer, body, scope, fault)
         if fault is not None:
             raise fault
-        return Answer(answer.status_code, body)
+        return Answer(answer.status_code, body, answer.headers)
 
     async def _admitted(self, scope: str) -> None:
         """Waits for a turn, unless nothing is to be sent at present."""
@@ -133,10 +136,12 @@ class RestClient:
             code, name = self._system.code, self._system.name
             raise Transient(f"{code}_odd_answer", f"{name} answered something unexpected: {error}") from error
 
-    async def _read(self, answer: httpx.Response) -> bytes:
+    async def _read(self, answer: httpx.Response, enough_bytes: int | None) -> bytes:
         body = b""
         async for part in answer.aiter_bytes():
             body += part
+            if enough_bytes is not None and len(body) >= enough_bytes:
+                return body[:enough_bytes]
             if len(body) > MAX_ANSWER_BYTES:
                 code, name = self._system.code, self._system.name
                 raise Permanent(f"{code}_answer_too_large", f"{name} answered more than {MAX_ANSWER_BYTES} bytes.")
