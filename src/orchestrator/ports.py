@@ -81,7 +81,7 @@ class Tracker(Protocol):
         ...
 
     async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> CommentId:
-        """Writes a comment under our key, or returns the one that has this key already."""
+        """Writes a comment under our key, or returns the one that has it already. A key is unique in a project."""
         ...
 
     async def edit_comment(self, project: ProjectId, item: WorkItemId, comment: CommentId, html: str) -> bool:

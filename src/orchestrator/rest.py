@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
@@ -10,10 +11,12 @@ import msgspec
 import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
+from orchestrator.pace import Circuit, Pace
 
 log = structlog.get_logger()
 T = TypeVar("T")
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_QUOTED_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class System:
     name: str
     url_setting: str
     refused_hint: str
+    bad_key: bytes = b""
+    """What a 403 says whose reason is the key, and not the place that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,19 @@ class _Wait:
 class RestClient:
     """Follows no redirect and no proxy of the environment: an address is what the operator configured."""
 
-    def __init__(self, system: System, base_url: str, headers: Mapping[str, str], timeout_s: float) -> None:
+    def __init__(
+        self,
+        system: System,
+        base_url: str,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        *,
+        pace: Pace | None = None,
+        circuit: Circuit | None = None,
+    ) -> None:
         self._system = system
+        self._pace = pace
+        self._circuit = circuit
         self._http = httpx.AsyncClient(
             base_url=base_url, headers=headers, timeout=timeout_s, follow_redirects=False, trust_env=False
         )
@@ -60,7 +76,7 @@ class RestClient:
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def call(
+    async def call(  # noqa: PLR0913 - all but the first two are rare and by name
         self,
         method: str,
         path: str,
@@ -69,11 +85,14 @@ class RestClient:
         order: object = None,
         understood: frozenset[int] = frozenset(),
         enough_bytes: int | None = None,
+        scope: str = "",
     ) -> Answer:
         """A 2xx or a status in `understood`; raises Transient or Permanent for everything else.
 
         With `enough_bytes` no more than these are read: the answer may be cut there.
+        `scope` is what a 403 would speak of; see Circuit.
         """
+        await self._admitted(scope)
         wait = _Wait()
         try:
             async with self._http.stream(
@@ -83,9 +102,31 @@ class RestClient:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         log.debug("called", system=self._system.code, path=path, status=answer.status_code, waited_s=wait.seconds)
-        if answer.is_success or answer.status_code in understood:
-            return Answer(answer.status_code, body, answer.headers)
-        raise self._refused(answer, path)
+        fault = None if answer.is_success or answer.status_code in understood else self._fault(answer, path, body)
+        self._learn(answer, body, scope, fault)
+        if fault is not None:
+            raise fault
+        return Answer(answer.status_code, body, answer.headers)
+
+    async def _admitted(self, scope: str) -> None:
+        """Waits for a turn, unless nothing is to be sent at present."""
+        circuit = self._circuit
+        if self._pace:
+            await self._pace.turn(partial(circuit.check, scope) if circuit else _nothing)
+        if circuit:
+            circuit.enter(scope)
+
+    def _learn(self, answer: httpx.Response, body: bytes, scope: str, fault: OrchestratorError | None) -> None:
+        """What the answer says about the next calls."""
+        if self._pace:
+            self._pace.told(_whole(answer.headers.get("X-RateLimit-Remaining", "")))
+        if self._pace and answer.status_code == 429:
+            self._pace.pause(_seconds(answer.headers.get("Retry-After", "")))
+        if self._circuit and answer.status_code in {401, 403} and isinstance(fault, Permanent):
+            is_key = answer.status_code == 401 or (self._system.bad_key and self._system.bad_key in body)
+            self._circuit.refused("" if is_key else scope, fault)
+        elif self._circuit and fault is None and answer.status_code not in {401, 403}:
+            self._circuit.succeeded(scope)
 
     def decoded(self, body: bytes, wanted: type[T]) -> T:
         """Garbage with a good status comes from a proxy or a restart: worth another try."""
@@ -114,13 +155,27 @@ class RestClient:
             hint=f"Check {system.url_setting} and whether {system.name} is up; tried again by itself.",
         )
 
-    def _refused(self, answer: httpx.Response, path: str) -> OrchestratorError:
+    def _fault(self, answer: httpx.Response, path: str, body: bytes) -> OrchestratorError:
         code, said = self._system.code, f"{self._system.name} answered {answer.status_code} for {path}."
         if answer.status_code in {401, 403}:
             return Permanent(f"{code}_refused", said, hint=self._system.refused_hint)
         if answer.status_code in {408, 429} or answer.status_code >= 500:
             return Transient(f"{code}_busy", said, retry_after_s=_seconds(answer.headers.get("Retry-After", "")))
-        return Permanent(f"{code}_unexpected", said)
+        return Permanent(f"{code}_unexpected", f"{said} {_quoted(body)}".strip())
+
+
+def _nothing() -> None:
+    """No circuit, nothing to check."""
+
+
+def _quoted(body: bytes) -> str:
+    """The beginning of what they said, in one line that can be shown."""
+    text = body[: 4 * MAX_QUOTED_CHARS].decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else " " for char in text)[:MAX_QUOTED_CHARS].strip()
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _seconds(text: str) -> float | None:

@@ -1,24 +1,45 @@
 """The Plane adapter against the simulator that passes the contract tests."""
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from orchestrator.domain.errors import Permanent, Transient
-from orchestrator.domain.model import ProjectId, WorkItemId
+from orchestrator.domain.model import ProjectId, UserId, WorkItemId
+from orchestrator.domain.tracker import CommentId, StateId
+from orchestrator.pace import Timing, in_background
+from orchestrator.ports import Tracker
 from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.sim.world import ITEM, PROJECT
-from orchestrator.trackers.html import to_text
-from orchestrator.trackers.plane import Plane
+from orchestrator.trackers.plane import MAX_COMMENT_PAGES, PAGE, REQUESTS, Plane
 from support import FIXTURES
 
 NOBODY = WorkItemId("00000000-0000-4000-8000-000000000000")
+HERE, THIS = ProjectId(PROJECT), WorkItemId(ITEM)
+ANALYSIS = StateId("bc04780c-0e85-4eec-83be-62b19aad4e2a")
+OURS = "orchestrator"
+
+
+class Time:
+    """Moves when somebody sleeps: what takes minutes takes no time here."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self.timing = Timing(lambda: self.at, self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        self.at += seconds
+        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -28,11 +49,44 @@ def sim() -> Iterator[PlaneSim]:
 
 
 @pytest.fixture
-async def plane(sim: PlaneSim) -> AsyncIterator[Plane]:
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def plane(sim: PlaneSim, time: Time) -> AsyncIterator[Plane]:
     with LoopbackServer(sim.app) as server:
-        adapter = Plane(server.url, sim.key_of("orchestrator"), "acme", timeout_s=5)
+        adapter = Plane(server.url, sim.key_of(OURS), "acme", timeout_s=5, timing=time.timing)
         yield adapter
         await adapter.aclose()
+
+
+Stub = Callable[[Callable[[Request], Response]], Plane]
+
+
+@pytest.fixture
+async def stub(time: Time) -> AsyncIterator[Stub]:
+    """An adapter whose Plane answers what the test says."""
+    async with AsyncExitStack() as ends:
+
+        def made(answer: Callable[[Request], Response]) -> Plane:
+            async def endpoint(request: Request) -> Response:
+                return answer(request)
+
+            routes = [Route("/{rest:path}", endpoint, methods=["GET", "POST", "PATCH", "PUT", "DELETE"])]
+            url = ends.enter_context(LoopbackServer(Starlette(routes=routes))).url
+            adapter = Plane(url, "x", "acme", timing=time.timing)
+            ends.push_async_callback(adapter.aclose)
+            return adapter
+
+        yield made
+
+
+def seen(sim: PlaneSim) -> list[tuple[str, str]]:
+    """What the simulator was asked since the last time."""
+    calls = [(call.method, call.path.removeprefix("/api/v1/")) for call in sim.calls]
+    sim.calls.clear()
+    return calls
 
 
 async def test_it_knows_who_we_are(plane: Plane, sim: PlaneSim) -> None:
@@ -48,12 +102,6 @@ async def test_an_item_is_read_with_key_plain_text_and_names(plane: Plane) -> No
     assert "<" not in item.description
     assert item.state
     assert item.created_at.tzinfo is not None
-
-
-async def test_only_planes_own_words_mean_that_an_item_is_gone(plane: Plane) -> None:
-    assert await plane.work_item(ProjectId(PROJECT), NOBODY) is None
-    with pytest.raises(Permanent, match="404"):
-        await plane.work_item(ProjectId(PROJECT), WorkItemId("not-a-uuid"))
 
 
 async def test_changes_are_listed_newest_first_down_to_the_watermark(plane: Plane, sim: PlaneSim) -> None:
@@ -84,7 +132,7 @@ async def test_a_wrong_token_is_permanent_and_says_what_to_check(sim: PlaneSim) 
 
 async def test_too_many_calls_are_put_off_as_long_as_plane_asks() -> None:
     with PlaneSim.from_recording(FIXTURES / "plane", rate_per_minute=1) as sim, LoopbackServer(sim.app) as server:
-        plane = Plane(server.url, sim.key_of("orchestrator"), "acme")
+        plane = Plane(server.url, sim.key_of("orchestrator"), "acme", timing=Time().timing)
         await plane.whoami()
         with pytest.raises(Transient) as refusal:
             await plane.whoami()
@@ -130,15 +178,420 @@ async def test_redirects_are_not_followed(sim: PlaneSim) -> None:
         await plane.aclose()
 
 
+# -- gone, and not gone
+
+
+async def test_an_item_is_gone_after_two_answers_of_planes_own_while_its_project_is_there(
+    plane: Plane, sim: PlaneSim
+) -> None:
+    assert await plane.work_item(HERE, NOBODY) is None
+    item = f"workspaces/acme/projects/{PROJECT}/work-items/{NOBODY}/"
+    project = f"workspaces/acme/projects/{PROJECT}/"
+    assert seen(sim) == [("GET", item), ("GET", project), ("GET", item)]
+    sim.archive(ITEM)
+    assert await plane.work_item(HERE, THIS) is None
+
+
+async def test_another_404_is_no_proof_that_an_item_is_gone(plane: Plane) -> None:
+    with pytest.raises(Permanent, match="404") as error:
+        await plane.work_item(HERE, WorkItemId("not-a-uuid"))
+    assert error.value.code == "plane_not_found"
+    with pytest.raises(Permanent):
+        await plane.comments(HERE, WorkItemId("not-a-uuid"))
+
+
+GONE = JSONResponse({"error": "The requested resource does not exist."}, 404)
+PLACE = JSONResponse({"id": PROJECT, "identifier": "ENDURO"})
+
+
 @pytest.mark.parametrize(
-    ("html", "text"),
+    ("answers", "outcome"),
     [
-        ("<p>a &amp; <b>b</b></p><p>c</p>", "a & b\nc"),
-        ("<ul><li>one</li><li>two</li></ul>", "- one\n- two"),
-        ("a<script>evil()</script>b<style>x{}</style>", "ab"),
-        ("", ""),
-        ("<<<>>>", "<<<>>>"),
+        ([GONE, PLACE, GONE], None),
+        ([GONE, PLACE, Response(status_code=503)], Transient),
+        ([GONE, PLACE, Response("<html>", 404)], Permanent),
+        ([GONE, PLACE, JSONResponse({"error": "Page not found."}, 404)], Permanent),
+        ([GONE, PLACE, Response("<html>")], Transient),
+        ([GONE, GONE, GONE], Permanent),
+        ([GONE, JSONResponse({"detail": "no"}, 403), GONE], Permanent),
+        ([GONE, JSONResponse({"error": "maintenance"}), GONE], Transient),
+        ([GONE, JSONResponse({"id": NOBODY, "identifier": "X"}), GONE], Transient),
+        ([GONE, Response(status_code=502), GONE], Transient),
+        ([Response("<html>", 404), PLACE, GONE], Permanent),
+        ([JSONResponse({"error": "The requested resource does not exist."}, 200), PLACE, GONE], Transient),
     ],
 )
-def test_html_becomes_plain_text(html: str, text: str) -> None:
-    assert to_text(html) == text
+async def test_only_the_full_proof_makes_an_item_gone(
+    stub: Stub, answers: list[Response], outcome: type[Exception] | None
+) -> None:
+    left = list(answers)
+    plane = stub(lambda _request: left.pop(0))
+    if outcome is None:
+        assert await plane.work_item(HERE, THIS) is None
+    else:
+        with pytest.raises(outcome):
+            await plane.work_item(HERE, THIS)
+
+
+async def test_an_item_that_comes_back_in_between_is_not_gone(stub: Stub) -> None:
+    row = {"id": ITEM, "name": "late", "sequence_id": 7, "project": PROJECT}
+    row |= {"created_at": "2026-11-22T10:00:00Z", "updated_at": "2026-11-22T10:00:00Z"}
+    left: list[Response] = [GONE, PLACE, JSONResponse(row)]
+    item = await stub(lambda _request: left.pop(0)).work_item(HERE, THIS)
+    assert item is not None
+    assert (item.key, item.title) == ("ENDURO-7", "late")
+
+
+async def test_an_item_is_found_by_its_key(plane: Plane, sim: PlaneSim) -> None:
+    item = await plane.work_item_by_key("ENDURO-1")
+    assert item == await plane.work_item(HERE, THIS)
+    assert await plane.work_item_by_key("ENDURO-999") is None
+    seen(sim)
+    assert await plane.work_item_by_key("../users/me") is None
+    assert seen(sim) == []
+
+
+async def test_an_id_of_another_shape_never_becomes_part_of_a_path(plane: Plane, sim: PlaneSim) -> None:
+    for odd in ("../x", "a/b", "", "a?b", "%2e%2e", "a" * 200):
+        with pytest.raises(Permanent, match="cannot be an id"):
+            await plane.work_item(HERE, WorkItemId(odd))
+    assert seen(sim) == []
+
+
+# -- comments
+
+
+async def test_comments_are_read_newest_first_with_what_was_said(plane: Plane, sim: PlaneSim) -> None:
+    for text in ("<p>first</p>", "<blockquote>:approved:</blockquote><p>:approved:</p>"):
+        sim.add_comment(ITEM, {"comment_html": text}, "alice")
+    newest, first = await plane.comments(HERE, THIS)
+    assert (newest.lines, first.lines) == ((":approved:",), ("first",))
+    assert newest.author == sim.user("alice").id
+    assert (newest.is_edited, newest.external_id) == (False, "")
+    assert newest.created_at.tzinfo is not None
+    assert newest.digest != first.digest
+    assert len(newest.digest) == 64
+
+
+async def test_a_forged_author_does_not_deceive(plane: Plane, sim: PlaneSim) -> None:
+    forged = {"comment_html": "<p>:approved:</p>", "created_by": sim.user("alice").id}
+    sim.add_comment(ITEM, forged, "bob")
+    (comment,) = await plane.comments(HERE, THIS)
+    assert comment.author == sim.user("bob").id
+
+
+@pytest.mark.parametrize(
+    ("who", "browser", "is_edited"),
+    [("carol", False, True), ("carol", True, True), ("alice", True, True), ("alice", False, False)],
+)
+async def test_an_edit_shows(plane: Plane, sim: PlaneSim, who: str, browser: bool, is_edited: bool) -> None:
+    """Plane does not tell when somebody edits his own comment through REST: the digest does."""
+    row = sim.add_comment(ITEM, {"comment_html": "<p>no</p>"}, "alice")
+    (before,) = await plane.comments(HERE, THIS)
+    sim.change_comment(row["id"], {"comment_html": "<p>:approved:</p>"}, who, browser=browser)
+    (after,) = await plane.comments(HERE, THIS)
+    assert (before.is_edited, after.is_edited) == (False, is_edited)
+    assert before.digest != after.digest
+    assert after.author == sim.user("alice").id
+
+
+async def test_very_many_comments_are_read_in_pages_and_not_without_end(plane: Plane, sim: PlaneSim) -> None:
+    for number in range(PAGE * MAX_COMMENT_PAGES + 30):
+        sim.add_comment(ITEM, {"comment_html": f"<p>{number}</p>"}, "alice")
+    found = await plane.comments(HERE, THIS)
+    assert len(found) == len({comment.id for comment in found}) == PAGE * MAX_COMMENT_PAGES
+    assert found[0].lines == (str(PAGE * MAX_COMMENT_PAGES + 29),)
+
+
+async def test_a_comment_without_an_author_is_nobodys(stub: Stub) -> None:
+    row = {"id": str(NOBODY), "actor": None, "comment_html": None, "created_at": "2026-11-22T10:00:00Z"}
+
+    def answer(request: Request) -> Response:
+        is_me = request.url.path.endswith("users/me/")
+        return JSONResponse({"id": "me"} if is_me else {"results": [row]})
+
+    (comment,) = await stub(answer).comments(HERE, THIS)
+    assert (comment.author, comment.lines, comment.is_edited) == ("", (), False)
+
+
+async def test_comments_that_are_not_found_are_asked_for_again(stub: Stub) -> None:
+    plane = stub(lambda request: JSONResponse({"id": "me"}) if request.url.path.endswith("me/") else GONE)
+    with pytest.raises(Transient):
+        await plane.comments(HERE, THIS)
+
+
+async def test_a_comment_under_a_key_is_written_once_and_edited_in_place(plane: Plane, sim: PlaneSim) -> None:
+    first = await plane.comment(HERE, THIS, "ENDURO-1/sticky", "<p>one</p>")
+    assert await plane.comment(HERE, THIS, "ENDURO-1/sticky", "<p>two</p>") == first
+    assert await plane.edit_comment(HERE, THIS, first, "<p>three</p>")
+    (comment,) = await plane.comments(HERE, THIS)
+    assert (comment.id, comment.external_id, comment.lines) == (first, "ENDURO-1/sticky", ("three",))
+    assert comment.author == sim.user(OURS).id
+
+
+async def test_a_key_counts_on_a_comment_of_ours_only(plane: Plane, sim: PlaneSim) -> None:
+    copied = {"comment_html": "<p>x</p>", "external_source": OURS, "external_id": "ENDURO-1/sticky"}
+    sim.add_comment(ITEM, copied, "bob")
+    sim.add_comment(ITEM, copied | {"external_source": "other", "external_id": "k"}, OURS)
+    assert [comment.external_id for comment in await plane.comments(HERE, THIS)] == ["", ""]
+
+
+async def test_editing_a_comment_that_was_deleted_says_so(plane: Plane, sim: PlaneSim) -> None:
+    ours = await plane.comment(HERE, THIS, "k", "<p>x</p>")
+    sim.delete_comment(ours, "alice")
+    assert not await plane.edit_comment(HERE, THIS, ours, "<p>y</p>")
+    assert not await plane.edit_comment(HERE, THIS, CommentId(NOBODY), "<p>y</p>")
+
+
+# -- states, labels, people, links
+
+
+async def test_states_labels_and_members_are_asked_for_once_in_some_minutes(
+    plane: Plane, sim: PlaneSim, time: Time
+) -> None:
+    for _ in range(3):
+        states = await plane.states(HERE)
+        labels = await plane.labels(HERE)
+        members = await plane.members(HERE)
+    assert len(seen(sim)) == 3
+    assert ("Analysis", "started") in {(state.name, state.group) for state in states}
+    assert "agent:go" in labels.values()
+    assert members[UserId(sim.user("carol").id)] == "carol"
+    time.at += 301
+    await plane.states(HERE)
+    assert len(seen(sim)) == 1
+
+
+async def test_many_who_want_the_same_ask_once(plane: Plane, sim: PlaneSim) -> None:
+    await asyncio.gather(*(plane.states(HERE) for _ in range(20)))
+    assert len(seen(sim)) == 1
+
+
+async def test_an_item_moves_by_the_states_id_and_moving_twice_changes_nothing(
+    plane: Plane, sim: PlaneSim
+) -> None:
+    for _ in range(2):
+        await plane.move(HERE, THIS, ANALYSIS)
+    item = await plane.work_item(HERE, THIS)
+    assert item is not None
+    assert item.state == "Analysis"
+    with pytest.raises(Permanent, match="no state"):
+        await plane.move(HERE, THIS, StateId(NOBODY))
+
+
+async def test_a_move_that_plane_ignored_is_noticed(stub: Stub) -> None:
+    plane = stub(lambda _request: JSONResponse({"state": NOBODY}))
+    with pytest.raises(Transient, match="did not put"):
+        await plane.move(HERE, THIS, ANALYSIS)
+
+
+async def test_a_link_is_added_once(plane: Plane, sim: PlaneSim) -> None:
+    for _ in range(2):
+        await plane.link(HERE, THIS, "https://git.example/acme/x/pulls/2", "Pull request 2")
+    (row,) = sim.workspaces["acme"].projects[PROJECT].links.values()
+    assert (row["url"], row["title"]) == ("https://git.example/acme/x/pulls/2", "Pull request 2")
+    with pytest.raises(Permanent, match="as a link"):
+        await plane.link(HERE, THIS, "javascript:alert(1)", "x")
+
+
+async def test_a_link_that_somebody_added_meanwhile_is_no_fault(stub: Stub) -> None:
+    url, looks = "https://x.example/1", iter([[], [{"url": "https://x.example/1"}]])
+
+    def answer(request: Request) -> Response:
+        if request.method == "POST":
+            return JSONResponse({"error": "URL already exists for this Issue"}, 400)
+        return JSONResponse({"results": next(looks)})
+
+    await stub(answer).link(HERE, THIS, url, "x")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda plane: plane.comment(HERE, NOBODY, "k", "<p>x</p>"),
+        lambda plane: plane.move(HERE, NOBODY, ANALYSIS),
+        lambda plane: plane.link(HERE, NOBODY, "https://x.example/", "x"),
+    ],
+)
+async def test_writing_to_an_item_that_is_gone_is_a_fault(
+    plane: Plane, write: Callable[[Plane], Coroutine[Any, Any, object]]
+) -> None:
+    with pytest.raises((Permanent, Transient)):
+        await write(plane)
+
+
+async def test_names_are_found_where_the_server_does_not_expand(stub: Stub) -> None:
+    label, state = str(NOBODY), str(ANALYSIS)
+    row = {"id": ITEM, "name": "n", "sequence_id": 7, "project": PROJECT, "state": state, "labels": [label]}
+    row |= {"created_at": "2026-11-22T10:00:00Z", "updated_at": "2026-11-22T10:00:00Z"}
+    answers: dict[str, object] = {
+        "work-items": row,
+        "states": {"results": [{"id": state, "name": "Analysis", "group": "started"}]},
+        "labels": {"results": [{"id": label, "name": "go"}]},
+        PROJECT: {"id": PROJECT, "identifier": "ENDURO"},
+    }
+
+    def answer(request: Request) -> Response:
+        parts = request.url.path.strip("/").split("/")
+        return JSONResponse(answers[parts[-1] if parts[-1] in answers else parts[-2]])
+
+    item = await stub(answer).work_item_by_key("ENDURO-7")
+    assert item is not None
+    assert (item.key, item.state, item.labels, item.project) == ("ENDURO-7", "Analysis", ("go",), PROJECT)
+
+
+# -- the closed list of requests
+
+
+EVERY_CALL: list[Callable[[Plane], Coroutine[Any, Any, object]]] = [
+    lambda plane: plane.whoami(),
+    lambda plane: plane.work_item(HERE, THIS),
+    lambda plane: plane.work_item(HERE, NOBODY),
+    lambda plane: plane.work_item_by_key("ENDURO-1"),
+    lambda plane: plane.changed_items(HERE, None),
+    lambda plane: plane.comments(HERE, THIS),
+    lambda plane: plane.states(HERE),
+    lambda plane: plane.members(HERE),
+    lambda plane: plane.labels(HERE),
+    lambda plane: plane.comment(HERE, THIS, "k", "<p>x</p>"),
+    lambda plane: plane.edit_comment(HERE, THIS, CommentId(NOBODY), "<p>x</p>"),
+    lambda plane: plane.move(HERE, THIS, ANALYSIS),
+    lambda plane: plane.link(HERE, THIS, "https://x.example/", "x"),
+]
+UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+CLOSED_LIST = {
+    "GET users/me/",
+    "GET workspaces/acme/projects/ID/",
+    "GET workspaces/acme/projects/ID/members/",
+    "GET workspaces/acme/projects/ID/states/",
+    "GET workspaces/acme/projects/ID/labels/",
+    "GET workspaces/acme/projects/ID/work-items/",
+    "GET workspaces/acme/work-items/ENDURO-1/",
+    "GET workspaces/acme/projects/ID/work-items/ID/",
+    "PATCH workspaces/acme/projects/ID/work-items/ID/",
+    "GET workspaces/acme/projects/ID/work-items/ID/comments/",
+    "POST workspaces/acme/projects/ID/work-items/ID/comments/",
+    "PATCH workspaces/acme/projects/ID/work-items/ID/comments/ID/",
+    "GET workspaces/acme/projects/ID/work-items/ID/links/",
+    "POST workspaces/acme/projects/ID/work-items/ID/links/",
+}
+
+
+async def test_nothing_else_is_ever_sent(plane: Plane, sim: PlaneSim) -> None:
+    methods = {name for name in vars(Tracker) if not name.startswith("_")}
+    called = {name for call in EVERY_CALL for name in call.__code__.co_names}  # type: ignore[attr-defined]
+    assert methods <= called, "every method of the port is driven here"
+    for call in EVERY_CALL:
+        await call(plane)
+    assert {f"{method} {re.sub(UUID, 'ID', path)}" for method, path in seen(sim)} == CLOSED_LIST
+    names = {"workspace": "acme", "key": "ENDURO-1", "project": "ID", "item": "ID", "comment": "ID"}
+    assert {f"{one.method} {one.path.format(**names)}" for one in REQUESTS} == CLOSED_LIST
+    assert not any(one.method == "DELETE" for one in REQUESTS)
+    assert all(one.path.endswith("/") for one in REQUESTS)
+
+
+# -- limits, refusals, outages
+
+
+async def test_the_limit_of_the_key_is_never_met_and_nobody_fails(sim: PlaneSim, time: Time) -> None:
+    sim.rate_per_minute = 60
+    start = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+    sim.now = lambda: start + timedelta(seconds=time.at)
+    with LoopbackServer(sim.app) as server:
+        plane = Plane(server.url, sim.key_of(OURS), "acme", timing=time.timing)
+        await asyncio.gather(*(plane.whoami() for _ in range(150)))
+        await plane.aclose()
+    assert {call.status for call in sim.calls} == {200}
+
+
+async def test_after_a_429_everybody_waits_as_long_as_plane_asks(sim: PlaneSim, time: Time) -> None:
+    sim.rate_per_minute = 3
+    start = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+    sim.now = lambda: start + timedelta(seconds=time.at)
+    with LoopbackServer(sim.app) as server:
+        plane = Plane(server.url, sim.key_of(OURS), "acme", timing=time.timing)
+        done = await asyncio.gather(*(plane.whoami() for _ in range(4)), return_exceptions=True)
+        assert [type(one) for one in done] == [str, str, str, Transient]
+        before = time.at
+        assert await plane.whoami() == sim.user(OURS).id
+        assert 50 < time.at - before <= 60
+        await plane.aclose()
+    assert [call.status for call in sim.calls] == [200, 200, 200, 429, 200]
+
+
+async def test_a_background_call_and_an_urgent_one_both_arrive(plane: Plane) -> None:
+    with in_background():
+        assert await plane.whoami()
+    assert await plane.whoami()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(401, {"detail": "no key"}), (403, {"detail": "Given API token is not valid"})]
+)
+async def test_a_refused_key_pauses_everything_and_recovery_needs_nobody(
+    stub: Stub, time: Time, status: int, body: dict[str, str]
+) -> None:
+    asked: list[float] = []
+    is_well = False
+
+    def answer(request: Request) -> Response:
+        asked.append(time.at)
+        return JSONResponse({"id": "me", "results": []}) if is_well else JSONResponse(body, status)
+
+    plane = stub(answer)
+    while time.at < 3600:
+        for call in (plane.whoami(), plane.comments(HERE, THIS), plane.states(HERE)):
+            with pytest.raises(Permanent) as refusal:
+                await call
+            assert (refusal.value.code, str(status) in refusal.value.message) == ("plane_refused", True)
+            assert "ORCH_PLANE_API_TOKEN" in refusal.value.hint
+        time.at += 10
+    assert 10 <= len(asked) <= 13
+    assert [error.code for error in plane.circuit.refusals] == ["plane_refused"]
+    is_well = True
+    time.at += 300
+    assert await plane.whoami() == "me"
+    assert await plane.states(HERE) == ()
+    assert plane.circuit.refusals == ()
+
+
+async def test_a_project_that_we_may_not_see_does_not_stop_the_others(plane: Plane, sim: PlaneSim) -> None:
+    foreign = ProjectId(NOBODY)
+    for _ in range(5):
+        with pytest.raises(Permanent) as refusal:
+            await plane.changed_items(foreign, None)
+        assert refusal.value.code == "plane_refused"
+    assert len(seen(sim)) == 1
+    assert await plane.changed_items(HERE, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "code"),
+    [
+        (Response(status_code=500), Transient, "plane_busy"),
+        (Response(status_code=502), Transient, "plane_busy"),
+        (Response(status_code=504), Transient, "plane_busy"),
+        (JSONResponse({"error_code": 5900}, 429), Transient, "plane_busy"),
+        (JSONResponse({"error": "REQUEST_BODY_TOO_LARGE"}, 413), Permanent, "plane_unexpected"),
+        (JSONResponse({"comment_html": ["This field is required."]}, 400), Permanent, "plane_unexpected"),
+        (JSONResponse({"error": "x"}, 409), Transient, "plane_odd_answer"),
+        (JSONResponse({"id": 7}, 201), Transient, "plane_odd_answer"),
+        (Response("{", 201), Transient, "plane_odd_answer"),
+        (Response(b"\x1f\x8bnot gzip", 201, headers={"Content-Encoding": "gzip"}), Transient, "plane_unreachable"),
+        (Response(status_code=301, headers={"Location": "/x/"}), Permanent, "plane_unexpected"),
+    ],
+)
+async def test_each_fault_has_its_kind(stub: Stub, answer: Response, kind: type[Exception], code: str) -> None:
+    plane = stub(lambda _request: answer)
+    with pytest.raises(kind) as error:
+        await plane.comment(HERE, THIS, "k", "<p>x</p>")
+    assert getattr(error.value, "code", "") == code
+
+
+async def test_what_plane_says_to_a_400_is_told_without_control_characters(stub: Stub) -> None:
+    plane = stub(lambda _request: Response(b'{"comment_html": "\x1b[31mno' + b"x" * 1000, 400))
+    with pytest.raises(Permanent) as error:
+        await plane.comment(HERE, THIS, "k", "<p>x</p>")
+    assert "comment_html" in error.value.message
+    assert "\x1b" not in error.value.message
+    assert len(error.value.message) < 500

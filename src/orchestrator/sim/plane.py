@@ -606,7 +606,7 @@ class _Calls:
         return 204, None
 
     def comments(self, call: _Call) -> _Answer:
-        mine = [row for row in call.place.comments.values() if row["issue"] == call.item["id"]]
+        mine = [row for row in call.place.comments.values() if row["issue"] == call.args["item"]]
         newest_first = sorted(mine, key=lambda row: str(row["created_at"]), reverse=True)
         return 200, _page([row | {"is_member": True} for row in newest_first], call.query)
 
@@ -635,7 +635,8 @@ class _Calls:
         return row
 
     def links(self, call: _Call) -> _Answer:
-        return 200, _page([r for r in call.place.links.values() if r["issue"] == call.item["id"]], call.query)
+        mine = [row for row in call.place.links.values() if row["issue"] == call.args["item"]]
+        return 200, _page(mine, call.query)
 
     def add_link(self, call: _Call) -> _Answer:
         values, item = call.values(), call.item

@@ -1,26 +1,87 @@
 """Plane's REST API v1 as a Tracker. Source of facts: contract of Plane, section 2."""
 
-from collections.abc import Sequence
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from typing import Generic, TypeVar
 
 import msgspec
 
-from orchestrator.domain.errors import OrchestratorError, Permanent
+from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItem, WorkItemId
-from orchestrator.rest import Json, RestClient, System
-from orchestrator.trackers.html import to_text
+from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState
+from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, is_background
+from orchestrator.rest import Answer, Json, RestClient, System
+from orchestrator.trackers.html import spoken, to_text
 from orchestrator.workflow.names import is_key
 
+T = TypeVar("T")
 PAGE = 100
 MAX_PAGES = 20
+MAX_COMMENT_PAGES = 5
+MAX_NAME_CHARS = 200
+REMEMBERED_S = 300.0
+SOURCE = "orchestrator"
+"""Marks our comments in Plane, together with their keys."""
 _NOT_FOUND = "The requested resource does not exist."
 _EXPANDED = {"expand": "state,labels,project"}
+_MISSING = frozenset({404})
 _PLANE = System(
     "plane",
     "Plane",
     "ORCH_PLANE_API_URL",
     "Check ORCH_PLANE_API_TOKEN, and that its user is a member of the project.",
+    b"Given API token is not valid",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One kind of call. Paths end in a slash: without it Plane answers 301, and a POST would turn into a GET."""
+
+    method: str
+    path: str
+
+
+_IN_WORKSPACE = "workspaces/{workspace}/"
+_IN_PROJECT = _IN_WORKSPACE + "projects/{project}/"
+_ON_ITEM = _IN_PROJECT + "work-items/{item}/"
+_ME = Request("GET", "users/me/")
+_PROJECT = Request("GET", _IN_PROJECT)
+_MEMBERS = Request("GET", _IN_PROJECT + "members/")
+_STATES = Request("GET", _IN_PROJECT + "states/")
+_LABELS = Request("GET", _IN_PROJECT + "labels/")
+_ITEMS = Request("GET", _IN_PROJECT + "work-items/")
+_BY_KEY = Request("GET", _IN_WORKSPACE + "work-items/{key}/")
+_ITEM = Request("GET", _ON_ITEM)
+_MOVE = Request("PATCH", _ON_ITEM)
+_COMMENTS = Request("GET", _ON_ITEM + "comments/")
+_ADD_COMMENT = Request("POST", _ON_ITEM + "comments/")
+_EDIT_COMMENT = Request("PATCH", _ON_ITEM + "comments/{comment}/")
+_LINKS = Request("GET", _ON_ITEM + "links/")
+_ADD_LINK = Request("POST", _ON_ITEM + "links/")
+REQUESTS = (
+    _ME,
+    _PROJECT,
+    _MEMBERS,
+    _STATES,
+    _LABELS,
+    _ITEMS,
+    _BY_KEY,
+    _ITEM,
+    _MOVE,
+    _COMMENTS,
+    _ADD_COMMENT,
+    _EDIT_COMMENT,
+    _LINKS,
+    _ADD_LINK,
+)
+"""All that may ever be sent. A test holds this list against what the simulator saw."""
+_SEGMENT = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
 class _Item(msgspec.Struct):
@@ -38,56 +99,291 @@ class _Item(msgspec.Struct):
     archived_at: str | None = None
 
 
-class _Page(msgspec.Struct):
-    results: list[_Item]
+class _Comment(msgspec.Struct):
+    id: str
+    created_at: datetime
+    actor: str | None
+    updated_by: str | None = None
+    edited_at: str | None = None
+    comment_html: str | None = None
+    external_source: str | None = None
+    external_id: str | None = None
+
+
+class _State(msgspec.Struct):
+    id: str
+    name: str
+    group: str
+
+
+class _Label(msgspec.Struct):
+    id: str
+    name: str
+
+
+class _User(msgspec.Struct):
+    id: str
+    display_name: str = ""
+
+
+class _Link(msgspec.Struct):
+    url: str
+
+
+class _Moved(msgspec.Struct):
+    state: str | Json | None
+
+
+class _Made(msgspec.Struct):
+    id: str
+
+
+class _Place(msgspec.Struct):
+    id: str
+    identifier: str
+
+
+class _Page(msgspec.Struct, Generic[T]):
+    results: list[T]
     next_cursor: str = ""
     next_page_results: bool = False
 
 
-class Plane:
-    """One workspace. Paths end in a slash: without one Plane answers 301 and a POST would turn into a GET."""
+@dataclass(slots=True)
+class _Memory(Generic[T]):
+    """Asked once for some minutes. An urgent call does not wait for one that the background stands in line for."""
 
-    def __init__(self, url: str, token: str, workspace: str, *, timeout_s: float = 15.0) -> None:
+    timing: Timing
+    _known: dict[str, tuple[float, T]] = field(default_factory=dict)
+    _asking: dict[tuple[str, bool], asyncio.Lock] = field(default_factory=dict)
+
+    async def recall(self, key: str, ask: Callable[[], Awaitable[T]]) -> T:
+        async with self._asking.setdefault((key, is_background()), asyncio.Lock()):
+            until, value = self._known.get(key, (0.0, None))
+            if value is None or until <= self.timing.monotonic():
+                value = await ask()
+                self._known[key] = (self.timing.monotonic() + REMEMBERED_S, value)
+            return value
+
+    def forget(self, key: str) -> None:
+        self._known.pop(key, None)
+
+
+class Plane:
+    """One workspace, one key: at most `calls_per_minute` (and a sixth more in a burst) are sent with it."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        workspace: str,
+        *,
+        timeout_s: float = 15.0,
+        calls_per_minute: int = 50,
+        timing: Timing = REAL_TIME,
+    ) -> None:
         self._workspace = workspace
+        self._me = UserId("")
         self._identifiers: dict[str, str] = {}
-        self._rest = RestClient(_PLANE, f"{url}/api/v1/", {"X-API-Key": token}, timeout_s)
+        self._states: _Memory[tuple[TrackerState, ...]] = _Memory(timing)
+        self._labels: _Memory[Mapping[str, str]] = _Memory(timing)
+        self._members: _Memory[Mapping[UserId, str]] = _Memory(timing)
+        self.circuit = Circuit(_PLANE.name, timing)
+        self._rest = RestClient(
+            _PLANE,
+            f"{url}/api/v1/",
+            {"X-API-Key": token},
+            timeout_s,
+            pace=Pace(_PLANE.code, calls_per_minute, timing),
+            circuit=self.circuit,
+        )
 
     async def aclose(self) -> None:
         await self._rest.aclose()
 
+    # -- reading
+
     async def whoami(self) -> str:
-        answer = await self._rest.call("GET", "users/me/")
-        return str(self._rest.decoded(answer.body, Json).get("id", ""))
+        """Always asks: doctor tries the token with it."""
+        self._me = UserId(self._rest.decoded((await self._ask(_ME)).body, _User).id)
+        return self._me
 
     async def work_item(self, project: ProjectId, item: WorkItemId) -> WorkItem | None:
-        path = f"{self._project(project)}/work-items/{item}/"
-        answer = await self._rest.call("GET", path, query=_EXPANDED, understood=frozenset({404}))
-        if answer.status != 404:
-            return await self._work_item(project, self._rest.decoded(answer.body, _Item))
-        if self._says_missing(answer.body):
+        """A proxy or a restart may answer one 404; hence the project, and a second time."""
+        ask = partial(self._ask, _ITEM, understood=_MISSING, query=_EXPANDED, project=project, item=item)
+        answer = await ask()
+        if answer.status == 404:
+            await self._look_at_project(project)
+            answer = await ask()
+        if answer.status == 404:
             return None
-        raise Permanent(
-            "plane_not_found",
-            f"Plane answered 404 for {path}, and not in its own words.",
-            hint="Check ORCH_PLANE_API_URL and ORCH_PLANE_WORKSPACE_SLUG: a proxy may have answered instead.",
-        )
+        return await self._work_item(project, self._rest.decoded(answer.body, _Item))
+
+    async def work_item_by_key(self, key: str) -> WorkItem | None:
+        if not is_key(key):
+            return None
+        answer = await self._ask(_BY_KEY, understood=_MISSING, query=_EXPANDED, key=key)
+        if answer.status == 404:
+            return None
+        raw = self._rest.decoded(answer.body, _Item)
+        return await self._work_item(ProjectId(_identified(raw.project)), raw)
 
     async def changed_items(self, project: ProjectId, since: datetime | None) -> Sequence[WorkItem]:
         """Stops at the first item older than `since`: the list is ordered by -updated_at."""
         found: list[WorkItem] = []
-        query = {"order_by": "-updated_at", "per_page": str(PAGE), **_EXPANDED}
-        for _ in range(MAX_PAGES):
-            answer = await self._rest.call("GET", f"{self._project(project)}/work-items/", query=query)
-            page = self._rest.decoded(answer.body, _Page)
-            fresh = [raw for raw in page.results if since is None or raw.updated_at >= since]
+        query = {"order_by": "-updated_at", **_EXPANDED}
+        async for rows in self._pages(_ITEMS, _Page[_Item], MAX_PAGES, query, project=project):
+            fresh = [raw for raw in rows if since is None or raw.updated_at >= since]
             found += [await self._work_item(project, raw) for raw in fresh]
-            if len(fresh) < len(page.results) or not page.next_page_results:
+            if len(fresh) < len(rows):
                 break
-            query["cursor"] = page.next_cursor
         return found
 
-    def _project(self, project: ProjectId) -> str:
-        return f"workspaces/{self._workspace}/projects/{project}"
+    async def comments(self, project: ProjectId, item: WorkItemId) -> Sequence[Comment]:
+        """A page may shift while people write: whoever comes twice is taken once."""
+        me = self._me or await self.whoami()
+        found: dict[str, Comment] = {}
+        async for rows in self._pages(
+            _COMMENTS, _Page[_Comment], MAX_COMMENT_PAGES, {}, project=project, item=item
+        ):
+            for raw in rows:
+                found.setdefault(raw.id, _comment(raw, me))
+        return tuple(found.values())
+
+    async def states(self, project: ProjectId) -> Sequence[TrackerState]:
+        async def ask() -> tuple[TrackerState, ...]:
+            rows = await self._rows(_STATES, _Page[_State], project=project)
+            return tuple(TrackerState(StateId(row.id), row.name[:MAX_NAME_CHARS], row.group) for row in rows)
+
+        return await self._states.recall(project, ask)
+
+    async def labels(self, project: ProjectId) -> Mapping[str, str]:
+        async def ask() -> Mapping[str, str]:
+            rows = await self._rows(_LABELS, _Page[_Label], project=project)
+            return {row.id: row.name[:MAX_NAME_CHARS] for row in rows}
+
+        return await self._labels.recall(project, ask)
+
+    async def members(self, project: ProjectId) -> Mapping[UserId, str]:
+        async def ask() -> Mapping[UserId, str]:
+            answer = await self._ask(_MEMBERS, project=project)
+            rows = self._rest.decoded(answer.body, list[_User])
+            return {UserId(row.id): row.display_name[:MAX_NAME_CHARS] for row in rows}
+
+        return await self._members.recall(project, ask)
+
+    # -- writing
+
+    async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> CommentId:
+        """Plane holds a key once per project, not per item: 409 names the comment that has it."""
+        order = {"comment_html": html, "external_source": SOURCE, "external_id": key}
+        answer = await self._ask(
+            _ADD_COMMENT, understood=frozenset({404, 409}), order=order, project=project, item=item
+        )
+        if answer.status == 404:
+            raise _gone(item)
+        return CommentId(self._rest.decoded(answer.body, _Made).id)
+
+    async def edit_comment(self, project: ProjectId, item: WorkItemId, comment: CommentId, html: str) -> bool:
+        answer = await self._ask(
+            _EDIT_COMMENT,
+            understood=_MISSING,
+            order={"comment_html": html},
+            project=project,
+            item=item,
+            comment=comment,
+        )
+        return answer.status != 404
+
+    async def move(self, project: ProjectId, item: WorkItemId, state: StateId) -> None:
+        """Plane answers 200 to a key that it does not know, so the answer must show the state."""
+        answer = await self._ask(
+            _MOVE, understood=frozenset({400, 404}), order={"state": state}, project=project, item=item
+        )
+        if answer.status == 404:
+            raise _gone(item)
+        if answer.status == 400:
+            self._states.forget(project)
+            raise Permanent("plane_no_such_state", f"Plane has no state {state} in the project of {item}.")
+        if _identified(self._rest.decoded(answer.body, _Moved).state or "") != state:
+            raise Transient("plane_odd_answer", f"Plane did not put {item} into the state {state}.")
+
+    async def link(self, project: ProjectId, item: WorkItemId, url: str, title: str) -> None:
+        """400 may mean that somebody was faster: whether the address is there is asked, not read from words."""
+        if await self._has_link(project, item, url):
+            return
+        order = {"url": url, "title": title[:255]}
+        answer = await self._ask(
+            _ADD_LINK, understood=frozenset({400, 404}), order=order, project=project, item=item
+        )
+        if answer.status == 404:
+            raise _gone(item)
+        if answer.status == 400 and not await self._has_link(project, item, url):
+            raise Permanent("plane_link_refused", f"Plane does not take {url[:200]!r} as a link of {item}.")
+
+    # -- asking
+
+    async def _ask(
+        self,
+        request: Request,
+        *,
+        understood: frozenset[int] = frozenset(),
+        query: Mapping[str, str] | None = None,
+        order: object = None,
+        **names: str,
+    ) -> Answer:
+        """A 404 that comes back is in Plane's own words: anybody else's is raised."""
+        path = request.path.format(
+            workspace=self._workspace, **{key: _segment(name) for key, name in names.items()}
+        )
+        scope = f"{request.method} {request.path} {names.get('project', '')}" if request.path != _ME.path else ""
+        answer = await self._rest.call(
+            request.method, path, query=query, order=order, understood=understood, scope=scope
+        )
+        if answer.status == 404 and not self._says_missing(answer.body):
+            raise Permanent(
+                "plane_not_found",
+                f"Plane answered 404 for {path}, and not in its own words.",
+                hint="Check ORCH_PLANE_API_URL and ORCH_PLANE_WORKSPACE_SLUG: a proxy may have answered instead.",
+            )
+        return answer
+
+    async def _pages(
+        self,
+        request: Request,
+        wanted: type[_Page[T]],
+        limit: int,
+        query: Mapping[str, str],
+        **names: str,
+    ) -> AsyncIterator[list[T]]:
+        asked = {"per_page": str(PAGE), **query}
+        for _ in range(limit):
+            answer = await self._ask(request, understood=_MISSING, query=asked, **names)
+            if answer.status == 404:
+                # Only work_item, which asks twice, may tell that an item is gone.
+                raise Transient("plane_missing", f"Plane does not find what should be in {names}.")
+            page = self._rest.decoded(answer.body, wanted)
+            yield page.results
+            if not page.next_page_results:
+                return
+            asked["cursor"] = page.next_cursor
+
+    async def _rows(self, request: Request, wanted: type[_Page[T]], **names: str) -> list[T]:
+        return [row async for rows in self._pages(request, wanted, MAX_PAGES, {}, **names) for row in rows]
+
+    async def _has_link(self, project: ProjectId, item: WorkItemId, url: str) -> bool:
+        rows = await self._rows(_LINKS, _Page[_Link], project=project, item=item)
+        return any(row.url == url for row in rows)
+
+    async def _look_at_project(self, project: ProjectId) -> str:
+        """Its identifier; raises unless the project itself answers."""
+        place = self._rest.decoded((await self._ask(_PROJECT, project=project)).body, _Place)
+        if place.id != project:
+            raise Transient("plane_odd_answer", f"Plane answered another project than {project}.")
+        self._identifiers[project] = place.identifier
+        return place.identifier
+
+    # -- understanding
 
     async def _work_item(self, project: ProjectId, raw: _Item) -> WorkItem:
         key = f"{await self._identifier(project, raw.project)}-{raw.sequence_id}"
@@ -99,8 +395,8 @@ class Plane:
             key=key,
             title=raw.name[:500],
             description=to_text(raw.description_html or ""),
-            state=_named(raw.state),
-            labels=tuple(_named(label) for label in raw.labels),
+            state=await self._state_name(project, raw.state),
+            labels=tuple([await self._label_name(project, label) for label in raw.labels]),
             assignees=tuple(UserId(_identified(user)) for user in raw.assignees),
             is_draft=raw.is_draft,
             is_archived=raw.archived_at is not None,
@@ -112,22 +408,49 @@ class Plane:
         """`ENDURO` of ENDURO-1; a server that does not expand the project is asked for it once."""
         if isinstance(raw, dict) and raw.get("identifier"):
             return str(raw["identifier"])
-        if project not in self._identifiers:
-            answer = await self._rest.call("GET", f"{self._project(project)}/")
-            self._identifiers[project] = str(self._rest.decoded(answer.body, Json).get("identifier", ""))
-        return self._identifiers[project]
+        return self._identifiers.get(project) or await self._look_at_project(project)
+
+    async def _state_name(self, project: ProjectId, raw: str | Json | None) -> str:
+        """As above; a state that the list hides (triage) stays a uuid."""
+        if isinstance(raw, dict) or not raw:
+            return str((raw or {}).get("name", ""))
+        return next((state.name for state in await self.states(project) if state.id == raw), raw)
+
+    async def _label_name(self, project: ProjectId, raw: str | Json) -> str:
+        if isinstance(raw, dict):
+            return str(raw.get("name", ""))
+        return (await self.labels(project)).get(raw, raw)
 
     def _says_missing(self, body: bytes) -> bool:
-        """Only the contract's own 404 means that the item is gone."""
         try:
             return bool(self._rest.decoded(body, Json).get("error") == _NOT_FOUND)
         except OrchestratorError:
             return False
 
 
-def _named(value: str | Json | None) -> str:
-    """The name where the server expanded it, else the uuid."""
-    return str(value.get("name", "")) if isinstance(value, dict) else value or ""
+def _comment(raw: _Comment, me: str) -> Comment:
+    """Others may give their comments our source and any key, so a key counts on a comment of ours only."""
+    html, author = raw.comment_html or "", raw.actor or ""
+    return Comment(
+        id=CommentId(raw.id),
+        author=UserId(author),
+        is_edited=raw.edited_at is not None or raw.updated_by not in {None, author},
+        lines=spoken(html),
+        digest=hashlib.sha256(html.encode()).hexdigest(),
+        external_id=raw.external_id or "" if raw.external_source == SOURCE and author == me else "",
+        created_at=raw.created_at,
+    )
+
+
+def _gone(item: WorkItemId) -> Permanent:
+    return Permanent("plane_item_missing", f"Plane has no work item {item} any more.")
+
+
+def _segment(name: str) -> str:
+    """Ids are uuids, but they come from outside: nothing else than one part of a path is sent."""
+    if not _SEGMENT.fullmatch(name):
+        raise Permanent("plane_bad_id", f"{name[:60]!r} cannot be an id in Plane.")
+    return name
 
 
 def _identified(value: str | Json) -> str:

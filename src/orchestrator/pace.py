@@ -1,0 +1,202 @@
+"""How often we call a system: a token bucket with room kept for what is urgent, and a pause after a refusal."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import structlog
+
+from orchestrator.domain.errors import Permanent, Transient
+
+log = structlog.get_logger()
+MAX_WAITING = 20_000
+"""Calls that may wait for their turn; the next one is told to come back later."""
+MAX_HOLD_S = 60.0
+"""A pause longer than this is not waited for inside a call: the caller is told how long it takes."""
+MAX_PAUSE_S = 3600.0
+PAUSE_S = 15.0
+"""For a 429 that does not say how long."""
+BACKGROUND_DUE_S = 15.0
+"""So long urgent calls may hold the background up; then one of those goes first."""
+REFUSED_PAUSE_S = 300.0
+REFUSED_SPACING_S = 40.0
+"""With many scopes refused at once each waits longer, so that all together ask less than twice a minute."""
+_CHECK_S = 1.0
+
+_is_background: ContextVar[bool] = ContextVar("is_background", default=False)
+
+
+@contextmanager
+def in_background() -> Iterator[None]:
+    """Calls inside the block, and in tasks that are made inside it, let all others go first.
+
+    For what nobody waits for: a resync, and looks that it asked for. Do not wake anybody inside the block whose
+    look is urgent: a task that is made here keeps its low rank for life.
+    """
+    before = _is_background.set(True)
+    try:
+        yield
+    finally:
+        _is_background.reset(before)
+
+
+def is_background() -> bool:
+    return _is_background.get()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Time as it is needed here, so that tests can move it: `Timing(clock.monotonic, …)`."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+REAL_TIME = Timing()
+
+
+class Pace:
+    """Gives turns: first come, first served in each rank; at most a sixth more than `per_minute` in any minute.
+
+    The background leaves five eighths of the bucket to urgent calls, so that these go at once; while urgent
+    calls use everything up, one of the background goes every BACKGROUND_DUE_S.
+    """
+
+    def __init__(self, system: str, per_minute: int, timing: Timing) -> None:
+        self._system = system
+        self._timing = timing
+        self._rate = per_minute / 60
+        self._burst = float(max(1, per_minute // 6))
+        self._reserve = math.floor(self._burst * 5 / 8)
+        self._tokens = self._burst
+        self._filled_at = self._background_at = timing.monotonic()
+        self._queues = {False: asyncio.Lock(), True: asyncio.Lock()}
+        self._waiting = {False: 0, True: 0}
+
+    async def turn(self, check: Callable[[], None]) -> None:
+        """Returns when it is this call's turn. `check` is asked while it waits, and may raise."""
+        rank = is_background()
+        if sum(self._waiting.values()) >= MAX_WAITING:
+            raise self._busy("too many calls wait already", MAX_HOLD_S)
+        self._waiting[rank] += 1
+        try:
+            async with self._queues[rank]:  # asyncio's lock is fair, and only its holder looks at the bucket
+                await self._token(check)
+        finally:
+            self._waiting[rank] -= 1
+
+    def told(self, remaining: int | None) -> None:
+        """What the other side says is left: others may call with our key. Their time of reset is not heeded:
+        Plane always names now + 60 s, and the truth comes with a 429.
+        """
+        if remaining is not None:
+            self._fill()
+            self._tokens = min(self._tokens, float(remaining))
+
+    def pause(self, seconds: float | None) -> None:
+        """Nobody goes for so long; then one at once and the others at the usual rate."""
+        until = self._timing.monotonic() + min(PAUSE_S if seconds is None else seconds, MAX_PAUSE_S)
+        self._tokens, self._filled_at = 1.0, max(until, self._filled_at)
+
+    async def _token(self, check: Callable[[], None]) -> None:
+        while True:
+            check()
+            delay = self._delay()
+            if delay <= 0:
+                break
+            await self._timing.sleep(min(delay, _CHECK_S))
+        self._tokens -= 1
+        if is_background():
+            self._background_at = self._timing.monotonic()
+
+    def _delay(self) -> float:
+        self._fill()
+        now = self._timing.monotonic()
+        if now < self._filled_at:
+            return self._paused(self._filled_at - now)
+        due_s = self._background_at + BACKGROUND_DUE_S - now
+        if is_background():
+            return min(self._until(self._reserve + 1), max(due_s, self._until(1)))
+        return self._until(2 if due_s <= 0 and self._waiting[True] else 1)
+
+    def _paused(self, seconds: float) -> float:
+        if seconds > MAX_HOLD_S:
+            raise self._busy("it asked for a pause", seconds)
+        return seconds
+
+    def _until(self, tokens: int) -> float:
+        lack = min(tokens, self._burst) - self._tokens
+        return lack / self._rate if lack > 1e-6 else 0.0
+
+    def _fill(self) -> None:
+        """`_filled_at` lies in the future during a pause."""
+        passed = self._timing.monotonic() - self._filled_at
+        if passed > 0:
+            self._tokens = min(self._burst, self._tokens + passed * self._rate)
+            self._filled_at += passed
+
+    def _busy(self, why: str, seconds: float) -> Transient:
+        return Transient(f"{self._system}_busy", f"No call to {self._system} now: {why}.", retry_after_s=seconds)
+
+
+@dataclass(slots=True)
+class _Refusal:
+    code: str
+    message: str
+    hint: str
+    until: float
+
+
+@dataclass(slots=True)
+class Circuit:
+    """After a refusal nothing is sent for some minutes; then one call tries, and its success ends the pause.
+
+    A scope is what was refused: "" for the whole system (the key is wrong), else one kind of call in one place,
+    so that a project that we may not see does not stop the others.
+    """
+
+    system: str
+    timing: Timing
+    pause_s: float = REFUSED_PAUSE_S
+    _refusals: dict[str, _Refusal] = field(default_factory=dict)
+
+    def check(self, scope: str) -> None:
+        """Raises the refusal that still holds."""
+        now = self.timing.monotonic()
+        for refusal in self._of(scope):
+            if now < refusal.until:
+                raise Permanent(refusal.code, refusal.message, hint=refusal.hint)
+
+    def enter(self, scope: str) -> None:
+        """As `check`; whoever passes after a pause is the one that tries: the others go on waiting."""
+        self.check(scope)
+        for refusal in self._of(scope):
+            refusal.until = self._again_at()
+
+    def refused(self, scope: str, error: Permanent) -> None:
+        if scope not in self._refusals:
+            log.error("calls_paused", system=self.system, scope=scope, code=error.code, message=error.message)
+        refusal = _Refusal(error.code, error.message, error.hint, 0.0)
+        self._refusals[scope] = refusal
+        refusal.until = self._again_at()
+
+    def succeeded(self, scope: str) -> None:
+        for name in {"", scope} & self._refusals.keys():
+            del self._refusals[name]
+            log.info("calls_resumed", system=self.system, scope=name)
+
+    @property
+    def refusals(self) -> tuple[Permanent, ...]:
+        """What is refused at present; for /ready and doctor."""
+        known = sorted(self._refusals.items())
+        return tuple(Permanent(one.code, one.message, hint=one.hint) for _, one in known)
+
+    def _of(self, scope: str) -> list[_Refusal]:
+        return [self._refusals[name] for name in ("", scope) if name in self._refusals]
+
+    def _again_at(self) -> float:
+        return self.timing.monotonic() + max(self.pause_s, REFUSED_SPACING_S * len(self._refusals))
