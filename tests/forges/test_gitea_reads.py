@@ -255,12 +255,12 @@ async def test_all_pages_of_reviews_are_read_with_drafts_that_are_counted_but_no
     pull = forge.sim.repos[str(REPO)].pulls[number]
     model = verdict(forge, number, "boss", "COMMENT")
     row = pull.reviews[0]
-    drafts = [row | {"id": model + 1 + n, "state": "PENDING"} for n in range(60)]
-    pull.reviews[:] = [row, *drafts, row | {"id": model + 99, "state": "REQUEST_CHANGES"}]
+    drafts = [row | {"id": model + 1 + n, "state": "PENDING"} for n in range(110)]
+    pull.reviews[:] = [row, *drafts, row | {"id": model + 999, "state": "REQUEST_CHANGES"}]
     seen = await forge.orchestrator.reviews(REPO, number)
     assert [(one.id, one.state) for one in seen] == [
         (model, ReviewState.COMMENTED),
-        (model + 99, ReviewState.CHANGES_REQUESTED),
+        (model + 999, ReviewState.CHANGES_REQUESTED),
     ]
     pull.reviews[:] = [row | {"id": model + n} for n in range(120)]
     before = len(forge.sim.calls)

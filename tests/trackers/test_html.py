@@ -160,6 +160,7 @@ def test_where_a_text_is_cut_no_order_comes_to_be() -> None:
     whole = head[: MAX_CHARS - len(APPROVED)] + APPROVED + " would be wrong</p>"
     assert whole[:MAX_CHARS].endswith(APPROVED)
     assert spoken(whole) == ("first",)
+    assert spoken("<p>first</p><p>:approved: <i>" + "never" * MAX_CHARS + "</i></p>") == ("first",)
 
 
 @pytest.mark.parametrize("read", [spoken, to_text, to_html])

@@ -50,11 +50,10 @@ class Ballots:
 
     def bound(self, switches: Switches) -> Switches:
         """With every remark noted for the stage that took it."""
-        return replace(
-            switches,
-            of_brd=_noted(switches.of_brd, self.analysis),
-            of_design=_noted(switches.of_design, self.architecture),
-        )
+        brd, design = _noted(switches.of_brd, self.analysis), _noted(switches.of_design, self.architecture)
+        if (brd, design) == (switches.of_brd, switches.of_design):
+            return switches
+        return replace(switches, of_brd=brd, of_design=design)
 
     def counted(self) -> frozenset[CommentId]:
         return frozenset(word.comment for word in (*self.analysis.approvals, *self.architecture.approvals))

@@ -9,7 +9,6 @@ from orchestrator.qg.pull import branch_gone, head_of
 from orchestrator.qg.unseen import unseen
 from orchestrator.qg.verdict import Item, Unknown, Verdict, Waiting, closed
 
-VERDICTS = frozenset({ReviewState.APPROVED, ReviewState.CHANGES_REQUESTED})
 _STATE = {
     VerdictWord.APPROVED: ReviewState.APPROVED,
     VerdictWord.CHANGES_REQUESTED: ReviewState.CHANGES_REQUESTED,
@@ -61,9 +60,11 @@ def is_published(facts: Facts, head: str, state: ReviewState) -> bool:
 def last_words(facts: Facts) -> tuple[Review, ...]:
     """Each person's newest approval or change request, oldest first. A dismissed one stays their last word."""
     newest: dict[str, Review] = {}
-    for review in sorted(_reviews(facts), key=lambda one: one.id):
-        if review.state in VERDICTS:
-            newest[review.author.casefold()] = review
+    for review in _reviews(facts):
+        if review.state is ReviewState.APPROVED or review.state is ReviewState.CHANGES_REQUESTED:
+            login = review.author.casefold()
+            if login not in newest or newest[login].id < review.id:
+                newest[login] = review
     return tuple(sorted(newest.values(), key=lambda one: one.id))
 
 

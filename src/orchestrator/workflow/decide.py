@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.forge import PullRequest
-from orchestrator.domain.model import Branch, Project, Stage, Task, WorkItem
+from orchestrator.domain.model import Project, Stage, Task, WorkItem
 from orchestrator.qg import checks, runs
 from orchestrator.qg.documents import votes
 from orchestrator.qg.facts import Absent, Facts, Unobserved
@@ -30,13 +30,11 @@ from orchestrator.workflow.switches import carry_out
 
 def decide(project: Project | None, task: Task, facts: Facts) -> Decision:
     """The next decision for a task. Called again with its own result applied, it changes nothing more."""
-    match task.stage:
-        case Stage.CREATED:
-            return _leave_created(project, task, facts)
-        case Stage.DONE:
-            return Decision(Stage.DONE, switches=task.switches, returns=task.returns)
-        case _:
-            return _work(project, task, facts)
+    if task.stage is Stage.CREATED:
+        return _leave_created(project, task, facts)
+    if task.stage is Stage.DONE:
+        return Decision(Stage.DONE, switches=task.switches, returns=task.returns)
+    return _work(project, task, facts)
 
 
 def _leave_created(project: Project | None, task: Task, facts: Facts) -> Decision:
@@ -47,17 +45,15 @@ def _leave_created(project: Project | None, task: Task, facts: Facts) -> Decisio
     if not isinstance(verdict, Passed) or identity is None:
         return replace(created, waiting=items(verdict) or (unmapped(task),))
     named = replace(created, identity=identity)
-    match facts.branch:
-        case Unobserved():
-            return replace(named, waiting=unseen(facts.branch))
-        case Absent():
-            ensure = EnsureBranch(identity.repo, identity.branch, identity.base_branch)
-            missing = Item("branch_missing", (("branch", identity.branch),), (), "orchestrator", "create_branch")
-            return replace(named, actions=(ensure,), waiting=(missing,))
-        case Branch():
-            stage = step_of_role(task.role).stage if task.role else Stage.ANALYSIS
-            started = _work(project, _named(replace(task, stage=stage), identity), facts)
-            return replace(started, verdicts=verdicts + started.verdicts, identity=identity)
+    if isinstance(facts.branch, Unobserved):
+        return replace(named, waiting=unseen(facts.branch))
+    if isinstance(facts.branch, Absent):
+        ensure = EnsureBranch(identity.repo, identity.branch, identity.base_branch)
+        missing = Item("branch_missing", (("branch", identity.branch),), (), "orchestrator", "create_branch")
+        return replace(named, actions=(ensure,), waiting=(missing,))
+    stage = step_of_role(task.role).stage if task.role else Stage.ANALYSIS
+    started = _work(project, _named(replace(task, stage=stage), identity), facts)
+    return replace(started, verdicts=verdicts + started.verdicts, identity=identity)
 
 
 def _identity(project: Project | None, task: Task, facts: Facts) -> Identity | None:
@@ -83,9 +79,10 @@ def _work(project: Project | None, task: Task, facts: Facts) -> Decision:
         waiting = (*halts.run_items(facts), unmapped(task))
         return Decision(task.stage, waiting=waiting, switches=task.switches, returns=task.returns)
     switches, replies = carry_out(project, task, facts)
-    decision = _open(project, replace(task, switches=switches), facts)
+    current = task if switches is task.switches else replace(task, switches=switches)
+    decision = _open(project, current, facts)
     told = answered(replies, decision.stage, decision.waiting)
-    return replace(decision, actions=(*decision.actions, *told))
+    return replace(decision, actions=(*decision.actions, *told)) if told else decision
 
 
 def _open(project: Project, task: Task, facts: Facts) -> Decision:
@@ -132,9 +129,12 @@ def _by_gates(project: Project, task: Task, facts: Facts) -> Decision:
     standing = _stand(project, task, facts)
     replies, up_to = answers(project, task, facts, standing.stage)
     bound = votes(project, task, facts).bound(task.switches)
-    task = replace(task, switches=replace(bound, approvals_up_to=up_to))
+    if bound is not task.switches or up_to != bound.approvals_up_to:
+        task = replace(task, switches=replace(bound, approvals_up_to=up_to))
     published = publications(project, task, facts, standing.stage)
     decision = _act(project, task, facts, standing)
+    if not published and not replies:
+        return decision
     return replace(decision, actions=(*published, *decision.actions, *replies))
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from orchestrator.domain.model import Branch, Stage, Task
+from orchestrator.domain.model import Stage, Task
 from orchestrator.domain.run import Outcome
 from orchestrator.qg import runs
 from orchestrator.qg.facts import Absent, Facts, Unobserved
@@ -37,10 +37,8 @@ def _start(here: Decision, task: Task, facts: Facts, attempt: int) -> Decision:
         return replace(here, waiting=(item,))
     if waiting := paused(task):
         return replace(here, waiting=waiting)
-    match facts.branch:
-        case Unobserved():
-            return replace(here, waiting=unseen(facts.branch))
-        case Absent():
-            return replace(here, waiting=(branch_gone(task),))
-        case Branch(head=head):
-            return replace(here, actions=(StartRun(role, task.stage, attempt, head),))
+    if isinstance(facts.branch, Unobserved):
+        return replace(here, waiting=unseen(facts.branch))
+    if isinstance(facts.branch, Absent):
+        return replace(here, waiting=(branch_gone(task),))
+    return replace(here, actions=(StartRun(role, task.stage, attempt, facts.branch.head),))

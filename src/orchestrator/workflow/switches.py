@@ -1,5 +1,6 @@
 """What approvers order with `/orch`: each remark is carried out once."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from orchestrator.domain.model import Project, Switches, Task
@@ -16,6 +17,12 @@ MAX_ALLOWED = 20
 FULL_SHA = 40
 _COMMANDS = ", ".join(f"/orch {verb}" for verb in Verb)
 
+_CHANGES: dict[Verb, Callable[[Switches], Switches]] = {
+    Verb.PAUSE: lambda switches: replace(switches, is_paused=True),
+    Verb.RESUME: lambda switches: replace(switches, is_paused=False, is_cancelled=False),
+    Verb.CANCEL: lambda switches: replace(switches, is_cancelled=True),
+}
+
 
 def carry_out(project: Project, task: Task, facts: Facts) -> tuple[Switches, tuple[Reply, ...]]:
     """The switches after every command that was not carried out yet, and what is to be answered.
@@ -26,49 +33,40 @@ def carry_out(project: Project, task: Task, facts: Facts) -> tuple[Switches, tup
     if not isinstance(facts.remarks, tuple):
         return switches, ()
     new = [remark for remark in facts.remarks if remark.order > switches.commands_up_to]
+    if not new:
+        return switches, ()
     allowed = approvers(project, facts)
     for remark in new:
         if remark.person in allowed and remark.is_untouched:
             switches, answers = _of_remark(task, facts, switches, remark)
             replies.extend(answers)
-    up_to = max((remark.order for remark in new), default=switches.commands_up_to)
-    return replace(switches, commands_up_to=up_to), tuple(replies)
+    return replace(switches, commands_up_to=max(remark.order for remark in new)), tuple(replies)
 
 
 def _of_remark(task: Task, facts: Facts, switches: Switches, remark: Remark) -> tuple[Switches, list[Reply]]:
     answers: list[Reply] = []
     for command in commands(remark.lines):
-        match command:
-            case Order():
-                switches, answer = _ordered(task, facts, switches, command, remark.comment)
-            case Misspelt(text):
-                params = (("command", text), ("commands", _COMMANDS))
-                answer = Reply(remark.comment, Item("unknown_command", params, who="approver", action="/orch"))
-            case _:
-                continue
-        answers += [answer] if answer else []
+        if isinstance(command, Order):
+            switches, answer = _ordered(task, facts, switches, command, remark.comment)
+            answers += [answer] if answer else []
+        elif isinstance(command, Misspelt):
+            params = (("command", command.text), ("commands", _COMMANDS))
+            answers.append(Reply(remark.comment, Item("unknown_command", params, who="approver", action="/orch")))
     return switches, answers
 
 
 def _ordered(
     task: Task, facts: Facts, switches: Switches, order: Order, comment: CommentId
 ) -> tuple[Switches, Reply | None]:
-    match order.verb:
-        case Verb.STATUS | Verb.WHY:
-            return switches, Reply(comment, Item(order.verb.value))
-        case Verb.PAUSE:
-            switches = replace(switches, is_paused=True)
-        case Verb.RESUME:
-            switches = replace(switches, is_paused=False, is_cancelled=False)
-        case Verb.CANCEL:
-            switches = replace(switches, is_cancelled=True)
-        case Verb.RETRY:
-            switches = _retry(task, facts, switches)
-        case Verb.BUDGET:
-            switches = replace(switches, budget_usd=int(order.argument))
-        case Verb.ALLOW_PATHS:
-            return _allow(facts, switches, order.argument, comment)
-    return switches, None
+    if order.verb in {Verb.STATUS, Verb.WHY}:
+        return switches, Reply(comment, Item(order.verb.value))
+    if order.verb is Verb.ALLOW_PATHS:
+        return _allow(facts, switches, order.argument, comment)
+    if order.verb is Verb.RETRY:
+        return _retry(task, facts, switches), None
+    if order.verb is Verb.BUDGET:
+        return replace(switches, budget_usd=int(order.argument)), None
+    return _CHANGES[order.verb](switches), None
 
 
 def _retry(task: Task, facts: Facts, switches: Switches) -> Switches:
