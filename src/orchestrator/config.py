@@ -142,6 +142,17 @@ class Settings(BaseSettings):
     resync_interval_s: float = _setting(
         60.0, "Limits", "Pause between two looks at all projects.", unit="seconds", ge=1, le=86400
     )
+    poll_interval_s: float = _setting(
+        30.0,
+        "Limits",
+        "Pause between two looks at checks and reviews of a forge that sends no events for them (Forgejo).",
+        unit="seconds",
+        ge=5,
+        le=3600,
+    )
+    plane_calls_per_minute: int = _setting(
+        50, "Limits", "Calls to Plane; it allows 60 unless its API_KEY_RATE_LIMIT says more.", ge=6, le=6000
+    )
     http_timeout_s: float = _setting(
         15.0, "Limits", "Time for one call to Plane or Gitea.", unit="seconds", gt=0, le=300
     )

@@ -17,16 +17,18 @@ from orchestrator.config import Secrets, Settings, load, secret_values
 from orchestrator.configfile import Directory
 from orchestrator.configfile import load as load_directory
 from orchestrator.db import Database
-from orchestrator.domain.events import Delivery
+from orchestrator.domain.errors import Permanent
+from orchestrator.domain.events import Delivery as Received
 from orchestrator.domain.finding import Finding, Level
 from orchestrator.domain.model import Source
 from orchestrator.domain.run import RunLimits
 from orchestrator.engines.local import LocalEngine
 from orchestrator.forges.gitea import Gitea
-from orchestrator.ports import Clock
+from orchestrator.ports import Clock, Forge
+from orchestrator.reconcile.deliver import Delivery
 from orchestrator.reconcile.execute import Execution
-from orchestrator.reconcile.loop import Reconciler
-from orchestrator.reconcile.observe import Observer
+from orchestrator.reconcile.loop import Options, Reconciler
+from orchestrator.reconcile.observe import Forges, Observer
 from orchestrator.reconcile.resync import Resync
 from orchestrator.store import journal, runs, tasks
 from orchestrator.trackers.plane import Plane
@@ -68,7 +70,8 @@ class Orchestrator:
     database: Database
     clock: Clock
     tracker: Plane | None
-    forge: Gitea | None
+    forges: Forges
+    adapters: tuple[Plane | Gitea, ...]
     problems: list[Finding]
     engine: LocalEngine | None = None
 
@@ -89,13 +92,12 @@ class Orchestrator:
             yield
         finally:
             await self.engine.close()
-            for adapter in (self.tracker, self.forge):
-                if adapter:
-                    await adapter.aclose()
+            for adapter in self.adapters:
+                await adapter.aclose()
             await self.database.aclose()
             log.info("stopped")
 
-    async def accept(self, delivery: Delivery) -> bool:
+    async def accept(self, delivery: Received) -> bool:
         """Journal first, answer after; then wake whom it concerns. Raises Transient when nothing was stored."""
         recorded = await self.database.write_bulk(journal.record, delivery)
         if recorded.task is not None and self.engine:
@@ -126,17 +128,15 @@ class Orchestrator:
         return self.engine
 
     def _engine(self) -> LocalEngine:
-        settings, forge, directory = self.settings, self.forge, self.directory
-        observer = Observer(self.tracker, forge)
-        reconciler = Reconciler(
-            self.database, self.clock, observer, forge, directory.project, max_attempts=settings.max_attempts
-        )
+        settings, directory = self.settings, self.directory
+        runtime = _runtime(settings, self.forges.orchestrator) if self.forges.orchestrator else None
+        changed_paths = runtime.changed_paths if runtime else _without_forge
+        observer = Observer(self.tracker, self.forges, changed_paths, self.clock)
+        delivery = Delivery(self.database, self.clock, self.tracker, self.forges)
+        options = Options(settings.max_attempts, settings.public_url or "", settings.poll_interval_s)
+        reconciler = Reconciler(self.database, self.clock, observer, delivery, directory.project, options)
         limits = RunLimits(settings.run_timeout_s, settings.run_max_turns, settings.run_max_budget_usd)
-        execution = (
-            Execution(self.database, self.clock, _runtime(settings, forge), directory.project, limits)
-            if forge
-            else None
-        )
+        execution = Execution(self.database, self.clock, runtime, directory.project, limits) if runtime else None
         resync = Resync(self.database, self.clock, self.tracker, lambda: directory.projects)
         return LocalEngine(
             reconciler,
@@ -149,15 +149,20 @@ class Orchestrator:
 
 def build(settings: Settings, directory: Directory) -> Orchestrator:
     """Wires everything, and opens nothing yet."""
-    timeout_s, forge, tracker = settings.http_timeout_s, None, None
-    if settings.gitea_token:
-        forge = Gitea(settings.gitea_url, _first(settings.gitea_token), timeout_s=timeout_s)
+    timeout_s, tracker = settings.http_timeout_s, None
+    forge, developer, reviewer = (
+        Gitea(settings.gitea_url, _first(tokens), timeout_s=timeout_s) if tokens else None
+        for tokens in (settings.gitea_token, settings.gitea_token_developer, settings.gitea_token_reviewer)
+    )
     if settings.plane_api_token and settings.plane_workspace_slug:
         token, slug = _first(settings.plane_api_token), settings.plane_workspace_slug
-        tracker = Plane(settings.plane_api_url, token, slug, timeout_s=timeout_s)
+        pace = settings.plane_calls_per_minute
+        tracker = Plane(settings.plane_api_url, token, slug, timeout_s=timeout_s, calls_per_minute=pace)
     database = Database(settings.database, wait_s=settings.db_wait_s)
     problems = findings.of_settings(settings, directory)
-    return Orchestrator(settings, directory, database, SystemClock(), tracker, forge, problems)
+    forges = Forges(forge, developer, reviewer)
+    adapters = tuple(one for one in (tracker, forge, developer, reviewer) if one)
+    return Orchestrator(settings, directory, database, SystemClock(), tracker, forges, adapters, problems)
 
 
 def asgi(orchestrator: Orchestrator, *, allow_unsigned_loopback: bool = False) -> Front:
@@ -201,7 +206,11 @@ def log_problems(problems: Sequence[Finding]) -> None:
             log.warning("missing", code=one.code, message=one.message, mend=one.mend)
 
 
-def _runtime(settings: Settings, forge: Gitea) -> ClaudeRuntime:
+async def _without_forge(*_: object) -> Sequence[str]:
+    raise Permanent("no_gitea_token", "There is no Gitea token.")
+
+
+def _runtime(settings: Settings, forge: Forge) -> ClaudeRuntime:
     return ClaudeRuntime(
         data_dir=settings.data_dir.absolute(),
         claude_bin=settings.claude_bin,

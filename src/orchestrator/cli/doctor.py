@@ -32,10 +32,12 @@ def run(*, as_json: bool) -> int:
 async def examine(settings: Settings, directory: Directory) -> list[Finding]:
     orchestrator = main.build(settings, directory)
     found = [*orchestrator.problems, *_secrets(settings), await asyncio.to_thread(findings.of_cli, settings)]
-    found += [*await findings.of_tracker(orchestrator.tracker), *await findings.of_forge(orchestrator.forge)]
-    for adapter in (orchestrator.tracker, orchestrator.forge):
-        if adapter:
-            await adapter.aclose()
+    found += [
+        *await findings.of_tracker(orchestrator.tracker),
+        *await findings.of_forge(orchestrator.forges.orchestrator),
+    ]
+    for adapter in orchestrator.adapters:
+        await adapter.aclose()
     try:
         orchestrator.database.open()
     except (OrchestratorError, OSError) as error:

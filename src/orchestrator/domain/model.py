@@ -29,6 +29,8 @@ class Source(StrEnum):
     PLANE = "plane"
     GITEA = "gitea"
     OPERATOR = "operator"
+    ORCHESTRATOR = "orchestrator"
+    """What we saw ourselves when we looked."""
 
 
 class Stage(StrEnum):

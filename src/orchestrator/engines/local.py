@@ -148,8 +148,10 @@ class LocalEngine:
 
     async def _look(self, task: TaskId, worker: _Worker) -> None:
         pause: float | None = None
+        poll: float | None = None
         try:
-            pause = (await self._reconciler.look(task, self)).again_in_s
+            looked = await self._reconciler.look(task, self)
+            pause, poll = looked.again_in_s, looked.poll_in_s
         except Transient as error:
             log.warning("look_put_off", task=task, code=error.code, message=error.message)
             pause = error.retry_after_s or 0.0
@@ -160,6 +162,8 @@ class LocalEngine:
         worker.faults = 0 if pause is None else worker.faults + 1
         if pause is not None:
             self.wake(task, max(pause, self._pace.pause(worker.faults)))
+        if poll is not None:
+            self.wake(task, poll)
         if worker.is_woken:
             self.wake(task)
         asyncio.get_running_loop().call_later(self._pace.merge_s, self._forget, task, worker)

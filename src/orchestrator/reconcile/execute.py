@@ -81,9 +81,10 @@ class Execution:
             base_sha=row.base_sha,
             language=project.language if project else Language.EN,
             brief=task.brief,
-            limits=self._limits,
+            limits=_limits(self._limits, task),
             instructions=task.brief if task.role else "",
             documents=project.documents if project else DocumentFiles(),
+            feedback=row.feedback,
         )
 
     async def _attempt(self, spec: RunSpec) -> RunResult:
@@ -135,6 +136,12 @@ class Execution:
         log.info(
             "run_ended", outcome=result.outcome, reason=result.reason, turns=usage.turns, cost_usd=usage.cost_usd
         )
+
+
+def _limits(limits: RunLimits, task: Task) -> RunLimits:
+    """An approver may have set what one attempt may cost."""
+    budget = task.switches.budget_usd
+    return replace(limits, max_budget_usd=float(budget)) if budget else limits
 
 
 def _without_commit(result: RunResult) -> RunResult:

@@ -1,4 +1,4 @@
-"""One look at one task: read, decide, apply in one transaction, then carry the actions out."""
+"""One look at one task: read, decide, apply in one transaction, then carry out what was decided."""
 
 import uuid
 from collections.abc import Callable
@@ -10,27 +10,39 @@ from sqlalchemy import Connection
 
 from orchestrator.db import Database
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
-from orchestrator.domain.model import Branch, Project, ProjectId, RunId, Task, TaskId
+from orchestrator.domain.model import Branch, DocumentName, Project, ProjectId, RunId, Stage, Task, TaskId
 from orchestrator.domain.run import RunState
-from orchestrator.ports import Clock, Engine, Forge
-from orchestrator.qg.facts import Facts, RunFact
+from orchestrator.domain.tracker import Comment
+from orchestrator.ports import Clock, Engine
+from orchestrator.qg.commands import commands
+from orchestrator.qg.facts import Document, Facts, Remark, RunFact, Unobserved
 from orchestrator.qg.verdict import Item
-from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Observed, Observer
-from orchestrator.store import decisions, journal, runs, tasks, watermarks
+from orchestrator.reconcile.deliver import Delivery
+from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Forges, Observed, Observer
+from orchestrator.reconcile.writeback import Planned, planned
+from orchestrator.store import canonical, decisions, journal, outbox, runs, sightings, tasks, watermarks
 from orchestrator.store.decisions import Basis
+from orchestrator.store.sightings import Sightings
 from orchestrator.workflow.decide import decide
-from orchestrator.workflow.decision import Decision, EnsureBranch, StartRun
+from orchestrator.workflow.decision import Decision, EnsureBranch, StartRun, StopRun
+from orchestrator.workflow.needs import needs
 
 log = structlog.get_logger()
-MAX_STEPS = 8
-"""Decisions in one look; a healthy task needs two. More would be a loop of ours."""
+MAX_STEPS = 16
+"""Decisions in one look: one a stage, and one for each thing that had to be made first. More would be a loop."""
+MAX_LINES = 40
+MAX_REMARKS = 300
+_POLLED = frozenset({Stage.CI, Stage.REVIEW, Stage.TESTING, Stage.READY})
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """`again_in_s` is set when something could not be done now: at least so long to wait, 0 to be chosen."""
+    """`again_in_s` is set when something could not be done now: at least so long to wait, 0 to be chosen.
+    `poll_in_s`: the forge will not tell of what is waited for.
+    """
 
     again_in_s: float | None = None
+    poll_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +55,19 @@ class _Rows:
     since: datetime | None
     newest_event: int
     decided: str | None
+    sightings: Sightings
 
     def open_run(self) -> RunState | None:
         return next((run.state for run in self.runs if run.state is not RunState.ENDED), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`public_url` begins the links that people get."""
+
+    max_attempts: int = 3
+    public_url: str = ""
+    poll_interval_s: float = 30.0
 
 
 class Reconciler:
@@ -56,35 +78,45 @@ class Reconciler:
         database: Database,
         clock: Clock,
         observer: Observer,
-        forge: Forge | None,
+        delivery: Delivery,
         project_of: Callable[[ProjectId | None], Project | None],
-        *,
-        max_attempts: int,
+        options: Options,
     ) -> None:
         self._database = database
         self._clock = clock
         self._observer = observer
-        self._forge = forge
+        self._delivery = delivery
         self._project_of = project_of
-        self._max_attempts = max_attempts
+        self._options = options
+
+    @property
+    def _forges(self) -> Forges:
+        return self._delivery.forges
 
     async def look(self, task: TaskId, engine: Engine) -> Looked:
         """Decides until nothing is left to do at once. Raises Transient when our own database is unavailable."""
-        observed: Observed | None = None
+        seen: Observed | None = None
         for _ in range(MAX_STEPS):
             rows = await self._database.read(lambda connection: self._read(connection, task))
-            observed = observed or await self._observer.look(rows.project, rows.task, rows.open_run())
-            basis = self._basis(rows, observed)
+            wanted = needs(rows.task, is_run_open=rows.open_run() is not None)
+            seen = await self._observer.look(rows.project, rows.task, wanted, seen)
+            basis = await self._basis(rows, seen)
             decision = decide(basis.project, basis.task, basis.facts)
             await self._apply(rows, basis, decision, engine)
-            wanted = next((action for action in decision.actions if isinstance(action, EnsureBranch)), None)
-            if wanted is None:
-                return Looked(observed.retry_in_s)
-            try:
-                # The forge's answer is the newest truth: asking for it again would cost two calls.
-                observed = replace(observed, branch=await self._ensure(wanted))
-            except OrchestratorError as error:
-                return await self._not_created(task, error)
+            branch = next((action for action in decision.actions if isinstance(action, EnsureBranch)), None)
+            if branch is not None:
+                try:
+                    # The forge's answer is the newest truth: asking for it again would cost two calls.
+                    seen = replace(seen, branch=await self._ensure(branch))
+                except OrchestratorError as error:
+                    return await self._not_created(task, error)
+                continue
+            if decision.stage is not rows.task.stage and decision.stage is not Stage.DONE:
+                continue  # the next stage wants to see more; what people are told is the end of it
+            delivered = await self._delivery.deliver(rows.task)
+            if not delivered.changed:
+                return await self._rest(decision, seen, delivered.again_in_s)
+            seen = seen.forgetting(*delivered.changed)
         raise Permanent(
             "no_rest", f"Task {task} was decided {MAX_STEPS} times in one look without coming to rest."
         )
@@ -93,6 +125,14 @@ class Reconciler:
         """Records something that no decision knows of as the reason why the task waits."""
         now = self._clock.now()
         await self._database.write(lambda connection: tasks.stuck(connection, task, (item,), now))
+
+    async def _rest(self, decision: Decision, seen: Observed, again_in_s: float | None) -> Looked:
+        pauses = [one for one in (seen.retry_in_s, again_in_s) if one is not None]
+        forge = self._forges.orchestrator
+        if pauses or forge is None or decision.stage not in _POLLED:
+            return Looked(min(pauses, default=None))
+        is_told = (await forge.capabilities()).status_events
+        return Looked(poll_in_s=None if is_told else self._options.poll_interval_s)
 
     def _read(self, connection: Connection, ident: TaskId) -> _Rows:
         task = tasks.get(connection, ident)
@@ -103,21 +143,50 @@ class Reconciler:
             watermarks.since(connection, task.project),
             journal.newest_of_task(connection, ident),
             tasks.decided_before(connection, ident),
+            sightings.of_task(connection, ident),
         )
 
-    def _basis(self, rows: _Rows, observed: Observed) -> Basis:
-        facts = Facts(observed.item, observed.branch, rows.runs, rows.since, self._max_attempts)
+    async def _basis(self, rows: _Rows, seen: Observed) -> Basis:
+        known = await self._sighted(rows, seen)
+        facts = Facts(
+            item=seen.item,
+            branch=seen.branch,
+            runs=rows.runs,
+            since=rows.since,
+            max_attempts=self._options.max_attempts,
+            documents=_documents(seen, known),
+            remarks=_remarks(seen, known),
+            changed_paths=seen.changed_paths,
+            pull=seen.pull,
+            rules=seen.rules,
+            reviews=seen.reviews,
+            checks=seen.checks,
+            us=seen.us,
+        )
         return Basis(rows.project, rows.task, facts)
+
+    async def _sighted(self, rows: _Rows, seen: Observed) -> Sightings:
+        """Journals what was never seen before; see store/sightings.py for why in this order."""
+        comments = seen.comments if not isinstance(seen.comments, Unobserved) else ()
+        documents = _blobs(seen, rows.sightings) if not isinstance(seen.documents, Unobserved) else {}
+        new, moved = sightings.unseen(rows.sightings, comments, documents)
+        if not new and not moved:
+            return rows.sightings
+        now, task = self._clock.now(), rows.task.id
+        return await self._database.write(lambda connection: sightings.record(connection, task, new, moved, now))
 
     async def _apply(self, rows: _Rows, basis: Basis, decision: Decision, engine: Engine) -> None:
         now, digest = self._clock.now(), decisions.digest(decision)
         starts = [action for action in decision.actions if isinstance(action, StartRun)]
+        effects = planned(basis, decision, self._options.public_url) if digest != rows.decided else ()
 
         def commit(connection: Connection) -> list[RunId]:
-            """The one transaction of a look: decision, stage, runs, and the events it answered."""
+            """The one transaction of a look: decision, stage, runs, effects, and the events it answered."""
             if digest != rows.decided:
                 decisions.record(connection, basis, decision, now)
                 tasks.apply(connection, basis, decision, digest, now)
+            for one in effects:
+                _queue(connection, rows.task.id, one, now)
             journal.mark_processed(connection, rows.task.id, rows.newest_event)
             return [runs.intend(connection, rows.task.id, start, str(uuid.uuid4()), now) for start in starts]
 
@@ -127,10 +196,18 @@ class Reconciler:
             log.info("decided", task=rows.task.id, stage=decision.stage, waiting=waiting, runs=intended)
         for run in intended:
             engine.start_run(run)
+        await self._stop(rows.task.id, decision, engine)
+
+    async def _stop(self, task: TaskId, decision: Decision, engine: Engine) -> None:
+        stops = [action for action in decision.actions if isinstance(action, StopRun)]
+        if stops:
+            for run in await self._database.read(lambda connection: runs.open_of_task(connection, task)):
+                await engine.cancel_run(run)
 
     async def _ensure(self, wanted: EnsureBranch) -> Branch:
-        assert self._forge is not None  # noqa: S101 - decided only after the forge was looked at
-        branch = await self._forge.create_branch(wanted.repo, wanted.name, wanted.base)
+        forge = self._forges.orchestrator
+        assert forge is not None  # noqa: S101 - decided only after the forge was looked at
+        branch = await forge.create_branch(wanted.repo, wanted.name, wanted.base)
         log.info("branch_ensured", repo=str(wanted.repo), branch=wanted.name)
         return branch
 
@@ -141,3 +218,34 @@ class Reconciler:
         if isinstance(error, Transient):
             return Looked(error.retry_after_s or 0.0)
         return Looked(REFUSED_PAUSE_S)
+
+
+def _queue(connection: Connection, task: TaskId, one: Planned, now: datetime) -> None:
+    kind, arguments = type(one.effect).__name__, canonical.encode(one.effect)
+    outbox.queue(connection, task, one.key, kind, arguments, now, is_latest=one.is_latest)
+
+
+def _blobs(seen: Observed, known: Sightings) -> dict[DocumentName, str]:
+    """What lies on the branch, and "" for what lay there before and does not now."""
+    there = {one.name: one.blob for one in seen.documents} if isinstance(seen.documents, tuple) else {}
+    return dict.fromkeys(known.documents, "") | there
+
+
+def _documents(seen: Observed, known: Sightings) -> tuple[Document, ...] | Unobserved:
+    if isinstance(seen.documents, Unobserved):
+        return seen.documents
+    return tuple(replace(one, seen=known.documents[one.name][1]) for one in seen.documents)
+
+
+def _remarks(seen: Observed, known: Sightings) -> tuple[Remark, ...] | Unobserved:
+    """Comments with a command in them, oldest first; the newest when there are very many."""
+    if isinstance(seen.comments, Unobserved):
+        return seen.comments
+    found = [_remark(one, known) for one in seen.comments if commands(one.lines)]
+    return tuple(sorted(found, key=lambda remark: remark.order)[-MAX_REMARKS:])
+
+
+def _remark(comment: Comment, known: Sightings) -> Remark:
+    first = known.comments[comment.id]
+    is_untouched = not comment.is_edited and first.is_same and first.digest == comment.digest
+    return Remark(comment.id, comment.author, first.order, is_untouched, comment.lines[:MAX_LINES])

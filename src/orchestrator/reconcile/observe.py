@@ -1,89 +1,314 @@
-"""Reads the truth through the ports and freezes it as Facts."""
+"""Reads the truth through the ports, as little of it as the stage needs, and freezes it."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import structlog
 
-from orchestrator.domain.errors import Permanent, Transient
-from orchestrator.domain.model import Branch, Project, RepoName, Stage, Task, WorkItem
-from orchestrator.domain.run import RunState
-from orchestrator.ports import Forge, Tracker
-from orchestrator.qg.facts import Absent, Unobserved
+from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
+from orchestrator.domain.forge import BranchRules, Check, CheckState, PullRequest, Review
+from orchestrator.domain.model import Branch, DocumentName, Project, RepoName, Sha, Task, WorkItem
+from orchestrator.domain.tracker import Comment
+from orchestrator.loglimit import LogLimit
+from orchestrator.ports import Clock, Forge, Tracker
+from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Unobserved, Us
+from orchestrator.reconcile.documents import Library, named
 from orchestrator.workflow.names import branch_name
+from orchestrator.workflow.needs import Look
 
 log = structlog.get_logger()
 T = TypeVar("T")
+ChangedPaths = Callable[[RepoName, str, Sha], Awaitable[Sequence[str]]]
 REFUSED_PAUSE_S = 300.0
 """After a refusal (a wrong token, say) nothing changes soon by itself."""
+MAX_REMEMBERED = 2000
+MAX_LOGS = 5
+"""Red checks whose logs are read; more would not be read by anybody."""
+_RED = frozenset({CheckState.FAILURE, CheckState.ERROR})
+
+
+@dataclass(frozen=True, slots=True)
+class Forges:
+    """The forge as each of our users sees it. A role without a user of its own acts as the orchestrator."""
+
+    orchestrator: Forge | None = None
+    developer: Forge | None = None
+    reviewer: Forge | None = None
+
+
+NOBODY = Us()
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was seen. `retry_in_s` is set when something could not be looked at."""
+    """What was seen. `documents` have no number of the journal yet, hence `seen` is 0; `comments` are all.
+    `retry_in_s` is set when something could not be looked at.
+    """
 
-    item: WorkItem | Absent | Unobserved
-    branch: Branch | Absent | Unobserved
+    item: WorkItem | Absent | Unobserved = NOT_NEEDED
+    branch: Branch | Absent | Unobserved = NOT_NEEDED
+    documents: tuple[Document, ...] | Unobserved = NOT_NEEDED
+    comments: tuple[Comment, ...] | Unobserved = NOT_NEEDED
+    changed_paths: tuple[str, ...] | Unobserved = NOT_NEEDED
+    pull: PullRequest | Absent | Unobserved = NOT_NEEDED
+    rules: BranchRules | Unobserved = NOT_NEEDED
+    reviews: tuple[Review, ...] | Unobserved = NOT_NEEDED
+    checks: tuple[Check, ...] | Unobserved = NOT_NEEDED
+    us: Us = NOBODY
     retry_in_s: float | None = None
+
+    def forgetting(self, *names: str) -> "Observed":
+        """Without what an effect of ours may have changed: it is looked at again."""
+        return _with(self, dict.fromkeys(names, NOT_NEEDED))
+
+
+def _with(observed: Observed, changes: Mapping[str, Any]) -> Observed:
+    """`replace` for names that are known only now; _FIELDS holds them to the class's."""
+    return replace(observed, **changes)
 
 
 class Observer:
-    """Asks as little as the stage needs: nothing while a run is at work."""
+    """One for all tasks. What never changes (a blob, a commit's difference to its base) is remembered."""
 
-    def __init__(self, tracker: Tracker | None, forge: Forge | None) -> None:
+    def __init__(self, tracker: Tracker | None, forges: Forges, changed_paths: ChangedPaths, clock: Clock) -> None:
         self._tracker = tracker
-        self._forge = forge
+        self._clock = clock
+        self._quiet = LogLimit()
+        self._forges = forges
+        self._changed_paths = changed_paths
+        self._library = Library()
+        self._paths: dict[tuple[RepoName, str, Sha], tuple[str, ...]] = {}
+        self._us: Us | None = None
 
-    async def look(self, project: Project | None, task: Task, open_run: RunState | None) -> Observed:
-        if open_run is not None or task.stage is Stage.DONE:
-            return Observed(Unobserved("not_needed"), Unobserved("not_needed"))
-        item, item_retry = await self._item(project, task)
-        branch, branch_retry = await self._branch(project, task, item)
-        retries = [retry for retry in (item_retry, branch_retry) if retry is not None]
-        return Observed(item, branch, min(retries, default=None))
+    async def look(
+        self, project: Project | None, task: Task, wanted: frozenset[Look], known: Observed | None = None
+    ) -> Observed:
+        """`known` is what this look has seen already: it is not asked for again."""
+        eye = _Eye(self, project, task, known or Observed())
+        for one in (step for step in _ORDER if step in wanted):
+            await eye.see(one)
+        return eye.observed()
 
-    async def _item(
-        self, project: Project | None, task: Task
-    ) -> tuple[WorkItem | Absent | Unobserved, float | None]:
+    async def us(self) -> Us:
+        """Our users, asked for once. Raises as the adapters do."""
+        if self._us is None:
+            forges, tracker = self._forges, self._tracker
+            self._us = Us(
+                tracker_user=await tracker.whoami() if tracker else "",
+                orchestrator=await _login(forges.orchestrator),
+                developer=await _login(forges.developer),
+                reviewer=await _login(forges.reviewer),
+            )
+        return self._us
+
+    def complain(self, what: str, error: OrchestratorError) -> None:
+        """One line a minute for each fault, however many tasks meet it."""
+        unsaid = self._quiet.unsaid(error.code, self._clock.monotonic())
+        if unsaid is not None:
+            said = {"code": error.code, "message": error.message, "hint": error.hint}
+            log.warning("look_failed", what=what, more_since_last=unsaid, **said)
+
+    async def paths(self, repo: RepoName, base: str, head: Sha) -> tuple[str, ...]:
+        key = (repo, base, head)
+        if key not in self._paths:
+            found = tuple(await self._changed_paths(repo, base, head))
+            while len(self._paths) >= MAX_REMEMBERED:
+                del self._paths[next(iter(self._paths))]
+            self._paths[key] = found
+        return self._paths[key]
+
+    @property
+    def tracker(self) -> Tracker | None:
+        return self._tracker
+
+    @property
+    def forge(self) -> Forge | None:
+        return self._forges.orchestrator
+
+    @property
+    def library(self) -> Library:
+        return self._library
+
+
+_ORDER = (
+    Look.ITEM,
+    Look.PULL,
+    Look.BRANCH,
+    Look.DOCUMENTS,
+    Look.REMARKS,  # after the documents: see store/sightings.py
+    Look.CHANGED_PATHS,
+    Look.RULES,
+    Look.REVIEWS,
+    Look.CHECKS,
+)
+_OF_TRACKER = frozenset({Look.ITEM, Look.REMARKS})
+_FIELDS = {look: "comments" if look is Look.REMARKS else look.value for look in Look}
+assert set(_FIELDS.values()) <= {field.name for field in fields(Observed)}  # noqa: S101 - one name for one thing
+
+
+class _Eye:
+    """One look at one task. Each method sees one thing, or says why it could not."""
+
+    def __init__(self, observer: Observer, project: Project | None, task: Task, known: Observed) -> None:
+        self._observer = observer
+        self._project = project
+        self._task = task
+        self._seen = replace(known, retry_in_s=None)
+        self._retries: list[float] = []
+
+    def observed(self) -> Observed:
+        return replace(self._seen, retry_in_s=min(self._retries, default=None))
+
+    async def see(self, look: Look) -> None:
+        name = _FIELDS[look]
+        if getattr(self._seen, name) != NOT_NEEDED:
+            return
+        try:
+            found = await self._ask(look)  # apart: it may itself add what it learns by the way
+            self._seen = _with(self._seen, {name: found})
+        except (Transient, Permanent) as error:
+            self._missed(name, error)
+
+    def _missed(self, name: str, error: Transient | Permanent) -> None:
+        self._observer.complain(name, error)
+        self._retries.append((error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S)
+        detail = f"{error.message} {error.hint}".strip()
+        self._seen = _with(self._seen, {name: Unobserved(error.code, detail)})
+
+    async def _ask(self, look: Look) -> object:
+        if self._observer.forge is None and look not in _OF_TRACKER:
+            return Unobserved("no_gitea_token")
+        asks: dict[Look, Callable[[], Awaitable[object]]] = {
+            Look.ITEM: self._item,
+            Look.REMARKS: self._comments,
+            Look.PULL: self._pull,
+            Look.BRANCH: self._branch,
+            Look.DOCUMENTS: self._documents,
+            Look.CHANGED_PATHS: self._paths,
+            Look.RULES: self._rules,
+            Look.REVIEWS: self._reviews,
+            Look.CHECKS: self._checks,
+        }
+        return await asks[look]()
+
+    async def _item(self) -> WorkItem | Absent | Unobserved:
+        tracker, task = self._observer.tracker, self._task
         if task.plane_id is None or task.project is None:
-            return Absent(), None
-        if task.stage is not Stage.CREATED or project is None:
-            return Unobserved("not_needed"), None
-        if self._tracker is None:
-            return Unobserved("no_plane_token"), None
-        tracker, ident, item = self._tracker, task.project, task.plane_id
-        return await _asked(lambda: tracker.work_item(ident, item))
+            return Absent()
+        if self._project is None:
+            return NOT_NEEDED
+        if tracker is None:
+            return Unobserved("no_plane_token")
+        return await tracker.work_item(task.project, task.plane_id) or Absent()
 
-    async def _branch(
-        self, project: Project | None, task: Task, item: WorkItem | Absent | Unobserved
-    ) -> tuple[Branch | Absent | Unobserved, float | None]:
-        where = _where(project, task, item)
+    async def _comments(self) -> tuple[Comment, ...] | Unobserved:
+        tracker, task = self._observer.tracker, self._task
+        if task.plane_id is None or task.project is None:
+            return ()
+        if tracker is None:
+            return Unobserved("no_plane_token")
+        us = await self._us()
+        found = await tracker.comments(task.project, task.plane_id)
+        return tuple(one for one in found if one.author != us.tracker_user and not one.external_id)
+
+    async def _us(self) -> Us:
+        us = await self._observer.us()
+        self._seen = replace(self._seen, us=us)
+        return us
+
+    async def _pull(self) -> PullRequest | Absent | Unobserved:
+        where = self._where()
         if where is None:
-            return Unobserved("not_needed"), None
-        if self._forge is None:
-            return Unobserved("no_gitea_token"), None
-        forge = self._forge
-        return await _asked(lambda: forge.branch(*where))
+            return NOT_NEEDED
+        repo, forge = where[0], self._forge()
+        await self._us()
+        found = await forge.pull_request(repo, self._base(), where[1])
+        if found and found.is_open:
+            self._seen = replace(self._seen, branch=Branch(where[1], found.head))
+        return found or Absent()
+
+    async def _branch(self) -> Branch | Absent | Unobserved:
+        where = self._where()
+        if where is None:
+            return NOT_NEEDED
+        return await self._forge().branch(*where) or Absent()
+
+    async def _documents(self) -> tuple[Document, ...] | Unobserved:
+        head, where = self._head(), self._where()
+        if head is None or where is None or self._project is None:
+            return self._blind()
+        forge, folder = self._forge(), f"tasks/{self._task.key}"
+        entries = {entry.path: entry for entry in await forge.files(where[0], folder, head)}
+        found = []
+        for name in DocumentName:
+            entry = entries.get(f"{folder}/{named(self._project.documents, name)}")
+            text = await self._observer.library.text(forge, where[0], entry, head) if entry else None
+            if entry and text:
+                found.append(Document(name, entry.blob, 0, text.is_blank, text.headings, text.is_ready))
+        return tuple(found)
+
+    async def _paths(self) -> tuple[str, ...] | Unobserved:
+        head, where = self._head(), self._where()
+        if head is None or where is None:
+            return self._blind()
+        return await self._observer.paths(where[0], self._base(), head)
+
+    async def _rules(self) -> BranchRules | Unobserved:
+        where = self._where()
+        return await self._forge().rules(where[0], self._base()) if where else self._blind()
+
+    async def _reviews(self) -> tuple[Review, ...] | Unobserved:
+        pull, where = self._seen.pull, self._where()
+        if not isinstance(pull, PullRequest) or where is None:
+            return () if isinstance(pull, Absent) else self._blind()
+        return tuple(await self._forge().reviews(where[0], pull.number))
+
+    async def _checks(self) -> tuple[Check, ...] | Unobserved:
+        head, where = self._head(), self._where()
+        if head is None or where is None:
+            return self._blind()
+        forge, logs = self._forge(), 0
+        found = []
+        for check in await forge.checks(where[0], head):
+            if check.state in _RED and logs < MAX_LOGS:
+                logs += 1
+                found.append(replace(check, log_tail=await _log(forge, where[0], check)))
+            else:
+                found.append(check)
+        return tuple(found)
+
+    def _forge(self) -> Forge:
+        assert self._observer.forge is not None  # noqa: S101 - _ask asked
+        return self._observer.forge
+
+    def _head(self) -> Sha | None:
+        return self._seen.branch.head if isinstance(self._seen.branch, Branch) else None
+
+    def _blind(self) -> Unobserved:
+        """What lies on a branch that could not be seen could not be seen either."""
+        return self._seen.branch if isinstance(self._seen.branch, Unobserved) else Unobserved("branch_gone")
+
+    def _base(self) -> str:
+        return self._task.base_branch or (self._project.base_branch if self._project else "")
+
+    def _where(self) -> tuple[RepoName, str] | None:
+        task, project, item = self._task, self._project, self._seen.item
+        if task.repo is not None and task.branch:
+            return task.repo, task.branch
+        if project is not None and isinstance(item, WorkItem):
+            return project.repo, branch_name(item.key, item.title)
+        return None
 
 
-def _where(
-    project: Project | None, task: Task, item: WorkItem | Absent | Unobserved
-) -> tuple[RepoName, str] | None:
-    if task.repo is not None and task.branch:
-        return task.repo, task.branch
-    if project is not None and isinstance(item, WorkItem):
-        return project.repo, branch_name(item.key, item.title)
-    return None
+async def _login(forge: Forge | None) -> str:
+    return await forge.whoami() if forge else ""
 
 
-async def _asked(ask: Callable[[], Awaitable[T | None]]) -> tuple[T | Absent | Unobserved, float | None]:
+async def _log(forge: Forge, repo: RepoName, check: Check) -> str:
+    """The end of a log is a help, not a fact: without it the check is as red as with it."""
     try:
-        found = await ask()
-    except Transient as error:
-        log.warning("look_failed", code=error.code, message=error.message)
-        return Unobserved(error.code, error.message), error.retry_after_s or 0.0
-    except Permanent as error:
-        log.error("look_refused", code=error.code, message=error.message, hint=error.hint)
-        return Unobserved(error.code, f"{error.message} {error.hint}".strip()), REFUSED_PAUSE_S
-    return (Absent() if found is None else found), None
+        return await forge.check_log(repo, check)
+    except OrchestratorError as error:
+        log.warning("check_log_missing", context=check.context, code=error.code)
+        return ""

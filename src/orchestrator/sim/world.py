@@ -31,6 +31,14 @@ REPO = "acme/enduro-trails"
 API_TOKEN = "demo-api-token"  # noqa: S105 - opens nothing but this process's own child
 GITEA_SECRET = "demo-gitea-secret"  # noqa: S105 - as above
 APPROVER = "97297c05-7c93-4464-85af-0019aae70f59"
+USERS = {
+    "orchestrator": "Orchestrator",
+    "developer": "Developer agent",
+    "reviewer": "Reviewer agent",
+    "boss": "Boss",
+}
+"""Who may write; the last is a person."""
+HOOK_EVENTS = ("push", "create", "delete", "pull_request", "pull_request_review", "pull_request_comment", "status")
 START_S = 60.0
 STOP_S = 15.0
 _FILES = {
@@ -62,10 +70,11 @@ class World:
         self.plane_url = self._served(self.plane.app)
         self.gitea_url = self._served(self.gitea.app)
         self.model_url = self._served(create_app())
-        self.gitea.add_user("orchestrator", "Orchestrator")
         owner, _, name = REPO.partition("/")
         self.gitea.create_repo(owner, name, _FILES)
-        self.gitea.grant(REPO, "orchestrator", 2)
+        for login, name in USERS.items():
+            self.gitea.add_user(login, name)
+            self.gitea.grant(REPO, login, 2)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,12 +112,14 @@ class World:
             "ORCH_PLANE_API_TOKEN_FILE": self._secret("plane", self.plane.key_of("orchestrator")),
             "ORCH_PLANE_WEBHOOK_SECRET_FILE": self._secret("plane-webhook", "\n".join(sorted(recorded))),
             "ORCH_GITEA_TOKEN_FILE": self._secret("gitea", self.gitea.add_token("orchestrator")),
+            "ORCH_GITEA_TOKEN_DEVELOPER_FILE": self._secret("developer", self.gitea.add_token("developer")),
+            "ORCH_GITEA_TOKEN_REVIEWER_FILE": self._secret("reviewer", self.gitea.add_token("reviewer")),
             "ORCH_GITEA_WEBHOOK_SECRET_FILE": self._secret("gitea-webhook", GITEA_SECRET),
         }
 
     def connect(self, service: "Service") -> None:
         """Makes Gitea tell the orchestrator of pushes, as an operator would set it up."""
-        self.gitea.add_hook(REPO, f"{service.url}/webhook/gitea", GITEA_SECRET, ("push", "create", "pull_request"))
+        self.gitea.add_hook(REPO, f"{service.url}/webhook/gitea", GITEA_SECRET, HOOK_EVENTS)
 
     def post_recorded(self, service: "Service", name: str) -> httpx.Response:
         """A recorded Plane delivery: its real headers, its real bytes."""

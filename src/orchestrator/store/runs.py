@@ -6,9 +6,11 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
+from orchestrator.domain.feedback import Feedback
 from orchestrator.domain.model import Role, RunId, Sha, Stage, TaskId
-from orchestrator.domain.run import Outcome, RunResult, RunState, Usage
+from orchestrator.domain.run import Outcome, RoleVerdict, RunResult, RunState, Usage, VerdictWord
 from orchestrator.qg.facts import RunFact
+from orchestrator.store import canonical
 from orchestrator.store.schema import agent_runs
 from orchestrator.workflow.decision import StartRun
 
@@ -25,6 +27,7 @@ class RunRow:
     state: RunState
     session_id: str
     base_sha: Sha
+    feedback: tuple[Feedback, ...] = ()
 
 
 _INTEND = insert(agent_runs).returning(agent_runs.c.id)
@@ -42,6 +45,7 @@ def intend(connection: Connection, task: TaskId, start: StartRun, session_id: st
         "session_id": session_id,
         "base_sha": start.base_sha,
         "intended_at": now,
+        "feedback": canonical.encode(start.feedback) if start.feedback else None,
     }
     return RunId(connection.execute(_INTEND, row).scalar_one())
 
@@ -56,6 +60,11 @@ def open_runs(connection: Connection) -> list[RunId]:
     return [RunId(row.id) for row in connection.execute(query)]
 
 
+def open_of_task(connection: Connection, task: TaskId) -> list[RunId]:
+    query = select(agent_runs.c.id).where(agent_runs.c.task_id == task, agent_runs.c.state != RunState.ENDED)
+    return [RunId(row.id) for row in connection.execute(query)]
+
+
 def facts_of(connection: Connection, task: TaskId) -> tuple[RunFact, ...]:
     return tuple(
         RunFact(
@@ -64,6 +73,9 @@ def facts_of(connection: Connection, task: TaskId) -> tuple[RunFact, ...]:
             state=RunState(row.state),
             outcome=Outcome(row.outcome) if row.outcome else None,
             reason=row.reason,
+            base=Sha(row.base_sha),
+            head=Sha(row.head_sha) if row.head_sha else None,
+            verdict=RoleVerdict(VerdictWord(row.verdict), row.report or "") if row.verdict else None,
         )
         for row in connection.execute(_OF_TASK, {"task": task})
     )
@@ -94,6 +106,8 @@ def ended(connection: Connection, run: RunId, result: RunResult, head: Sha | Non
         "cli_version": result.cli_version,
         "model": result.model,
         "head_sha": head,
+        "verdict": result.verdict.word if result.verdict else None,
+        "report": result.verdict.report if result.verdict else None,
     }
     connection.execute(update(agent_runs).where(*is_open).values(values))
 
@@ -117,4 +131,5 @@ def _run(row: Row[tuple[object, ...]]) -> RunRow:
         state=RunState(row.state),
         session_id=row.session_id,
         base_sha=Sha(row.base_sha),
+        feedback=canonical.decode(row.feedback, (Feedback,)) if row.feedback else (),
     )

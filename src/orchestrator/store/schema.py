@@ -65,6 +65,8 @@ tasks = Table(
     Column("head_sha", String(64)),
     Column("waiting", Text, nullable=False, server_default="[]"),
     Column("decided", Text),
+    Column("switches", Text),
+    Column("returns", Text),
 )
 Index("tasks_open", tasks.c.created_at.desc(), tasks.c.id.desc(), sqlite_where=tasks.c.stage != "done")
 Index("tasks_branch", tasks.c.repo, tasks.c.branch)
@@ -131,6 +133,9 @@ agent_runs = Table(
     Column("model", String(100), nullable=False, server_default=""),
     Column("sandbox", String(40), nullable=False, server_default="none"),
     Column("prompt_digest", String(64)),
+    Column("feedback", Text),
+    Column("verdict", String(20)),
+    Column("report", Text),
     UniqueConstraint("task_id", "stage", "attempt", name="agent_runs_attempt"),
 )
 # One task never has two runs that are not over: the database itself refuses the second.
@@ -171,7 +176,9 @@ effects = Table(
     Column("arguments", Text, nullable=False, server_default="{}"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("done_at", UtcDateTime),
+    Column("error", Text, nullable=False, server_default=""),
 )
+Index("effects_due", effects.c.task_id, sqlite_where=effects.c.done_at.is_(None))
 
 observations = Table(
     "observations",

@@ -1,7 +1,7 @@
 """Rows of `tasks`."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -9,13 +9,18 @@ import msgspec
 from sqlalchemy import Connection, Row, TextClause, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from orchestrator.domain.errors import Transient
 from orchestrator.domain.events import WorkItemChanged
+from orchestrator.domain.feedback import Feedback
 from orchestrator.domain.model import (
+    NO_SWITCHES,
     ProjectId,
     RepoName,
+    Return,
     Role,
     Sha,
     Stage,
+    Switches,
     Task,
     TaskId,
     WorkItem,
@@ -23,6 +28,7 @@ from orchestrator.domain.model import (
 )
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.qg.verdict import Item
+from orchestrator.store import canonical
 from orchestrator.store.decisions import Basis
 from orchestrator.store.schema import agent_runs, tasks
 from orchestrator.workflow.decision import Decision, StartRun
@@ -38,10 +44,12 @@ _ENSURE = _UPSERT.on_conflict_do_update(
     index_elements=[tasks.c.plane_id],
     set_={"seen_created": func.max(tasks.c.seen_created, _UPSERT.excluded.seen_created)},
 ).returning(tasks.c.id)
+_NEVER_SET = canonical.encode(NO_SWITCHES)
 _OF_ID = tasks.c.id == bindparam("of_task")
 _GET = select(tasks).where(_OF_ID)
 _DECIDED = select(tasks.c.decided).where(_OF_ID)
 _SET = update(tasks).where(_OF_ID)
+_SET_SAME = _SET.where(func.coalesce(tasks.c.switches, _NEVER_SET) == bindparam("known"))
 
 
 def ensure_for_item(connection: Connection, changed: WorkItemChanged, now: datetime) -> TaskId:
@@ -116,6 +124,8 @@ def apply(connection: Connection, basis: Basis, decision: Decision, digest: str,
         "decided": digest,
         "updated_at": now,
         "agent_running": _is_agent_running(decision),
+        "switches": canonical.encode(decision.switches),
+        "returns": canonical.encode(decision.returns),
     }
     if decision.identity:
         who = decision.identity
@@ -123,7 +133,13 @@ def apply(connection: Connection, basis: Basis, decision: Decision, digest: str,
         values |= {"branch": who.branch, "base_branch": who.base_branch}
     if isinstance(basis.facts.item, WorkItem):
         values["brief"] = basis.facts.item.description
-    connection.execute(_SET, {"of_task": basis.task.id} | values)
+    changed = connection.execute(_SET_SAME, {"of_task": basis.task.id, "known": _switches(basis.task)} | values)
+    if changed.rowcount == 0:
+        raise Transient("task_changed", "An operator changed the task while it was looked at.", retry_after_s=0)
+
+
+def _switches(task: Task) -> str:
+    return canonical.encode(task.switches)
 
 
 def _is_agent_running(decision: Decision) -> bool:
@@ -150,9 +166,18 @@ def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
     run = connection.execute(last).one_or_none()
     if run is None or run.state != RunState.ENDED or run.outcome == Outcome.SUCCEEDED:
         return False
-    values = {"retry_after": run.attempt, "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
-    connection.execute(_SET, {"of_task": task} | values)
+    here = get(connection, task)
+    granted = replace(
+        here.switches, retry_stage=Stage(run.stage), retry_after=run.attempt, retry_returns=len(here.returns)
+    )
+    values = {"switches": canonical.encode(granted), "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
+    connection.execute(_SET, {"of_task": task} | values | _posted(here, run.attempt))
     return True
+
+
+def _posted(task: Task, attempt: int) -> dict[str, object]:
+    """A posted task has one stage, and its attempts are granted by number alone."""
+    return {"retry_after": attempt} if task.role else {}
 
 
 def open_ids(connection: Connection) -> list[TaskId]:
@@ -209,4 +234,14 @@ def _task(row: Row[tuple[object, ...]]) -> Task:
         seen_created=row.seen_created,
         role=Role(row.role) if row.role else None,
         retry_after=row.retry_after,
+        switches=canonical.decode(row.switches, _REMEMBERED) if row.switches else NO_SWITCHES,
+        returns=_returns(row.returns) if row.returns else (),
     )
+
+
+_REMEMBERED = (Switches, Return, Feedback)
+
+
+def _returns(text: str) -> tuple[Return, ...]:
+    found: tuple[Return, ...] = canonical.decode(text, _REMEMBERED)
+    return found

@@ -1,0 +1,150 @@
+"""Carries effects out, each under its key: done twice it changes nothing. A crash leaves them queued."""
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from orchestrator.db import Database
+from orchestrator.domain.effect import (
+    EFFECTS,
+    Effect,
+    GateStatus,
+    ItemState,
+    OpenPull,
+    PullLink,
+    PullNote,
+    PullReview,
+    TrackerNote,
+)
+from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
+from orchestrator.domain.forge import ReviewPublished
+from orchestrator.domain.model import ProjectId, RepoName, Task, WorkItemId
+from orchestrator.domain.tracker import CommentId
+from orchestrator.loglimit import LogLimit
+from orchestrator.ports import Clock, Forge, Tracker
+from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Forges
+from orchestrator.store import canonical, outbox
+from orchestrator.store.outbox import EffectRow
+
+log = structlog.get_logger()
+GATE_CONTEXT = "orchestrator/gate"
+MAX_REMEMBERED = 10_000
+SHOWS: dict[type[Effect], tuple[str, ...]] = {OpenPull: ("pull", "branch", "reviews"), PullReview: ("reviews",)}
+"""Which observations an effect changes: they are made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """`changed` are observations that are stale now; `again_in_s` is set when something is still to be done."""
+
+    changed: tuple[str, ...] = ()
+    again_in_s: float | None = None
+
+
+@dataclass(slots=True)
+class Delivery:
+    """The outbox's worker, called for one task at a time."""
+
+    database: Database
+    clock: Clock
+    tracker: Tracker | None
+    forges: Forges
+    _notes: dict[str, CommentId] = field(default_factory=dict)
+    _quiet: LogLimit = field(default_factory=LogLimit)
+
+    async def deliver(self, task: Task) -> Delivered:
+        """In order. One that fails does not hold up the others: they are about different things."""
+        due = await self.database.read(lambda connection: outbox.due(connection, task.id))
+        changed: list[str] = []
+        pauses: list[float] = []
+        for row in due:
+            effect: Effect = canonical.decode(row.arguments, (*EFFECTS, RepoName))
+            try:
+                await self._carry_out(task, effect)
+            except OrchestratorError as error:
+                pauses.append(await self._failed(task, row, error))
+                continue
+            await self._done(row)
+            log.info("effect_done", task=task.key, kind=row.kind)
+            changed += SHOWS.get(type(effect), ())
+        return Delivered(tuple(dict.fromkeys(changed)), min(pauses, default=None))
+
+    async def _done(self, row: EffectRow) -> None:
+        now = self.clock.now()
+        await self.database.write(lambda connection: outbox.done(connection, row, now))
+
+    async def _failed(self, task: Task, row: EffectRow, error: OrchestratorError) -> float:
+        said = f"{error.code}: {error.message} {error.hint}".strip()[:500]
+        unsaid = self._quiet.unsaid(f"{row.kind} {error.code}", self.clock.monotonic())
+        if unsaid is not None:
+            log.warning("effect_put_off", task=task.key, kind=row.kind, code=error.code, more_since_last=unsaid)
+        await self.database.write(lambda connection: outbox.failed(connection, row, said))
+        return (error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S
+
+    async def _carry_out(self, task: Task, effect: Effect) -> None:
+        match effect:
+            case TrackerNote():
+                await self._note(task, effect)
+            case ItemState(name):
+                await self._move(task, name)
+            case PullLink(url, title):
+                await self._tracker().link(*_item(task), url, title)
+            case OpenPull(repo, head, base, title, body):
+                forge = self.forges.developer or self._forge()
+                await forge.open_pull_request(repo, base, head, title, body)
+            case PullNote(repo, pull, marker, text):
+                await self._forge().pull_comment(repo, pull, marker, text)
+            case PullReview():
+                await self._review(effect)
+            case GateStatus(repo, at, state, description, url):
+                await self._forge().set_status(repo, at, GATE_CONTEXT, state, description, url)
+
+    async def _note(self, task: Task, note: TrackerNote) -> None:
+        """Whether the comment is new is not told, so after a restart its text is set once more."""
+        tracker, where = self._tracker(), _item(task)
+        known = self._notes.get(note.key)
+        if known and await tracker.edit_comment(*where, known, note.html):
+            return
+        ident = await tracker.comment(*where, note.key, note.html)
+        if known is None:
+            await tracker.edit_comment(*where, ident, note.html)
+        if len(self._notes) >= MAX_REMEMBERED:
+            self._notes.clear()
+        self._notes[note.key] = ident
+
+    async def _move(self, task: Task, name: str) -> None:
+        tracker, (project, item) = self._tracker(), _item(task)
+        wanted = [state for state in await tracker.states(project) if state.name.casefold() == name.casefold()]
+        if not wanted:
+            raise Permanent(
+                "plane_no_such_state",
+                f"The Plane project has no state {name!r}.",
+                hint="Correct `states` in orchestrator.yaml, or add the state in Plane.",
+            )
+        await tracker.move(project, item, wanted[0].id)
+
+    async def _review(self, review: PullReview) -> None:
+        """The forge's refusal of an author's own review is final: QG-5 then asks a human."""
+        if self.forges.reviewer is None:
+            raise Permanent("no_reviewer_user", "There is no ORCH_GITEA_TOKEN_REVIEWER to publish a review with.")
+        told = await self.forges.reviewer.review(review.repo, review.pull, review.at, review.verdict, review.text)
+        if told is ReviewPublished.OWN_PULL_REQUEST:
+            log.error(
+                "review_refused", pull=review.pull, code=told, mend="Give the reviewer a Gitea user of its own."
+            )
+
+    def _tracker(self) -> Tracker:
+        if self.tracker is None:
+            raise Permanent("no_plane_token", "There is no Plane token.")
+        return self.tracker
+
+    def _forge(self) -> Forge:
+        if self.forges.orchestrator is None:
+            raise Permanent("no_gitea_token", "There is no Gitea token.")
+        return self.forges.orchestrator
+
+
+def _item(task: Task) -> tuple[ProjectId, WorkItemId]:
+    assert task.project is not None  # noqa: S101 - only tasks of work items get such effects
+    assert task.plane_id is not None  # noqa: S101 - as above
+    return task.project, task.plane_id

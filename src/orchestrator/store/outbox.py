@@ -1,0 +1,61 @@
+"""Rows of `effects`: writes to the outside that were decided. Queued with the decision, carried out after it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from orchestrator.domain.model import TaskId
+from orchestrator.store.schema import effects
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRow:
+    """An effect that is due. `arguments` is its value, encoded."""
+
+    id: int
+    key: str
+    kind: str
+    arguments: str
+
+
+_UPSERT = upsert(effects)
+_ONCE = _UPSERT.on_conflict_do_nothing(index_elements=[effects.c.key])
+_LATEST = _UPSERT.on_conflict_do_update(
+    index_elements=[effects.c.key],
+    set_={"arguments": _UPSERT.excluded.arguments, "done_at": None, "error": ""},
+    where=effects.c.arguments != _UPSERT.excluded.arguments,
+)
+_DUE = (
+    select(effects)
+    .where(effects.c.task_id == bindparam("task"), effects.c.done_at.is_(None))
+    .order_by(effects.c.id)
+)
+
+
+def queue(  # noqa: PLR0913 - a row has these columns
+    connection: Connection, task: TaskId, key: str, kind: str, arguments: str, now: datetime, *, is_latest: bool
+) -> None:
+    """`is_latest`: one effect for ever that is done again whenever its arguments change (a comment that is edited
+    in place). Else it is done once for its key.
+    """
+    row = {"task_id": task, "key": key, "kind": kind, "arguments": arguments, "created_at": now}
+    connection.execute(_LATEST if is_latest else _ONCE, row)
+
+
+def due(connection: Connection, task: TaskId) -> list[EffectRow]:
+    """In the order in which they were decided first."""
+    return [
+        EffectRow(row.id, row.key, row.kind, row.arguments) for row in connection.execute(_DUE, {"task": task})
+    ]
+
+
+def done(connection: Connection, effect: EffectRow, now: datetime) -> None:
+    """Not, when other arguments were queued while it was under way."""
+    is_same = (effects.c.id == effect.id, effects.c.arguments == effect.arguments)
+    connection.execute(update(effects).where(*is_same).values(done_at=now, error=""))
+
+
+def failed(connection: Connection, effect: EffectRow, error: str) -> None:
+    connection.execute(update(effects).where(effects.c.id == effect.id).values(error=error))
