@@ -142,6 +142,9 @@ class Settings(BaseSettings):
     resync_interval_s: float = _setting(
         60.0, "Limits", "Pause between two looks at all projects.", unit="seconds", ge=1, le=86400
     )
+    wake_merge_s: float = _setting(
+        1.0, "Limits", "Wakes of one task within this time are one look.", unit="seconds", ge=0.05, le=60
+    )
     poll_interval_s: float = _setting(
         30.0,
         "Limits",

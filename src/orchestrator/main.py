@@ -22,7 +22,7 @@ from orchestrator.domain.events import Delivery as Received
 from orchestrator.domain.finding import Finding, Level
 from orchestrator.domain.model import Source
 from orchestrator.domain.run import RunLimits
-from orchestrator.engines.local import LocalEngine
+from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.forges.gitea import Gitea
 from orchestrator.ports import Clock, Forge
 from orchestrator.reconcile.deliver import Delivery
@@ -30,6 +30,7 @@ from orchestrator.reconcile.execute import Execution
 from orchestrator.reconcile.loop import Options, Reconciler
 from orchestrator.reconcile.observe import Forges, Observer
 from orchestrator.reconcile.resync import Resync
+from orchestrator.reconcile.writeback import Addresses
 from orchestrator.store import journal, runs, tasks
 from orchestrator.trackers.plane import Plane
 from orchestrator.web.access import Access
@@ -133,7 +134,8 @@ class Orchestrator:
         changed_paths = runtime.changed_paths if runtime else _without_forge
         observer = Observer(self.tracker, self.forges, changed_paths, self.clock)
         delivery = Delivery(self.database, self.clock, self.tracker, self.forges)
-        options = Options(settings.max_attempts, settings.public_url or "", settings.poll_interval_s)
+        addresses = Addresses(settings.public_url or "", settings.gitea_public_url or "")
+        options = Options(settings.max_attempts, addresses, settings.poll_interval_s)
         reconciler = Reconciler(self.database, self.clock, observer, delivery, directory.project, options)
         limits = RunLimits(settings.run_timeout_s, settings.run_max_turns, settings.run_max_budget_usd)
         execution = Execution(self.database, self.clock, runtime, directory.project, limits) if runtime else None
@@ -144,6 +146,7 @@ class Orchestrator:
             resync,
             max_concurrent_runs=settings.max_concurrent_runs,
             resync_interval_s=settings.resync_interval_s,
+            pace=Pace(merge_s=settings.wake_merge_s),
         )
 
 

@@ -3,8 +3,8 @@
 import re
 
 from orchestrator.domain.forge import FileEntry
-from orchestrator.domain.model import DocumentFiles, DocumentName, Sha
-from orchestrator.ports import Forge, RepoName
+from orchestrator.domain.model import DocumentFiles, DocumentName, RepoName, Sha
+from orchestrator.ports import Forge
 
 MAX_BYTES = 512 * 1024
 MAX_HEADINGS = 200

@@ -19,7 +19,7 @@ from orchestrator.qg.facts import Document, Facts, Remark, RunFact, Unobserved
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.deliver import Delivery
 from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Forges, Observed, Observer
-from orchestrator.reconcile.writeback import Planned, planned
+from orchestrator.reconcile.writeback import Addresses, Planned, planned
 from orchestrator.store import canonical, decisions, journal, outbox, runs, sightings, tasks, watermarks
 from orchestrator.store.decisions import Basis
 from orchestrator.store.sightings import Sightings
@@ -32,6 +32,7 @@ MAX_STEPS = 16
 """Decisions in one look: one a stage, and one for each thing that had to be made first. More would be a loop."""
 MAX_LINES = 40
 MAX_REMARKS = 300
+NOWHERE = Addresses()
 _POLLED = frozenset({Stage.CI, Stage.REVIEW, Stage.TESTING, Stage.READY})
 
 
@@ -63,10 +64,10 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`public_url` begins the links that people get."""
+    """What an operator sets. `addresses` begin the links that people get."""
 
     max_attempts: int = 3
-    public_url: str = ""
+    addresses: Addresses = NOWHERE
     poll_interval_s: float = 30.0
 
 
@@ -178,7 +179,7 @@ class Reconciler:
     async def _apply(self, rows: _Rows, basis: Basis, decision: Decision, engine: Engine) -> None:
         now, digest = self._clock.now(), decisions.digest(decision)
         starts = [action for action in decision.actions if isinstance(action, StartRun)]
-        effects = planned(basis, decision, self._options.public_url) if digest != rows.decided else ()
+        effects = planned(basis, decision, self._options.addresses) if digest != rows.decided else ()
 
         def commit(connection: Connection) -> list[RunId]:
             """The one transaction of a look: decision, stage, runs, effects, and the events it answered."""

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from orchestrator.domain.effect import (
     Effect,
@@ -16,9 +17,10 @@ from orchestrator.domain.effect import (
 )
 from orchestrator.domain.forge import PullRequest
 from orchestrator.domain.model import Branch, Language, Project, Stage, Task, WorkItem
+from orchestrator.reconcile.documents import named
 from orchestrator.store import canonical
 from orchestrator.store.decisions import Basis
-from orchestrator.words import replies, standing
+from orchestrator.words import answers, standing
 from orchestrator.words.standing import Standing
 from orchestrator.workflow.decision import (
     Decision,
@@ -27,6 +29,7 @@ from orchestrator.workflow.decision import (
     PublishReview,
     Reply,
 )
+from orchestrator.workflow.pipeline import step_of_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,32 +41,49 @@ class Planned:
     is_latest: bool = False
 
 
-def planned(basis: Basis, decision: Decision, public_url: str) -> tuple[Planned, ...]:
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where browsers find us and the forge; empty when it is not configured."""
+
+    here: str = ""
+    forge: str = ""
+
+
+def planned(basis: Basis, decision: Decision, addresses: Addresses) -> tuple[Planned, ...]:
     """All effects of a decision, in the order in which people want to see them."""
     project, task = basis.project, basis.task
     if project is None or task.role is not None or not _key(task, decision):
         return ()
-    here = _standing(basis, decision, public_url)
+    here = _standing(project, basis, decision, addresses)
     return (*_actions(task, decision, here, project.language), *_shown(project, basis, decision, here))
 
 
-def _standing(basis: Basis, decision: Decision, public_url: str) -> Standing:
-    project, task, facts = basis.project, basis.task, basis.facts
-    assert project is not None  # noqa: S101 - planned asked
-    key = _key(task, decision)
+def _standing(project: Project, basis: Basis, decision: Decision, addresses: Addresses) -> Standing:
+    task, facts, key = basis.task, basis.facts, _key(basis.task, decision)
+    branch = decision.identity.branch if decision.identity else task.branch
     return Standing(
         key=key,
         title=decision.identity.title if decision.identity else task.title,
         stage=decision.stage,
         waiting=decision.waiting,
         verdicts=decision.verdicts,
-        branch=decision.identity.branch if decision.identity else task.branch,
-        pull_url=facts.pull.url if isinstance(facts.pull, PullRequest) else "",
+        pull=facts.pull.url if isinstance(facts.pull, PullRequest) else "",
+        branch=branch,
         runs=facts.runs,
-        link=f"{public_url}/api/v1/tasks/{key}/explain",
-        returns=decision.returns,
-        project=project,
+        task_link=f"{addresses.here}/api/v1/tasks/{key}/explain" if addresses.here else "",
+        returns=len(decision.returns),
+        returns_allowed=project.gates.returns_in_all,
+        documents=tuple(_documents(project, decision.stage, key, branch, addresses)),
     )
+
+
+def _documents(
+    project: Project, stage: Stage, key: str, branch: str, addresses: Addresses
+) -> Iterator[tuple[str, str]]:
+    for name in step_of_stage(stage).documents:
+        path = f"tasks/{key}/{named(project.documents, name)}"
+        where = f"{addresses.forge}/{project.repo}/src/branch/{quote(branch)}/{quote(path)}"
+        yield path, where if addresses.forge else ""
 
 
 def _actions(task: Task, decision: Decision, here: Standing, language: Language) -> Iterator[Planned]:
@@ -78,14 +98,16 @@ def _actions(task: Task, decision: Decision, here: Standing, language: Language)
                 yield from _report(task, report, here, language)
             case Reply(comment, item, about):
                 key = f"{here.key}:reply:{comment}"
-                yield Planned(f"{task.id}:{key}", TrackerNote(key, replies.reply_html(item, about, language)))
+                yield Planned(f"{task.id}:{key}", TrackerNote(key, answers.reply_html(item, about, language)))
             case _:
                 pass  # branches, runs: their own rows say what is left to do
 
 
 def _review(task: Task, review: PublishReview, here: Standing, language: Language) -> Planned:
     marker = f"orchestrator:{here.key}:review:{review.attempt}"
-    text = replies.review_text(review.text, review.attempt, review.at, language)
+    text = answers.review_text(
+        review.attempt, review.at, review.verdict, review.text, language, as_comment=review.as_comment
+    )
     key = f"{task.id}:review:{review.attempt}"
     if review.as_comment:
         return Planned(f"{key}:comment", PullNote(review.repo, review.pull, marker, text))
@@ -95,11 +117,11 @@ def _review(task: Task, review: PublishReview, here: Standing, language: Languag
 
 def _report(task: Task, report: PublishReport, here: Standing, language: Language) -> Iterator[Planned]:
     key = f"{here.key}:report:{report.attempt}"
-    text = replies.report_text(report.text, report.attempt, report.at, language)
+    text = answers.report_text(report.attempt, report.at, report.word, report.text, language)
     yield Planned(
         f"{task.id}:report:{report.attempt}:pull", PullNote(report.repo, report.pull, f"orchestrator:{key}", text)
     )
-    html = replies.report_html(report.text, report.attempt, report.at, language)
+    html = answers.report_html(report.attempt, report.at, report.word, report.text, language)
     yield Planned(f"{task.id}:report:{report.attempt}:item", TrackerNote(key, html))
 
 
@@ -121,7 +143,7 @@ def _shown(project: Project, basis: Basis, decision: Decision, here: Standing) -
     yield Planned(f"{task.id}:standing:pull", note, is_latest=True)
     if isinstance(facts.branch, Branch) and decision.stage is not Stage.DONE:
         state_, said = standing.status_line(here, language)
-        status = GateStatus(task.repo, facts.branch.head, state_, said, here.link)
+        status = GateStatus(task.repo, facts.branch.head, state_, said, here.task_link)
         yield Planned(f"{task.id}:status:{facts.branch.head}", status, is_latest=True)
 
 
