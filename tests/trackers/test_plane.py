@@ -540,7 +540,7 @@ async def test_a_refused_key_pauses_everything_and_recovery_needs_nobody(
 
     plane = stub(answer)
     while time.at < 3600:
-        for call in (plane.whoami(), plane.comments(HERE, THIS), plane.states(HERE)):
+        for call in (plane.states(HERE), plane.labels(HERE), plane.comments(HERE, THIS)):
             with pytest.raises(Permanent) as refusal:
                 await call
             assert (refusal.value.code, str(status) in refusal.value.message) == ("plane_refused", True)
