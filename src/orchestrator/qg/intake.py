@@ -47,13 +47,10 @@ def _item_may_start(project: Project, task: Task, item: WorkItem, facts: Facts) 
 
 
 def _is_triggered(kind: TriggerKind, value: str, task: Task, item: WorkItem, facts: Facts) -> bool:
-    match kind:
-        case TriggerKind.NEW_ITEM:
-            is_so = task.seen_created or (facts.since is not None and item.created_at >= facts.since)
-        case TriggerKind.LABEL:
-            is_so = value in item.labels
-        case TriggerKind.STATE:
-            is_so = value == item.state
-        case TriggerKind.ASSIGNEE:
-            is_so = value in item.assignees
-    return is_so
+    if kind is TriggerKind.NEW_ITEM:
+        return task.seen_created or (facts.since is not None and item.created_at >= facts.since)
+    if kind is TriggerKind.LABEL:
+        return value in item.labels
+    if kind is TriggerKind.STATE:
+        return value == item.state
+    return value in item.assignees

@@ -61,5 +61,6 @@ def _of_reviews(facts: Facts) -> Iterable[Feedback]:
 
 def _of_verdict(facts: Facts, stage: Stage, cause: Cause, role: Role) -> Iterable[Feedback]:
     run = runs.with_verdict(facts, stage, head_of(facts) or "")
-    if run and run.verdict and run.verdict.word in {VerdictWord.CHANGES_REQUESTED, VerdictWord.FAILED}:
-        yield Feedback(cause.value, role.value, run.verdict.report)
+    said = run.verdict if run else None
+    is_no = said is not None and said.word in {VerdictWord.CHANGES_REQUESTED, VerdictWord.FAILED}
+    return [Feedback(cause.value, role.value, said.report)] if said and is_no else []
