@@ -86,6 +86,10 @@ def test_a_misspelt_order_is_told_apart(line: str) -> None:
     assert commands((line,)) == (Misspelt(line[:80]),)
 
 
+def test_only_the_first_commands_of_a_comment_are_read() -> None:
+    assert commands(("/orch pause",) * 30) == (Order(Verb.PAUSE),) * 10
+
+
 @given(st.lists(st.sampled_from(["/orch pause", ":approved:", "text", ":rejected: x", "/orch x"]) | st.text()))
 def test_any_comment_gives_a_bounded_number_of_commands(lines: list[str]) -> None:
     assert len(commands(tuple(lines))) <= 10

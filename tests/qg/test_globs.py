@@ -27,6 +27,8 @@ from orchestrator.qg.globs import context_glob, is_plain, path_globs
         ("{lint,test}", "lint,test", False),
         ("a,b", "a,b", True),
         ("{a", "{a", True),
+        (r"{\}", "{}", True),
+        (r"\{}", "{}", True),
         ("}a{", "}a{", True),
         (r"\*", "*", True),
         (r"\*", "x", False),

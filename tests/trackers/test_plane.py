@@ -540,7 +540,7 @@ async def test_a_refused_key_pauses_everything_and_recovery_needs_nobody(
 
     plane = stub(answer)
     while time.at < 3600:
-        for call in (plane.whoami(), plane.comments(HERE, THIS), plane.states(HERE)):
+        for call in (plane.states(HERE), plane.labels(HERE), plane.comments(HERE, THIS)):
             with pytest.raises(Permanent) as refusal:
                 await call
             assert (refusal.value.code, str(status) in refusal.value.message) == ("plane_refused", True)
@@ -553,6 +553,22 @@ async def test_a_refused_key_pauses_everything_and_recovery_needs_nobody(
     assert await plane.whoami() == "me"
     assert await plane.states(HERE) == ()
     assert plane.circuit.refusals == ()
+
+
+async def test_after_the_pause_one_of_many_callers_tries(stub: Stub, time: Time) -> None:
+    asked: list[str] = []
+
+    def answer(request: Request) -> Response:
+        asked.append(request.url.path)
+        return JSONResponse({"detail": "no key"}, 401)
+
+    plane = stub(answer)
+    with pytest.raises(Permanent):
+        await plane.whoami()
+    time.at += 301
+    refusals = await asyncio.gather(*(plane.whoami() for _ in range(6)), return_exceptions=True)
+    assert {type(one) for one in refusals} == {Permanent}
+    assert len(asked) == 2
 
 
 async def test_a_project_that_we_may_not_see_does_not_stop_the_others(plane: Plane, sim: PlaneSim) -> None:

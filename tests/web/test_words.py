@@ -12,9 +12,10 @@ from orchestrator.web import words
 SOURCE = Path(words.__file__).parents[1]
 CODES = {
     code
-    for name in ("qg/checks.py", "workflow/decide.py", "store/tasks.py")
-    for code in re.findall(r'Item\(\s*"([a-z_]+)"', (SOURCE / name).read_text())
-} | {"run_intended", "run_running", "item_is_draft", "item_is_archived", "no_plane_token", "no_gitea_token"}
+    for path in (*SOURCE.glob("qg/*.py"), *SOURCE.glob("workflow/*.py"), SOURCE / "store/tasks.py")
+    for code in re.findall(r'Item\(\s*"([a-z_]+)"', path.read_text())
+} | {"run_intended", "run_running", "human_review", "human_review_no_reviewer_user", "status", "why"}
+CODES |= {"no_plane_token", "no_gitea_token"}
 
 
 @pytest.mark.parametrize("language", Language)

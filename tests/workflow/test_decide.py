@@ -323,6 +323,12 @@ SENT_BACK: list[tuple[Stage, Facts, Cause, Stage, Role, str]] = [
 ]
 
 
+def test_the_reviewers_own_words_are_told_once() -> None:
+    rejecting = (*without(Stage.REVIEW), run(Stage.REVIEW, word=VerdictWord.CHANGES_REQUESTED))
+    decision = decide(PROJECT, at(Stage.REVIEW), replace(GREEN, reviews=(rejection_of(),), runs=rejecting))
+    assert [one.text for one in decision.returns[0].feedback] == ["No."]
+
+
 @pytest.mark.parametrize(("stage", "facts", "cause", "to", "role", "text"), SENT_BACK)
 def test_a_failed_gate_sends_the_task_back_with_what_was_said(
     stage: Stage, facts: Facts, cause: Cause, to: Stage, role: Role, text: str

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.workflow.names import branch_name, is_key
+from orchestrator.domain.model import Role
+from orchestrator.workflow.names import branch_name, is_key, posted_branch_name
 
 REF = re.compile(r"feature/ENDURO-1(-[a-z0-9]+)*")
 
@@ -40,3 +41,7 @@ def test_a_plain_key_may_name_a_path(key: str) -> None:
 @pytest.mark.parametrize("key", ["../x-1", "-1", "ENDURO-1/x", "ENDURO-1\n", "Ж-1", "", "ENDURO", "A-" + "1" * 13])
 def test_an_odd_key_may_not(key: str) -> None:
     assert not is_key(key)
+
+
+def test_a_posted_tasks_branch_is_named_after_its_role() -> None:
+    assert posted_branch_name("TASK-1", Role.TESTER) == "feature/TASK-1-tester"

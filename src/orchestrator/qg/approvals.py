@@ -90,11 +90,10 @@ def ballots(
 
 def not_counted(project: Project, facts: Facts, all_of: Ballots, stage: Stage, seen: int) -> tuple[Item, ...]:
     """Remarks that say `:approved:` and count for no gate, with the reason; the newest, bounded."""
-    if not isinstance(facts.remarks, tuple):
-        return ()
+    remarks = facts.remarks if isinstance(facts.remarks, tuple) else ()
     allowed, taken, ballot = approvers(project, facts), all_of.counted(), all_of.of(stage)
     found: list[Item] = []
-    for remark in reversed(facts.remarks):
+    for remark in reversed(remarks):
         if len(found) == MAX_TOLD:
             break
         if remark.comment not in taken and Approve() in commands(remark.lines):

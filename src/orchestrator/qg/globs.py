@@ -35,9 +35,10 @@ def _path(pattern: str) -> str:
 
 def _translated(pattern: str, *, star: str, folders: str) -> str:
     """Braces that do not pair are plain text."""
-    is_paired = pattern.count("{") == pattern.count("}")
+    pieces = _TOKEN.findall(pattern)
+    is_paired = pieces.count("{") == pieces.count("}")
     depth, parts = 0, []
-    for piece in _TOKEN.findall(pattern):
+    for piece in pieces:
         depth += is_paired * ((piece == "{") - (piece == "}"))
         if depth < 0:
             return re.escape(pattern)

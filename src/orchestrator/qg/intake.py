@@ -15,13 +15,11 @@ def intake(project: Project | None, task: Task, facts: Facts) -> Verdict:
         return Passed((Item("posted_through_api", (("repo", str(task.repo)),)),))
     if project is None:
         return Waiting((unmapped(task),))
-    match facts.item:
-        case Unobserved():
-            return Unknown(unseen(facts.item))
-        case Absent():
-            return Failed((gone(task),))
-        case WorkItem():
-            return _item_may_start(project, task, facts.item, facts)
+    if isinstance(facts.item, Unobserved):
+        return Unknown(unseen(facts.item))
+    if isinstance(facts.item, Absent):
+        return Failed((gone(task),))
+    return _item_may_start(project, task, facts.item, facts)
 
 
 def unmapped(task: Task) -> Item:
@@ -49,12 +47,10 @@ def _item_may_start(project: Project, task: Task, item: WorkItem, facts: Facts) 
 
 
 def _is_triggered(kind: TriggerKind, value: str, task: Task, item: WorkItem, facts: Facts) -> bool:
-    match kind:
-        case TriggerKind.NEW_ITEM:
-            return task.seen_created or (facts.since is not None and item.created_at >= facts.since)
-        case TriggerKind.LABEL:
-            return value in item.labels
-        case TriggerKind.STATE:
-            return value == item.state
-        case TriggerKind.ASSIGNEE:
-            return value in item.assignees
+    if kind is TriggerKind.NEW_ITEM:
+        return task.seen_created or (facts.since is not None and item.created_at >= facts.since)
+    if kind is TriggerKind.LABEL:
+        return value in item.labels
+    if kind is TriggerKind.STATE:
+        return value == item.state
+    return value in item.assignees

@@ -3,7 +3,7 @@
 from orchestrator.domain.forge import PullRequest
 from orchestrator.domain.model import Branch, DocumentName, Project, Sha, Task
 from orchestrator.qg.documents import lacking
-from orchestrator.qg.facts import Absent, Facts, Unobserved
+from orchestrator.qg.facts import Facts, Unobserved
 from orchestrator.qg.globs import path_globs
 from orchestrator.qg.unseen import unseen
 from orchestrator.qg.verdict import Item, Passed, Unknown, Verdict, Waiting
@@ -46,12 +46,10 @@ def _work(project: Project, task: Task, facts: Facts) -> tuple[Item, ...]:
 
 
 def _pull(task: Task, facts: Facts, head: Sha) -> tuple[Item, ...]:
-    match facts.pull:
-        case PullRequest() as pull:
-            return _of_pull(task, pull, head)
-        case Absent() | Unobserved():
-            params = (("branch", task.branch), ("base", task.base_branch))
-            return (Item("pull_request_missing", params, who="orchestrator", action="open_pull_request"),)
+    if isinstance(facts.pull, PullRequest):
+        return _of_pull(task, facts.pull, head)
+    params = (("branch", task.branch), ("base", task.base_branch))
+    return (Item("pull_request_missing", params, who="orchestrator", action="open_pull_request"),)
 
 
 def _of_pull(task: Task, pull: PullRequest, head: Sha) -> tuple[Item, ...]:

@@ -51,15 +51,11 @@ Verdict = Passed | Waiting | Failed | Unknown
 
 def items(verdict: Verdict) -> tuple[Item, ...]:
     """What keeps it closed; nothing when it is open."""
-    match verdict:
-        case Passed():
-            return ()
-        case Waiting(missing):
-            return missing
-        case Failed(reasons):
-            return reasons
-        case Unknown(observations):
-            return observations
+    if isinstance(verdict, Passed):
+        return ()
+    if isinstance(verdict, Waiting):
+        return verdict.missing
+    return verdict.reasons if isinstance(verdict, Failed) else verdict.observations
 
 
 def closed(reasons: Collection[Item], missing: Collection[Item], held: Collection[Item]) -> Verdict:

@@ -16,16 +16,13 @@ MAX_ITEMS = 20
 
 def feedback_of(project: Project, task: Task, facts: Facts, cause: Cause, stage: Stage) -> tuple[Feedback, ...]:
     """What was said, newest first where there is an order. `stage` is the one that is worked on again."""
-    match cause:
-        case Cause.DOCUMENT_REJECTED:
-            found = _of_rejection(project, task, facts, stage)
-        case Cause.CI_RED:
-            found = _of_checks(project, facts)
-        case Cause.REVIEW_REJECTED:
-            found = _of_reviews(facts)
-        case Cause.TEST_FAILED:
-            found = _of_verdict(facts, Stage.TESTING, Cause.TEST_FAILED, Role.TESTER)
-    return _bounded(found)
+    if cause is Cause.DOCUMENT_REJECTED:
+        return _bounded(_of_rejection(project, task, facts, stage))
+    if cause is Cause.CI_RED:
+        return _bounded(_of_checks(project, facts))
+    if cause is Cause.REVIEW_REJECTED:
+        return _bounded(_of_reviews(facts))
+    return _bounded(_of_verdict(facts, Stage.TESTING, cause, Role.TESTER))
 
 
 def output_missing(role: Role, due: tuple[Item, ...]) -> Feedback:
@@ -64,5 +61,6 @@ def _of_reviews(facts: Facts) -> Iterable[Feedback]:
 
 def _of_verdict(facts: Facts, stage: Stage, cause: Cause, role: Role) -> Iterable[Feedback]:
     run = runs.with_verdict(facts, stage, head_of(facts) or "")
-    if run and run.verdict and run.verdict.word in {VerdictWord.CHANGES_REQUESTED, VerdictWord.FAILED}:
-        yield Feedback(cause.value, role.value, run.verdict.report)
+    said = run.verdict if run else None
+    is_no = said is not None and said.word in {VerdictWord.CHANGES_REQUESTED, VerdictWord.FAILED}
+    return [Feedback(cause.value, role.value, said.report)] if said and is_no else []
