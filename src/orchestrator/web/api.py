@@ -20,7 +20,7 @@ from orchestrator.store import tasks as task_rows
 from orchestrator.store import views
 from orchestrator.store.tasks import Posted
 from orchestrator.store.views import RunView, TaskView
-from orchestrator.web.words import sentence
+from orchestrator.words.sentences import sentence
 
 T = TypeVar("T")
 MAX_TASK_CHARS = 200_000

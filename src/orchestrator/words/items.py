@@ -1,0 +1,334 @@
+"""What the core's codes say, in English and Russian: what is, and, where the action alone does not say it, what to
+do. Pure data.
+
+`{name}` is a parameter of the item; backquotes go around what is code. No sentence begins with a bare parameter,
+so that no parameter can look like a command.
+"""
+
+from dataclasses import dataclass
+
+from orchestrator.words.names import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is, and what to do about it; without the latter, the item's action says it."""
+
+    en: str
+    ru: str
+    todo_en: str = ""
+    todo_ru: str = ""
+
+    def is_so(self) -> Pair:
+        return self.en, self.ru
+
+    def todo(self) -> Pair:
+        return self.todo_en, self.todo_ru
+
+
+_INTAKE = {
+    "to_be_decided": Said("the next step is being decided", "решается, что дальше"),
+    "posted_through_api": Said("posted through the API for `{repo}`", "поставлено через API для `{repo}`"),
+    "project_mapped": Said("the project is mapped to `{repo}`", "проект сопоставлен с `{repo}`"),
+    "triggered": Said("started by {trigger} `{value}`", "запущено по условию: {trigger} `{value}`"),
+    "project_mapping": Said(
+        "project not mapped",
+        "проект не сопоставлен",
+        "add Plane project `{project}` to `orchestrator.yaml` and restart",
+        "добавьте проект Plane `{project}` в `orchestrator.yaml` и перезапустите",
+    ),
+    "no_plane_token": Said(
+        "no Plane token",
+        "нет токена Plane",
+        "set `ORCH_PLANE_API_TOKEN` and `ORCH_PLANE_WORKSPACE_SLUG`, then restart",
+        "задайте `ORCH_PLANE_API_TOKEN` и `ORCH_PLANE_WORKSPACE_SLUG` и перезапустите",
+    ),
+    "no_gitea_token": Said(
+        "no Gitea token",
+        "нет токена Gitea",
+        "set `ORCH_GITEA_TOKEN`, then restart",
+        "задайте `ORCH_GITEA_TOKEN` и перезапустите",
+    ),
+    "trigger": Said(
+        "not triggered: the project starts on {trigger} `{value}`",
+        "не запущено: проект начинает по условию: {trigger} `{value}`",
+    ),
+    "item_gone": Said(
+        "the work item is not in Plane any more",
+        "рабочего элемента больше нет в Plane",
+        "nothing, if it was deleted on purpose",
+        "ничего, если его удалили намеренно",
+    ),
+    "item_is_draft": Said(
+        "the work item is a draft", "рабочий элемент — черновик", "publish it", "опубликуйте его"
+    ),
+    "item_is_archived": Said("the work item is archived", "рабочий элемент в архиве", "restore it", "верните его"),
+    "branch_missing": Said("branch `{branch}` is not there yet", "ветки `{branch}` ещё нет"),
+    "branch_gone": Said(
+        "branch `{branch}` is gone from the forge",
+        "ветки `{branch}` больше нет",
+        "restore it there",
+        "восстановите её",
+    ),
+}
+_DOCUMENTS = {
+    "document": Said("`{document}` is there", "`{document}` на месте"),
+    "document_missing": Said("`{document}` is not on the branch", "`{document}` нет в ветке"),
+    "document_blank": Said("`{document}` is blank", "`{document}` пуст"),
+    "document_not_ready": Said(
+        "`{document}` has no line `Status: Ready for dev`", "в `{document}` нет строки `Статус: Ready for dev`"
+    ),
+    "section_missing": Said("`{document}` has no section “{section}”", "в `{document}` нет раздела «{section}»"),
+    "approval": Said(
+        "`{documents}` waits for approval, {have} of {needed}",
+        "`{documents}` ждёт одобрения, {have} из {needed}",
+        "read `{documents}` on the branch, then comment `:approved:`, alone on its line, on the work item in "
+        "Plane, or `:rejected: why`",
+        "прочтите `{documents}` в ветке и напишите в Plane к рабочему элементу `:approved:` отдельной строкой или "
+        "`:rejected: причина`",
+    ),
+    "approved": Said("approved by {person}", "одобрение: {person}"),
+    "approval_not_counted": Said("an `:approved:` does not count: {why}", "`:approved:` не считается: {why}"),
+    "too_few_approvers": Said(
+        "the project asks for {needed} approvals and has {approvers} approvers",
+        "проект требует одобрений: {needed}, а согласующих: {approvers}",
+        "name more approvers in `orchestrator.yaml`, or ask for fewer approvals, then restart",
+        "назовите в `orchestrator.yaml` больше согласующих или требуйте меньше одобрений и перезапустите",
+    ),
+    "document_rejected": Said("rejected by {person} at stage “{stage}”", "отклонено: {person}, этап «{stage}»"),
+}
+_PULL = {
+    "pull_request": Said(
+        "pull request {number} is open and can be merged", "пул-реквест {number} открыт, и слить его можно"
+    ),
+    "changes_missing": Said("nothing is changed outside `{folder}`", "вне `{folder}` ничего не изменено"),
+    "pull_request_missing": Said(
+        "there is no pull request from `{branch}` onto `{base}`", "нет пул-реквеста из `{branch}` в `{base}`"
+    ),
+    "pull_request_closed": Said(
+        "pull request {number} was closed and not merged",
+        "пул-реквест {number} закрыт без слияния",
+        "reopen it; or leave it, if this is the end",
+        "откройте его снова; или оставьте, если это конец",
+    ),
+    "pull_request_elsewhere": Said(
+        "pull request {number} does not lead onto `{base}`",
+        "пул-реквест {number} ведёт не в `{base}`",
+        "change its base branch to `{base}`",
+        "смените его базовую ветку на `{base}`",
+    ),
+    "pull_request_behind": Said(
+        "pull request {number} does not show the branch's head yet",
+        "пул-реквест {number} ещё не показывает конец ветки",
+    ),
+    "pull_request_is_draft": Said(
+        "pull request {number} is a draft",
+        "пул-реквест {number} — черновик",
+        "take `WIP:` from its title",
+        "уберите `WIP:` из его названия",
+    ),
+    "pull_request_not_mergeable": Said(
+        "pull request {number} cannot be merged, or the forge still checks it",
+        "пул-реквест {number} нельзя слить, или сервер ещё проверяет",
+        "resolve conflicts with the base branch, if there are any",
+        "разрешите конфликты с базовой веткой, если они есть",
+    ),
+    "protected_paths": Said(
+        "protected files are changed: {count}",
+        "изменено защищённых файлов: {count}",
+        "look at them in the pull request; if they are right, comment `/orch allow-paths {head}` in Plane",
+        "посмотрите их в пул-реквесте; если всё верно, напишите в Plane `/orch allow-paths {head}`",
+    ),
+    "merge": Said(
+        "all gates are open",
+        "все шлюзы открыты",
+        "merge pull request {number}; the orchestrator never merges",
+        "слейте пул-реквест {number}; оркестратор сам никогда не сливает",
+    ),
+}
+_CHECKS = {
+    "ci_none": Said("the project has no CI, by its own word", "у проекта нет CI: так сказано в его настройках"),
+    "no_required_contexts": Said(
+        "no check is required on `{branch}`",
+        "на `{branch}` нет обязательных проверок",
+        "require contexts in the branch's protection or in `orchestrator.yaml`, or say `ci: none` there",
+        "назовите обязательные проверки в защите ветки или в `orchestrator.yaml`, или напишите там `ci: none`",
+    ),
+    "check_missing": Said(
+        "check `{context}` is not there",
+        "проверки `{context}` нет",
+        "run it; or see that the required name is right",
+        "запустите её; или проверьте, верно ли названа обязательная проверка",
+    ),
+    "check_green": Said("check `{context}` is {state}", "проверка `{context}` {state}"),
+    "check_red": Said("check `{context}` is {state}", "проверка `{context}` {state}"),
+    "check_not_green": Said("check `{context}` is {state}", "проверка `{context}` {state}"),
+    "check_of_wrong_creator": Said(
+        "check `{context}` is {state}, by `{creator}`, who does not count",
+        "проверка `{context}` {state}, но её автор `{creator}` не считается",
+        "see who posts it; add the login to `check_creators` in `orchestrator.yaml`, if it is right",
+        "узнайте, кто её ставит; если это верно, добавьте логин в `check_creators` в `orchestrator.yaml`",
+    ),
+}
+_REVIEW = {
+    "change_request": Said(
+        "`{login}` asks for changes, on commit `{commit:.10}`",
+        "`{login}` требует изменений (коммит `{commit:.10}`)",
+        "review the newest commit again, or dismiss the review",
+        "проверьте последний коммит снова или снимите ревью",
+    ),
+    "reviewer_requests_changes": Said(
+        "the reviewer asks for changes on `{head:.10}` (attempt {attempt})",
+        "ревьюер требует изменений в `{head:.10}` (попытка {attempt})",
+    ),
+    "review_due": Said("nobody reviewed `{head:.10}` yet", "`{head:.10}` ещё не проверен ревьюером"),
+    "reviewer_verdict": Said(
+        "the reviewer looked at `{head:.10}` (attempt {attempt})",
+        "ревьюер посмотрел `{head:.10}` (попытка {attempt})",
+    ),
+    "review_approved": Said("`{login}` approved (review {review})", "`{login}` одобряет (ревью {review})"),
+    "review_superseded": Said(
+        "the approval of `{head:.10}` by `{login}` was taken back",
+        "одобрение `{head:.10}` пользователем `{login}` отозвано",
+        "push a commit, so that it is reviewed anew",
+        "отправьте коммит, тогда ревью пройдёт заново",
+    ),
+    "reviewer_approval": Said("`{login}` has not approved `{head:.10}`", "`{login}` ещё не одобряет `{head:.10}`"),
+    "review_dismissed": Said(
+        "the approval of `{head:.10}` by `{login}` was dismissed",
+        "одобрение `{head:.10}` пользователем `{login}` снято",
+        "push a commit, so that it is reviewed anew",
+        "отправьте коммит, тогда ревью пройдёт заново",
+    ),
+    "review_not_official": Said(
+        "the approval by `{login}` is not official",
+        "одобрение пользователя `{login}` неофициальное",
+        "give `{login}` write access to the code, or put it on the branch protection's list",
+        "дайте `{login}` право записи в код или внесите в список защиты ветки",
+    ),
+    "review_stale": Said(
+        "the approval of `{head:.10}` by `{login}` is stale",
+        "одобрение `{head:.10}` пользователем `{login}` устарело",
+        "push a commit, so that it is reviewed anew",
+        "отправьте коммит, тогда ревью пройдёт заново",
+    ),
+    "human_review": Said("approved by {have} of {needed} people", "одобрений людей: {have} из {needed}"),
+    "human_review_no_reviewer_user": Said(
+        "the reviewer has no Gitea user of its own, so people approve: {have} of {needed}",
+        "у ревьюера нет своего пользователя Gitea, поэтому одобряют люди: {have} из {needed}",
+        "read the reviewer's comment, then review and approve the pull request",
+        "прочтите комментарий ревьюера, затем проверьте и одобрите пул-реквест",
+    ),
+}
+_TESTING = {
+    "test_due": Said("nobody tested `{head:.10}` yet", "`{head:.10}` ещё не испытан"),
+    "tester_verdict": Said(
+        "the tester on `{head:.10}`: {word} (attempt {attempt})",
+        "тестировщик о `{head:.10}`: {word} (попытка {attempt})",
+    ),
+    "test_failed": Said(
+        "the tester on `{head:.10}`: {word} (attempt {attempt})",
+        "тестировщик о `{head:.10}`: {word} (попытка {attempt})",
+    ),
+}
+_WORK = {
+    "look_due": Said("to be looked at next", "это будет проверено следующим"),
+    "run_intended": Said("the {role} is about to start", "сейчас начнёт {role}"),
+    "run_running": Said("the {role} is at work (attempt {attempt})", "работает {role} (попытка {attempt})"),
+    "rework_due": Said("sent back to the {role}: {cause}", "возвращено, этап ведёт {role}: {cause}"),
+    "cap_reached": Said(
+        "sent back {returns} times because {cause}, {returns_in_all} times in all: the limit is reached",
+        "возвратов по причине «{cause}»: {returns}, всего: {returns_in_all}; предел достигнут",
+        "comment `/orch retry` in Plane for one more round, or push a fix",
+        "напишите в Plane `/orch retry`, чтобы дать ещё один круг, или отправьте исправление сами",
+    ),
+    "output_missing": Said(
+        "the {role} ended well {attempts} times, and what the gate needs is not there (`{missing}`)",
+        "этап ведёт {role}, попыток: {attempts}, закончились хорошо, но нужного шлюзу нет (`{missing}`)",
+        "read the log of attempt {attempt}, then comment `/orch retry` in Plane, or push what is missing",
+        "посмотрите журнал попытки {attempt} и напишите в Plane `/orch retry` или отправьте недостающее сами",
+    ),
+    "run_not_successful": Said(
+        "the run ended in attempt {attempt}: {outcome} (`{reason}`)",
+        "запуск закончился, попытка {attempt}: {outcome} (`{reason}`)",
+        "read its log, then `orch retry`, or comment `/orch retry` in Plane",
+        "посмотрите его журнал, затем `orch retry`, или напишите в Plane `/orch retry`",
+    ),
+    "stage_not_automated": Said(
+        "nothing works at stage “{stage}” by itself", "на этапе «{stage}» само ничего не работает"
+    ),
+    "paused": Said("paused by an approver", "на паузе по слову согласующего"),
+    "cancelled": Said("cancelled by an approver", "отменено согласующим"),
+    "internal_error": Said(
+        "a fault of the orchestrator: {detail}",
+        "ошибка оркестратора: {detail}",
+        "see its log, then restart it",
+        "посмотрите его журнал и перезапустите",
+    ),
+}
+_ANSWERS = {
+    "status": Said("stage “{stage}”", "этап «{stage}»"),
+    "why": Said("stage “{stage}”, and it waits for this", "этап «{stage}», и вот чего он ждёт"),
+    "unknown_command": Said(
+        "`{command}` is no command",
+        "`{command}` — не команда",
+        "use one of `{commands}`",
+        "есть такие: `{commands}`",
+    ),
+    "not_the_head": Said(
+        "`{given}` is not the newest commit, which is `{head:.10}`",
+        "`{given}` — не последний коммит, последний — `{head:.10}`",
+        "look at the newest commit, then comment `/orch allow-paths {head}`",
+        "посмотрите последний коммит и напишите `/orch allow-paths {head}`",
+    ),
+}
+_OUTSIDE = {
+    "plane_unreachable": Said(
+        "Plane cannot be reached: {detail}",
+        "Plane недоступен: {detail}",
+        "see that it is up; it is tried again",
+        "проверьте, работает ли он; попытка повторится",
+    ),
+    "plane_busy": Said(
+        "Plane asks for patience: {detail}",
+        "Plane просит подождать: {detail}",
+        "nothing; it is tried again",
+        "ничего; попытка повторится",
+    ),
+    "plane_refused": Said(
+        "Plane refuses us: {detail}",
+        "Plane нам отказывает: {detail}",
+        "check `ORCH_PLANE_API_TOKEN` and its user's membership",
+        "проверьте `ORCH_PLANE_API_TOKEN` и участие его пользователя в проекте",
+    ),
+    "gitea_unreachable": Said(
+        "Gitea cannot be reached: {detail}",
+        "Gitea недоступна: {detail}",
+        "see that it is up; it is tried again",
+        "проверьте, работает ли она; попытка повторится",
+    ),
+    "gitea_busy": Said(
+        "Gitea asks for patience: {detail}",
+        "Gitea просит подождать: {detail}",
+        "nothing; it is tried again",
+        "ничего; попытка повторится",
+    ),
+    "gitea_refused": Said(
+        "Gitea refuses us: {detail}",
+        "Gitea нам отказывает: {detail}",
+        "check `ORCH_GITEA_TOKEN`, its scopes and its user's rights",
+        "проверьте `ORCH_GITEA_TOKEN`, его области и права его пользователя",
+    ),
+}
+
+ITEMS: dict[str, Said] = {
+    **_INTAKE,
+    **_DOCUMENTS,
+    **_PULL,
+    **_CHECKS,
+    **_REVIEW,
+    **_TESTING,
+    **_WORK,
+    **_ANSWERS,
+    **_OUTSIDE,
+}
