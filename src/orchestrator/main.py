@@ -129,7 +129,13 @@ class Orchestrator:
     async def look(self) -> list[Finding]:
         """What is broken or missing now."""
         disk = await asyncio.to_thread(findings.of_disk, self.settings.data_dir)
-        return [await findings.of_database(self.database), disk, *self.problems]
+        return [await findings.of_database(self.database), disk, *self.known()]
+
+    def known(self) -> list[Finding]:
+        """What was missing at the start, and which systems refuse us now."""
+        refusals = {one.code: one for adapter in self.adapters for one in adapter.circuit.refusals}
+        refused = [Finding(one.code, Level.MISSING, one.message, one.hint) for one in refusals.values()]
+        return [*self.problems, *refused]
 
     def api(self) -> Any:
         """The part behind Access. Its framework takes longest to load: the front asks for it when it listens."""
@@ -140,7 +146,7 @@ class Orchestrator:
             clock=self.clock,
             engine=self.running_engine,
             project_of_repo=self.directory.project_of_repo,
-            known=self.problems,
+            known=self.known,
             look=self.look,
         )
         return create_api(services, self.settings.path_prefix)

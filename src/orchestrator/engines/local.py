@@ -11,6 +11,7 @@ import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Transient
 from orchestrator.domain.model import RunId, TaskId
+from orchestrator.loglimit import LogLimit
 from orchestrator.pace import in_background
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.execute import Execution
@@ -97,6 +98,7 @@ class LocalEngine:
         self._workers: dict[TaskId, _Worker] = {}
         self._runs: set[RunId] = set()
         self._background = _Background()
+        self._quiet = LogLimit()
         self._tasks = _Tasks()
         self._is_open = False
 
@@ -196,7 +198,7 @@ class LocalEngine:
             looked = await self._reconciler.look(task, self)
             pause, poll = looked.again_in_s, looked.poll_in_s
         except Transient as error:
-            log.warning("look_put_off", task=task, code=error.code, message=error.message)
+            self._complain("look_put_off", error, task=task)
             pause = error.retry_after_s or 0.0
         except Exception as error:
             log.exception("look_broke", task=task)
@@ -235,13 +237,19 @@ class LocalEngine:
             self.wake(await execution.carry_out(run))
         except Transient as error:
             pause = max(error.retry_after_s or 0.0, self._pace.pause(faults + 1))
-            log.warning("run_put_off", run=run, code=error.code, message=error.message, pause_s=round(pause, 1))
+            self._complain("run_put_off", error, run=run, pause_s=round(pause, 1))
             await asyncio.sleep(pause)
             return False
         except Exception as error:  # the other outermost loop: record, then park
             log.exception("run_broke", run=run)
             self.wake(await execution.give_up(run, error))
         return True
+
+    def _complain(self, what: str, error: Transient, **ids: object) -> None:
+        """One line a minute for each fault, however many tasks and runs meet it."""
+        unsaid = self._quiet.unsaid(f"{what} {error.code}", asyncio.get_running_loop().time())
+        if unsaid is not None:
+            log.warning(what, code=error.code, message=error.message, more_since_last=unsaid, **ids)
 
     async def _resync_once(self) -> None:
         with in_background():
@@ -256,7 +264,7 @@ class LocalEngine:
             try:
                 await self._resync_once()
             except Transient as error:
-                log.warning("resync_put_off", code=error.code, message=error.message)
+                self._complain("resync_put_off", error)
             except Exception:
                 log.exception("resync_broke")
             await asyncio.sleep(self._resync_interval_s)

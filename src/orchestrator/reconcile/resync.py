@@ -19,8 +19,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`changed`: their work items moved. `to_poll`: what they wait for lies on the forge, which may have
-    told of it in vain; looking is the only way to know.
+    """`changed`: their work items moved. `to_poll`: what they rest on may have moved and nobody told of it;
+    looking is the only way to know.
     """
 
     changed: tuple[TaskId, ...] = ()
@@ -47,7 +47,7 @@ class Resync:
                 changed += await self._of_project(project)
             except OrchestratorError as error:
                 self._complain(project, error)
-        to_poll = await self._database.read(tasks.at_the_forge)
+        to_poll = await self._database.read(tasks.under_way)
         return Found(tuple(dict.fromkeys(changed)), tuple(to_poll))
 
     def _complain(self, project: Project, error: OrchestratorError) -> None:

@@ -189,12 +189,11 @@ def _posted(task: Task, attempt: int) -> dict[str, object]:
     return {"retry_after": attempt} if task.role else {}
 
 
-_AT_THE_FORGE = (Stage.DEVELOPMENT, Stage.CI, Stage.REVIEW, Stage.TESTING, Stage.READY)
-
-
-def at_the_forge(connection: Connection) -> list[TaskId]:
-    """Open tasks that wait for something on the forge, and not for an agent."""
-    query = select(tasks.c.id).where(tasks.c.stage.in_(_AT_THE_FORGE), tasks.c.agent_running.is_(False))
+def under_way(connection: Connection) -> list[TaskId]:
+    """Open tasks that have begun. A branch, a check or a review may move, and a work item be deleted, and nobody
+    tells of it, or in vain.
+    """
+    query = select(tasks.c.id).where(tasks.c.stage.not_in((Stage.CREATED, Stage.DONE)), tasks.c.role.is_(None))
     return [TaskId(row.id) for row in connection.execute(query.order_by(tasks.c.id))]
 
 
