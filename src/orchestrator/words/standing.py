@@ -22,6 +22,7 @@ from orchestrator.workflow.pipeline import STEPS, place, step_of_stage
 MAX_BYTES = 8_000
 MAX_STATUS_CHARS = 140
 MAX_TITLE_CHARS = 200
+MAX_ASKED = 50
 _SHA_CHARS = (40, 64)
 PARKED = frozenset(
     {
@@ -99,8 +100,8 @@ def status_line(standing: Standing, language: Language) -> tuple[CheckState, str
 
 def pull_body(standing: Standing, language: Language) -> str:
     """The pull request's body. It begins with a hidden line that says that a program wrote it."""
-    key = f" task={standing.key}" if is_key(standing.key) else ""
-    about = (*_spans("body", language, key=clean(standing.key, 60)), Strong(_title(standing, MAX_TITLE_CHARS)))
+    marker = f" task={standing.key}" if is_key(standing.key) else ""
+    about = (*_spans("body", language, key=_key(standing)), Strong(_title(standing, MAX_TITLE_CHARS)))
     rows = tuple(_document(path, address) for path, address in standing.documents[:10])
     blocks = [
         Paragraph(about),
@@ -108,7 +109,7 @@ def pull_body(standing: Standing, language: Language) -> str:
         Paragraph(_spans("never_merges", language)),
         Paragraph((*_spans("made_by", language), *_task_link(standing, language))),
     ]
-    return f"<!-- orchestrator{key} -->\n{marks.to_markdown(blocks)}"
+    return f"<!-- orchestrator{marker} -->\n{marks.to_markdown(blocks)}"
 
 
 def _state(standing: Standing) -> CheckState:
@@ -125,12 +126,12 @@ def _state(standing: Standing) -> CheckState:
 
 def _bounded(standing: Standing, language: Language, render: Callable[[Sequence[Block]], str]) -> str:
     """As much as fits; the last bounds fit always."""
-    text = ""
-    for bounds in _BOUNDS:
+    *wider, narrowest = _BOUNDS
+    for bounds in wider:
         text = render(_Sticky(standing, language, bounds).blocks())
         if len(text.encode()) <= MAX_BYTES:
-            break
-    return text
+            return text
+    return render(_Sticky(standing, language, narrowest).blocks())
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ class _Sticky:
     def _headline(self) -> Iterator[Block]:
         one = self.standing
         stage = in_language(STAGES[one.stage], self.language)
-        title = Strong(f"{clean(one.key, 60)}: {_title(one, self.bounds.chars)}")
+        title = Strong(f"{_key(one)}: {_title(one, self.bounds.chars)}")
         yield Paragraph((title, *_spans("at_stage", self.language, stage=stage)))
         if _state(one) is CheckState.SUCCESS:
             yield Paragraph(_spans("is_done" if one.stage is Stage.DONE else "is_ready", self.language))
@@ -207,16 +208,18 @@ class _Sticky:
 
     def _next(self) -> Block:
         """What people can do, each step once."""
-        asked = [item for item in self.standing.waiting if item.who in PEOPLE or item.who not in {*WHO, ""}]
+        waiting = self.standing.waiting[:MAX_ASKED]
+        asked = [item for item in waiting if item.who in PEOPLE or item.who not in {*WHO, ""}]
         rows = dict.fromkeys(self._step(item) for item in asked)
         if not rows:
             return Paragraph(_spans("nobody", self.language))
         return Listing(tuple(rows)[: max(self.bounds.items, 1)])
 
     def _step(self, item: Item) -> Spans:
-        who = who_can(item, self.language) or Text("?")
+        who = who_can(item, self.language)
         todo = what_to_do(item, self.language, self.standing.people, self.bounds.chars)
-        return (Strong(who.text), Text(": "), *todo)
+        head = () if who is None else (Strong(who.text) if item.who in PEOPLE else who, Text(": "))
+        return (*head, *todo)
 
     def _runs(self) -> Iterator[Block]:
         every = sorted(self.standing.runs, key=lambda run: (place(run.stage), run.attempt))
@@ -260,6 +263,11 @@ class _Sticky:
 
 def _is_past(gate: str, stage: Stage) -> bool:
     return next(place(step.stage) for step in STEPS if step.gate == gate) < place(stage)
+
+
+def _key(standing: Standing) -> str:
+    """It begins a line, so nothing but a key may stand there."""
+    return standing.key if is_key(standing.key) else "—"
 
 
 def _title(standing: Standing, max_chars: int) -> str:
