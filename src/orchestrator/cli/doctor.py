@@ -9,10 +9,11 @@ from rich.console import Console
 
 from orchestrator import findings, logs, main
 from orchestrator.cli.setup import read
-from orchestrator.config import Settings, secret_values
+from orchestrator.config import Secrets, Settings, secret_values
 from orchestrator.configfile import Directory
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.finding import Finding, Level
+from orchestrator.forges.gitea import Gitea
 
 _MARKS = {Level.FINE: "[green]✓[/]", Level.MISSING: "[yellow]![/]", Level.BROKEN: "[red]✗[/]"}
 
@@ -33,7 +34,13 @@ async def examine(settings: Settings, directory: Directory) -> list[Finding]:
     orchestrator = main.build(settings, directory)
     found = [*orchestrator.problems, *_secrets(settings), await asyncio.to_thread(findings.of_cli, settings)]
     found += [*await findings.of_tracker(orchestrator.tracker), *await findings.of_forge(orchestrator.forge)]
-    for adapter in (orchestrator.tracker, orchestrator.forge):
+    found += await findings.of_board(orchestrator.tracker, directory)
+    developer, reviewer = (
+        _role(settings, settings.gitea_token_developer),
+        _role(settings, settings.gitea_token_reviewer),
+    )
+    found += await findings.of_roles(orchestrator.forge, developer, reviewer)
+    for adapter in (orchestrator.tracker, orchestrator.forge, developer, reviewer):
         if adapter:
             await adapter.aclose()
     try:
@@ -43,6 +50,12 @@ async def examine(settings: Settings, directory: Directory) -> list[Finding]:
     found += [await findings.of_database(orchestrator.database), findings.of_disk(settings.data_dir)]
     await orchestrator.database.aclose()
     return found
+
+
+def _role(settings: Settings, tokens: Secrets) -> Gitea | None:
+    if not tokens:
+        return None
+    return Gitea(settings.gitea_url, tokens[0].get_secret_value(), timeout_s=settings.http_timeout_s)
 
 
 def _secrets(settings: Settings) -> list[Finding]:
