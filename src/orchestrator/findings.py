@@ -7,20 +7,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.agents.version import cli_version
-from orchestrator.config import Settings
+from orchestrator.config import Secrets, Settings
 from orchestrator.configfile import Directory
 from orchestrator.db import Database
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.finding import Finding, Level
+from orchestrator.domain.model import Project, TriggerKind
 from orchestrator.ports import Forge, Tracker
+from orchestrator.qg.review import asks_agent
 
 LEAST_FREE_BYTES = 200 * 1024 * 1024
 PINNED_CLI = "2.1.330"
+MOST_ASKED = 20
+"""Projects whose board is asked for: Plane answers 60 calls a minute."""
 
 
 def of_settings(settings: Settings, directory: Directory) -> list[Finding]:
     """What the settings and the file say, without a look at anything else."""
-    return [*_missing_settings(settings), *_missing_projects(settings, directory), *_roles(settings)]
+    return [
+        *_missing_settings(settings),
+        *_missing_projects(settings, directory),
+        *_too_few(directory),
+        *_roles(settings, directory),
+    ]
 
 
 def _missing_settings(settings: Settings) -> Iterator[Finding]:
@@ -66,20 +75,53 @@ def _missing_projects(settings: Settings, directory: Directory) -> Iterator[Find
         yield Finding(
             "no_approvers",
             Level.MISSING,
-            "Nobody may approve documents.",
+            "Nobody may approve documents: QG-1 and QG-2 stay closed.",
             f"Give at least one person 'approver: true' in {settings.config}.",
         )
 
 
-def _roles(settings: Settings) -> Iterator[Finding]:
-    developer, reviewer = settings.gitea_token_developer, settings.gitea_token_reviewer
-    if developer and reviewer and developer[0].get_secret_value() == reviewer[0].get_secret_value():
+def _too_few(directory: Directory) -> Iterator[Finding]:
+    for project in directory.projects:
+        needed, there = project.gates.approvals, len(project.approvers)
+        if 0 < there < needed:
+            yield Finding(
+                "too_few_approvers",
+                Level.MISSING,
+                f"{project.repo} asks for {needed} approvals and has {there} approvers: no document passes.",
+                "Lower 'approvals' or give more people 'approver: true' in orchestrator.yaml.",
+            )
+
+
+def _roles(settings: Settings, directory: Directory) -> Iterator[Finding]:
+    """What the tokens alone tell; whose they are is asked by `of_roles`."""
+    if not any(asks_agent(project) for project in directory.projects):
+        return
+    reviewer = _values(settings.gitea_token_reviewer)
+    if not reviewer:
         yield Finding(
-            "one_gitea_user",
+            "no_reviewer_user",
             Level.MISSING,
-            "Developer and reviewer share one Gitea token, so a review would approve its own work.",
-            "Make two Gitea users and give ORCH_GITEA_TOKEN_DEVELOPER and …_REVIEWER a token of each.",
+            f"The reviewer has no Gitea user of its own: its verdict is only a comment, and {_ASKED}",
+            "Make a Gitea user for it and set ORCH_GITEA_TOKEN_REVIEWER; or set 'review: human'.",
         )
+    elif reviewer & _values(settings.gitea_token_developer or settings.gitea_token):
+        yield _one_user("Developer and reviewer share one Gitea token")
+
+
+def _values(secrets: Secrets) -> set[str]:
+    return {one.get_secret_value() for one in secrets}
+
+
+_ASKED = "QG-5 asks a person to approve each pull request."
+
+
+def _one_user(what: str) -> Finding:
+    return Finding(
+        "one_gitea_user",
+        Level.MISSING,
+        f"{what}, and nobody approves their own work: {_ASKED}",
+        "Make two Gitea users and give ORCH_GITEA_TOKEN_DEVELOPER and …_REVIEWER a token of each.",
+    )
 
 
 def of_cli(settings: Settings, *, tools: Path = Path(".tools/claude")) -> Finding:
@@ -122,6 +164,56 @@ def of_disk(folder: Path) -> Finding:
         mend = "Free some space, or move ORCH_DATA_DIR."
         return Finding("disk_low", Level.BROKEN, f"Only {free // 2**20} MiB are free at {folder}.", mend)
     return Finding("disk", Level.FINE, f"{free // 2**30} GiB are free at {folder}.")
+
+
+async def of_roles(orchestrator: Forge | None, developer: Forge | None, reviewer: Forge | None) -> list[Finding]:
+    """Whose tokens the agents have. Without a developer's own, the orchestrator's user opens pull requests."""
+    author = developer or orchestrator
+    if reviewer is None or author is None:
+        return []
+    try:
+        writes, reviews = await author.whoami(), await reviewer.whoami()
+    except OrchestratorError as error:
+        return [Finding(error.code, Level.MISSING, f"A role's token: {error.message}", error.hint)]
+    if writes.casefold() == reviews.casefold():
+        return [_one_user(f"Developer and reviewer are one Gitea user, {reviews}")]
+    return [Finding("roles", Level.FINE, f"Pull requests are opened by {writes} and reviewed by {reviews}.")]
+
+
+async def of_board(tracker: Tracker | None, directory: Directory) -> list[Finding]:
+    """Whether Plane has the states and labels that the projects name; asks only for projects that name any."""
+    if tracker is None:
+        return []
+    found: list[Finding] = []
+    try:
+        for project in [one for one in directory.projects if _names_any(one)][:MOST_ASKED]:
+            found += await _of_project(tracker, project)
+    except OrchestratorError as error:
+        found.append(Finding(error.code, Level.MISSING, error.message, error.hint))
+    return found
+
+
+def _names_any(project: Project) -> bool:
+    return bool(project.states) or project.trigger.kind in {TriggerKind.STATE, TriggerKind.LABEL}
+
+
+async def _of_project(tracker: Tracker, project: Project) -> list[Finding]:
+    trigger, found = project.trigger, list[Finding]()
+    wanted = {name for _, name in project.states}
+    if trigger.kind is TriggerKind.STATE:
+        wanted.add(trigger.value)
+    if wanted:
+        there = {state.name for state in await tracker.states(project.id)}
+        mend = f"Plane has {', '.join(sorted(there))}: name one of them in orchestrator.yaml, or add it in Plane."
+        found += [_no_such("state", name, project, mend) for name in sorted(wanted - there)]
+    if trigger.kind is TriggerKind.LABEL and trigger.value not in (await tracker.labels(project.id)).values():
+        mend = "Add it in Plane, or name another one in orchestrator.yaml: until then no task starts."
+        found.append(_no_such("label", trigger.value, project, mend))
+    return found
+
+
+def _no_such(kind: str, name: str, project: Project, mend: str) -> Finding:
+    return Finding(f"no_such_{kind}", Level.MISSING, f"{project.repo}: Plane has no {kind} {name!r}.", mend)
 
 
 async def of_tracker(tracker: Tracker | None) -> list[Finding]:

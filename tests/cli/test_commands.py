@@ -2,15 +2,20 @@
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator import __version__
+from orchestrator.config import setting_names
+from orchestrator.configfile import effective, parse
 from orchestrator.sim.world import Service, World
 from support import ROOT, at_rest, until
 
@@ -26,12 +31,52 @@ def orch(*arguments: str, cwd: Path, environ: Mapping[str, str] | None = None) -
 
 def test_version_and_help(tmp_path: Path) -> None:
     assert orch("version", cwd=tmp_path).stdout.strip() == __version__
-    for command in ("serve", "doctor", "demo", "status", "launch", "retry"):
+    for command in ("serve", "doctor", "demo", "status", "explain", "launch", "retry", "verify"):
         assert command in orch("--help", cwd=tmp_path).stdout
 
 
 def test_the_printed_example_is_the_shipped_one(tmp_path: Path) -> None:
     assert orch("config", "example", cwd=tmp_path).stdout == (ROOT / ".env.example").read_text()
+
+
+def test_a_bad_configuration_file_is_told_line_by_line(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("projects:\n  - repository: a/b\n    gates: {approvals: 99}\npeople: x\n")
+    done = orch("config", "validate", str(bad), cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert [line.rpartition(".yaml:")[2][:2] for line in done.stderr.splitlines()] == ["2:", "3:", "4:"]
+    assert orch("config", "validate", "none.yaml", cwd=tmp_path).returncode == 3
+    assert orch("config", "validate", cwd=tmp_path, environ={"ORCH_PORT": "x"}).returncode == 3
+
+
+def test_a_good_configuration_file_is_told_to_be_good(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "orchestrator.yaml.example", tmp_path / "orchestrator.yaml")
+    done = orch("config", "validate", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "projects: 1, people: 1, approvers: 1" in done.stdout
+    assert "acme/enduro-trails from main: review agent, ci required" in done.stdout
+
+
+def test_the_effective_configuration_has_every_default_and_no_secret(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "orchestrator.yaml.example", tmp_path / "orchestrator.yaml")
+    environ = {name: "hidden-value" for name in setting_names() if f"{name}_FILE" in setting_names()}
+    del environ["ORCH_ANTHROPIC_API_KEY"]
+    environ["ORCH_DATABASE_URL"] = "sqlite:///u:hidden-value@x/y.db"
+    done = orch("config", "show", "--json", cwd=tmp_path, environ=environ)
+    shown = json.loads(done.stdout)
+    assert shown["projects"][0]["gates"]["returns_in_all"] == 8
+    assert shown["settings"]["ORCH_PORT"] == 8500
+    assert (shown["settings"]["ORCH_GITEA_TOKEN"], shown["settings"]["ORCH_ANTHROPIC_API_KEY"]) == ("set", None)
+    names = {
+        name
+        for name in setting_names()
+        if name.removesuffix("_FILE") not in setting_names() or not name.endswith("_FILE")
+    }
+    assert set(shown["settings"]) == names
+    assert "hidden-value" not in done.stdout
+    written = yaml.safe_dump({key: shown[key] for key in ("projects", "people")})
+    assert effective(parse(written)) == {key: shown[key] for key in ("projects", "people")}
 
 
 def test_doctor_on_a_bare_machine_names_each_gap_and_its_mending(tmp_path: Path) -> None:
@@ -54,11 +99,44 @@ def test_doctor_on_a_bare_machine_names_each_gap_and_its_mending(tmp_path: Path)
 
 
 def test_doctor_on_a_good_set_up_finds_nothing(world: World, scripted: Path) -> None:
-    done = orch("doctor", "--json", cwd=world.root, environ=world.settings(scripted))
+    environ = {**world.settings(scripted), **with_roles(world)}
+    configure(world, "states: {analysis: In Progress, done: Done}", "trigger: {state: Todo}")
+    done = orch("doctor", "--json", cwd=world.root, environ=environ)
     found = {finding["code"]: finding["level"] for finding in json.loads(done.stdout)}
     assert set(found.values()) == {"fine"}, done.stdout
-    assert {"plane", "gitea", "cli", "database", "disk"} <= set(found)
+    assert {"plane", "gitea", "roles", "cli", "database", "disk"} <= set(found)
     assert done.returncode == 0
+
+
+def with_roles(world: World, developer: str = "writes-code", reviewer: str = "reads-code") -> dict[str, str]:
+    """Settings with a Gitea user for each of the two roles."""
+    for login in {developer, reviewer}:
+        world.gitea.add_user(login, login)
+    return {
+        "ORCH_GITEA_TOKEN_DEVELOPER": world.gitea.add_token(developer),
+        "ORCH_GITEA_TOKEN_REVIEWER": world.gitea.add_token(reviewer),
+    }
+
+
+def configure(world: World, *options: str) -> None:
+    """Adds lines to the project of the world."""
+    file = world.root / "orchestrator.yaml"
+    lines = "".join(f"    {option}\n" for option in options)
+    file.write_text(file.read_text().replace("people:", f"{lines}people:"))
+
+
+def test_doctor_finds_that_one_user_has_two_tokens_and_what_plane_does_not_have(
+    world: World, scripted: Path
+) -> None:
+    environ = {**world.settings(scripted), **with_roles(world, "one", "one")}
+    configure(world, "states: {ci: Checking}", "trigger: {label: no-such-label}", "gates: {approvals: 2}")
+    done = orch("doctor", "--json", cwd=world.root, environ=environ)
+    found = {finding["code"]: finding["message"] for finding in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert "QG-5 asks a person" in found["one_gitea_user"]
+    assert "'Checking'" in found["no_such_state"]
+    assert "'no-such-label'" in found["no_such_label"]
+    assert "2 approvals" in found["too_few_approvers"]
 
 
 def test_doctor_says_what_plane_and_gitea_refuse(world: World, scripted: Path) -> None:
@@ -89,6 +167,58 @@ def test_status_shows_tasks_and_why_they_wait(world: World, service: Service) ->
     assert shown["active_tasks"][0]["key"] == "ENDURO-1"
     assert orch("retry", "NONE-1", cwd=world.root, environ=environ).returncode == 4
     assert orch("retry", "ENDURO-1", cwd=world.root, environ=environ).returncode == 1
+
+
+def test_explain_says_why_a_task_waits_who_can_help_and_since_when(world: World, service: Service) -> None:
+    world.post_recorded(service, "issue__created__rest")
+    with service.client() as client:
+        at_rest(client)
+        russian = client.get("/api/v1/tasks/ENDURO-1/explain", headers={"Accept-Language": "ru"}).json()
+        assert client.get("/api/v1/tasks/ENDURO-1/explain", params={"lang": "xx"}).status_code == 422
+        assert client.get("/api/v1/tasks/NONE-1/explain").status_code == 404
+    environ = {**service.environ, "ORCH_PORT": service.url.rpartition(":")[2]}
+    done = orch("explain", "ENDURO-1", cwd=world.root, environ=environ)
+    shown = json.loads(done.stdout)
+    assert (shown["key"], shown["stage"], shown["repo"]) == ("ENDURO-1", "analysis", "acme/enduro-trails")
+    assert [(gate["gate"], gate["state"]) for gate in shown["gates"]][2:4] == [
+        ("QG-2", "not_reached"),
+        ("QG-3", "not_reached"),
+    ]
+    assert (shown["gates"][0]["state"], shown["gates"][0]["held"][0]["code"]) == ("open", "project_mapped")
+    assert shown["unblock"][0]["who"]
+    assert shown["unblock"][0]["age_s"] >= 0
+    assert shown["limits"]["attempts"]["used"] <= shown["limits"]["attempts"]["limit"] == 3
+    assert len(shown["decision"]["config_digest"]) == 64
+    assert russian["gates"][0]["held"][0]["text"].startswith("проект")
+    assert shown["gates"][0]["held"][0]["text"].startswith("the project")
+    assert orch("explain", "NONE-1", cwd=world.root, environ=environ).returncode == 4
+    assert orch("explain", "ENDURO-1", "--lang", "xx", cwd=world.root, environ=environ).returncode == 2
+
+
+def test_every_decision_is_made_again_and_a_changed_one_is_named(world: World, service: Service) -> None:
+    world.post_recorded(service, "issue__created__rest")
+    with service.client() as client:
+        at_rest(client)
+    beside = orch("verify", cwd=world.root, environ=service.environ)
+    assert (beside.returncode, beside.stdout.strip().endswith(" the same, 0 differ")) == (0, True), beside.stdout
+    assert not beside.stdout.startswith("0 ")
+    service.stop()
+    assert orch("verify", "ENDURO-1", cwd=world.root, environ=service.environ).returncode == 0
+    assert orch("verify", "NONE-1", cwd=world.root, environ=service.environ).returncode == 4
+    with sqlite3.connect(world.root / "data" / "orchestrator.db") as database:
+        database.execute("UPDATE decisions SET decision = replace(decision, 'analysis', 'ready') WHERE id = 2")
+    database.close()
+    done = orch("verify", "ENDURO-1", cwd=world.root, environ=service.environ)
+    assert done.returncode == 1
+    assert done.stdout.startswith("decision 2 of task 1, ")
+    assert done.stdout.strip().endswith("1 differ")
+
+
+def test_verify_without_a_database_makes_none(tmp_path: Path) -> None:
+    done = orch("verify", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "no database" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nobody_there_is_said_with_what_to_do(tmp_path: Path) -> None:

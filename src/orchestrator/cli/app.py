@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
+from orchestrator.domain.model import Language
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
@@ -65,6 +66,20 @@ def status(
 
 
 @app.command()
+def explain(
+    key: Annotated[str, typer.Argument(help="the task's key, like ENDURO-1")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    lang: Annotated[
+        Language | None, typer.Option(help="Language of the sentences; English when left out.")
+    ] = None,
+) -> None:
+    """Show where a task is, each gate's items, what would unblock it and who, and the limits left."""
+    from orchestrator.cli import explain as command  # noqa: PLC0415
+
+    raise typer.Exit(command.run(key, as_json=as_json, language=lang))
+
+
+@app.command()
 def launch(
     role: Annotated[str, typer.Argument(help="analyst, architect, developer, reviewer or tester")],
     repo: Annotated[str, typer.Argument(help="owner/name, one that orchestrator.yaml maps")],
@@ -86,12 +101,42 @@ def retry(key: Annotated[str, typer.Argument(help="the task's key, like ENDURO-1
     raise typer.Exit(ask.retry(key))
 
 
+@app.command()
+def verify(
+    key: Annotated[str | None, typer.Argument(help="the task's key; every task when left out")] = None,
+) -> None:
+    """Make the stored decisions again and compare them, byte for byte. Needs no running server."""
+    from orchestrator.cli import verify as command  # noqa: PLC0415
+
+    raise typer.Exit(command.run(key))
+
+
 @config_app.command("example")
 def example() -> None:
     """Print the text of .env.example."""
     from orchestrator import config  # noqa: PLC0415
 
     print(config.example(), end="")
+
+
+@config_app.command()
+def validate(
+    file: Annotated[Path | None, typer.Argument(help="The file; the one of ORCH_CONFIG when left out.")] = None,
+) -> None:
+    """Look for mistakes in orchestrator.yaml, one line for each."""
+    from orchestrator.cli import configuration  # noqa: PLC0415
+
+    raise typer.Exit(configuration.validate(file))
+
+
+@config_app.command()
+def show(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show settings and orchestrator.yaml as they are understood, with every default and no secret."""
+    from orchestrator.cli import configuration  # noqa: PLC0415
+
+    raise typer.Exit(configuration.show(as_json=as_json))
 
 
 @app.command()

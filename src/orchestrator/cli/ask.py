@@ -9,15 +9,14 @@ import httpx
 import typer
 from rich.console import Console
 
-from orchestrator.cli.setup import read, say
+from orchestrator.cli.setup import NOT_FOUND, read, say
 
-NOT_FOUND = 4
 USAGE = 2
 TIMEOUT_S = 30.0
 
 
 def status(*, as_json: bool, limit: int) -> int:
-    answer = _call("GET", f"/status?limit={limit}")
+    answer = call("GET", f"/status?limit={limit}")
     if as_json or not sys.stdout.isatty():
         print(answer.text)
     else:
@@ -27,7 +26,7 @@ def status(*, as_json: bool, limit: int) -> int:
 
 def launch(role: str, repo: str, task: Path, *, title: str, as_json: bool) -> int:
     order = {"role": role, "repository": repo, "task": task.read_text(encoding="utf-8"), "title": title}
-    answer = _call("POST", "/api/v1/tasks", order)
+    answer = call("POST", "/api/v1/tasks", order)
     if as_json or not sys.stdout.isatty():
         print(answer.text)
     else:
@@ -36,12 +35,12 @@ def launch(role: str, repo: str, task: Path, *, title: str, as_json: bool) -> in
 
 
 def retry(key: str) -> int:
-    _call("POST", f"/api/v1/tasks/{quote(key, safe='')}/retry")
+    call("POST", f"/api/v1/tasks/{quote(key, safe='')}/retry")
     print(f"{key} gets one more attempt; `orch status` shows how it goes.")
     return 0
 
 
-def _call(method: str, path: str, order: object = None) -> httpx.Response:
+def call(method: str, path: str, order: object = None) -> httpx.Response:
     """A 2xx answer; anything else ends the command with words and its exit code."""
     settings, _ = read()
     host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host

@@ -32,10 +32,10 @@ def run(*, as_json: bool) -> int:
 async def examine(settings: Settings, directory: Directory) -> list[Finding]:
     orchestrator = main.build(settings, directory)
     found = [*orchestrator.problems, *_secrets(settings), await asyncio.to_thread(findings.of_cli, settings)]
-    found += [
-        *await findings.of_tracker(orchestrator.tracker),
-        *await findings.of_forge(orchestrator.forges.orchestrator),
-    ]
+    forges = orchestrator.forges
+    found += [*await findings.of_tracker(orchestrator.tracker), *await findings.of_forge(forges.orchestrator)]
+    found += await findings.of_board(orchestrator.tracker, directory)
+    found += await findings.of_roles(forges.orchestrator, forges.developer, forges.reviewer)
     for adapter in orchestrator.adapters:
         await adapter.aclose()
     try:

@@ -10,6 +10,7 @@ from orchestrator.configfile import ConfigFault, Directory
 from orchestrator.configfile import load as load_directory
 
 CONFIGURATION = 3
+NOT_FOUND = 4
 
 
 def read() -> tuple[Settings, Directory]:

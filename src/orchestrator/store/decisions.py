@@ -109,6 +109,28 @@ class Recorded:
     config_digest: str
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A stored decision without its basis."""
+
+    id: int
+    decided_at: datetime
+    config_digest: str
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A row as it lies there."""
+
+    id: int
+    task: TaskId
+    decided_at: datetime
+    basis: str
+    decision: str
+    verdicts: str
+
+
 @cache
 def config_digest(project: Project | None) -> str:
     """Digest of what an operator configured and of the pipeline's table."""
@@ -139,6 +161,18 @@ _OBSERVE = _UPSERT.on_conflict_do_update(
     set_={"facts": _UPSERT.excluded.facts, "observed_at": _UPSERT.excluded.observed_at},
 )
 _OF_TASK = select(decisions).where(decisions.c.task_id == bindparam("task")).order_by(decisions.c.id)
+_NEWEST = (
+    select(decisions.c.id, decisions.c.decided_at, decisions.c.config_digest, decisions.c.decision)
+    .where(decisions.c.task_id == bindparam("task"))
+    .order_by(decisions.c.id.desc())
+    .limit(bindparam("limit"))
+)
+_BASIS = (
+    select(decisions.c.facts)
+    .where(decisions.c.task_id == bindparam("task"))
+    .order_by(decisions.c.id.desc())
+    .limit(1)
+)
 
 
 def record(connection: Connection, basis: Basis, decision: Decision, now: datetime) -> None:
@@ -161,6 +195,29 @@ def of_task(connection: Connection, task: TaskId) -> list[Recorded]:
     return [
         Recorded(decoded_basis(row.facts), row.decision, row.verdicts, row.config_digest)
         for row in connection.execute(_OF_TASK, {"task": task})
+    ]
+
+
+def history(connection: Connection, task: TaskId, limit: int) -> list[Told]:
+    """Newest first, at most `limit`."""
+    rows = connection.execute(_NEWEST, {"task": task, "limit": limit})
+    return [Told(row.id, row.decided_at, row.config_digest, decoded(row.decision)) for row in rows]
+
+
+def newest_basis(connection: Connection, task: TaskId) -> Basis | None:
+    """What the newest decision rested on; None when nothing was decided yet."""
+    text = connection.execute(_BASIS, {"task": task}).scalar()
+    return decoded_basis(text) if text is not None else None
+
+
+def stored(connection: Connection, after: int, limit: int, task: TaskId | None = None) -> list[Stored]:
+    """The next rows after the one with this id, oldest first; of one task, or of all."""
+    query = select(decisions).where(decisions.c.id > after).order_by(decisions.c.id).limit(limit)
+    if task is not None:
+        query = query.where(decisions.c.task_id == task)
+    return [
+        Stored(row.id, TaskId(row.task_id), row.decided_at, row.facts, row.decision, row.verdicts)
+        for row in connection.execute(query)
     ]
 
 

@@ -8,6 +8,8 @@ from sqlalchemy import Connection, Row, func, select
 
 from orchestrator.domain.model import RunId, TaskId
 from orchestrator.qg.verdict import Item
+from orchestrator.store import decisions
+from orchestrator.store.decisions import Basis, Told
 from orchestrator.store.schema import agent_runs, tasks
 from orchestrator.store.tasks import waiting_items
 
@@ -58,6 +60,15 @@ class TaskView:
     runs: tuple[RunView, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class TaskStory:
+    """One task with its newest decisions, newest first, and what the newest rested on."""
+
+    task: TaskView
+    decisions: tuple[Told, ...]
+    basis: Basis | None
+
+
 def active_tasks(connection: Connection, limit: int) -> list[TaskView]:
     """Stage not done, newest first, each with its last run only. Its time does not grow with the journal."""
     query = select(tasks).where(tasks.c.stage != "done").order_by(tasks.c.created_at.desc(), tasks.c.id.desc())
@@ -74,6 +85,15 @@ def task(connection: Connection, key: str) -> TaskView | None:
         return None
     query = select(agent_runs).where(agent_runs.c.task_id == row.id).order_by(agent_runs.c.id)
     return _task(row, tuple(_run(run) for run in connection.execute(query)))
+
+
+def story(connection: Connection, key: str, limit: int) -> TaskStory | None:
+    """With at most `limit` decisions."""
+    found = task(connection, key)
+    if found is None:
+        return None
+    told = tuple(decisions.history(connection, found.id, limit))
+    return TaskStory(found, told, decisions.newest_basis(connection, found.id))
 
 
 def run(connection: Connection, ident: RunId) -> RunView | None:

@@ -20,6 +20,7 @@ from orchestrator.store import tasks as task_rows
 from orchestrator.store import views
 from orchestrator.store.tasks import Posted
 from orchestrator.store.views import RunView, TaskView
+from orchestrator.web.explain import LOOK_BACK, Explanation, explain
 from orchestrator.words.sentences import sentence
 
 T = TypeVar("T")
@@ -168,6 +169,15 @@ def _add_reading(app: FastAPI, services: Services) -> None:
     async def task(key: str, request: Request) -> Task:
         found = await services.database.read(lambda connection: views.task(connection, key))
         return _task(_there(found, f"There is no task {key[:60]}."), _language(request))
+
+    @app.get("/api/v1/tasks/{key}/explain")
+    async def explained(key: str, request: Request, lang: Language | None = None) -> Explanation:
+        """Each gate with what holds and what is missing, what would unblock the task, and the limits left."""
+        found = await services.database.read(lambda connection: views.story(connection, key, LOOK_BACK))
+        told = _there(found, f"There is no task {key[:60]}.")
+        project = services.project_of_repo(RepoName.parse(told.task.repo)) if told.task.repo else None
+        options = project.gates if project else None
+        return explain(told, options, services.clock.now(), lang or _language(request))
 
     @app.get("/api/v1/runs/{run}")
     async def run(run: int) -> Run:

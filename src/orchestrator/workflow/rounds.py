@@ -83,6 +83,12 @@ def attempt(task: Task, facts: Facts, step: Step, due: tuple[Item, ...]) -> Star
     return StartRun(step.role, step.stage, number, head, feedback)
 
 
+def attempts_of_round(task: Task, facts: Facts, step: Step) -> int:
+    """How many attempts the cap counts now: those of the round that the last return, or the head, began."""
+    every = runs.of_stage(facts, step.stage)
+    return len(every if task.role is not None else _of_round(task, step, every, head_of(facts) or ""))
+
+
 def _of_round(task: Task, step: Step, every: list[RunFact], head: str) -> list[RunFact]:
     if not step.commits:
         return [run for run in every if run.base == head]

@@ -1,0 +1,99 @@
+"""`orch explain`: the answer of the API, as tables for people."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.cli.ask import call
+
+_STYLES = {"open": "green", "closed": "yellow", "unknown": "red", "not_reached": "dim"}
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+
+
+def run(key: str, *, as_json: bool, language: str | None) -> int:
+    lang = f"?lang={quote(language, safe='')}" if language else ""
+    answer = call("GET", f"/api/v1/tasks/{quote(key, safe='')}/explain{lang}")
+    if as_json or not sys.stdout.isatty():
+        print(answer.text)
+    else:
+        show(answer.json(), Console(highlight=False))
+    return 0
+
+
+def show(body: Any, console: Console) -> None:
+    where = f"{body['repo']} {body['branch']}" if body["branch"] else "no branch yet"
+    console.print(_safe(f"{body['key']} is at {body['stage']}: {body['title']}"), style="bold")
+    console.print(_safe(where), style="dim")
+    for number, item in enumerate(body["unblock"]):
+        console.print(_safe(f"{'next' if number == 0 else 'then'}: {item['text']}{_by(item)}{_since(item)}"))
+    console.print(_gates(body["gates"]))
+    console.print(_safe("; ".join(_limits(body))), soft_wrap=True)
+    if decision := body["decision"]:
+        rested = f"configuration {decision['config_digest'][:12]}"
+        text = f"decision {decision['id']} of {decision['decided_at']}, {rested}"
+        console.print(_safe(text), style="dim", soft_wrap=True)
+
+
+def _gates(gates: Any) -> Table:
+    table = Table(show_edge=False, pad_edge=False)
+    for name in ("gate", "", "what holds, what is missing", "who", "since"):
+        table.add_column(name)
+    for gate in gates:
+        state = Text(gate["state"].replace("_", " "), _STYLES[gate["state"]])
+        rows = list(_rows(gate)) or [("", "", "")]
+        for number, (text, who, since) in enumerate(rows):
+            first = (gate["gate"], state) if number == 0 else ("", "")
+            table.add_row(*first, _safe(text), _safe(who), since)
+    return table
+
+
+def _rows(gate: Any) -> Iterator[tuple[str, str, str]]:
+    for item in gate["held"]:
+        yield f"✓ {item['text']}{_evidence(item)}", "", ""
+    for item in gate["missing"]:
+        yield f"✗ {item['text']}{_evidence(item)}", item["who"], _age(item)
+
+
+def _limits(body: Any) -> Iterator[str]:
+    limits, switches = body["limits"], body["switches"]
+    if limits["attempts"]:
+        yield f"attempts {_cap(limits['attempts'])}"
+    yield f"sent back {_cap(limits['returns_in_all'])}"
+    yield from (f"for {cause} {_cap(cap)}" for cause, cap in limits["returns"].items() if cap["used"])
+    yield from (name.removeprefix("is_") for name in ("is_paused", "is_cancelled") if switches[name])
+    if switches["budget_usd"]:
+        yield f"budget ${switches['budget_usd']}"
+
+
+def _cap(cap: Any) -> str:
+    return f"{cap['used']} of {cap['limit']}"
+
+
+def _by(item: Any) -> str:
+    return f" ({item['who']}: {item['action']})" if item["who"] and item["action"] else ""
+
+
+def _evidence(item: Any) -> str:
+    return f" [{', '.join(one[:60] for one in item['evidence'][:3])}]" if item["evidence"] else ""
+
+
+def _since(item: Any) -> str:
+    age = _age(item)
+    return f", for {age}" if age else ""
+
+
+def _age(item: Any) -> str:
+    if item["age_s"] is None:
+        return ""
+    size, unit = next((one for one in _UNITS if item["age_s"] >= one[0]), (1, "s"))
+    return f"{'over ' if item['is_older'] else ''}{int(item['age_s'] // size)} {unit}"
+
+
+def _safe(text: str) -> Text:
+    """Titles and comments are foreign: no markup of ours and no control of the terminal comes from them."""
+    return Text("".join(char if char.isprintable() else "�" for char in text))

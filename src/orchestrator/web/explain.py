@@ -1,0 +1,328 @@
+"""Why a task is where it is, as a value for API and command line. Pure: rows in, answer out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from orchestrator.domain.model import Cause, GateOptions, Language, Stage
+from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting, items
+from orchestrator.store.decisions import Told
+from orchestrator.store.views import TaskStory
+from orchestrator.words.sentences import sentence
+from orchestrator.workflow.decision import Decision, StartRun
+from orchestrator.workflow.pipeline import STEPS, Step, place, step_of_stage
+from orchestrator.workflow.rounds import attempts_of_round
+
+LOOK_BACK = 200
+"""Decisions that are looked at for the age of what is missing."""
+_CHANGING = frozenset({"have", "state", "detail", "attempt", "attempts", "returns", "returns_in_all", "count"})
+"""Parameters that may change while the same thing stays missing."""
+
+
+class GateState(StrEnum):
+    """`unknown`: we could not look. `not_reached`: the task has not come so far."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    UNKNOWN = "unknown"
+    NOT_REACHED = "not_reached"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One thing that a gate rested on."""
+
+    code: str
+    text: str
+    params: dict[str, str]
+    evidence: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """One thing that is missing or wrong, who can mend it, and by what. `since` is the time of the oldest decision
+    of an unbroken run that says so; `is_older`: the run goes on beyond what was looked at.
+    """
+
+    code: str
+    text: str
+    params: dict[str, str]
+    evidence: list[str]
+    who: str
+    action: str
+    since: datetime | None
+    since_decision: int | None
+    age_s: float | None
+    is_older: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """`verdict` is the word of `decision`, the newest that judged this gate: passed, waiting, failed, unknown."""
+
+    gate: str
+    leaves: str
+    state: GateState
+    verdict: str | None
+    decision: int | None
+    held: list[Held]
+    missing: list[Lacking]
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """How much of a limit is used."""
+
+    used: int
+    limit: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`returns` by cause. `attempts` are those that the cap of the stage's round counts; None without a role."""
+
+    returns: dict[str, Cap]
+    returns_in_all: Cap
+    attempts: Cap | None
+    attempts_made: int
+    """At this stage, in every round."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchPositions:
+    """What approvers set by commands. `budget_usd` 0: as configured."""
+
+    is_paused: bool
+    is_cancelled: bool
+    budget_usd: int
+    allowed_paths_at: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionId:
+    """The newest stored decision."""
+
+    id: int
+    decided_at: datetime
+    config_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where a task is and why. `unblock` is what it waits for, the closest first."""
+
+    key: str
+    title: str
+    stage: str
+    repo: str | None
+    branch: str
+    agent_running: bool
+    unblock: list[Lacking]
+    gates: list[Gate]
+    limits: Limits
+    switches: SwitchPositions
+    decision: DecisionId | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Since:
+    told: Told | None
+    is_older: bool = False
+
+
+def explain(story: TaskStory, options: GateOptions | None, now: datetime, language: Language) -> Explanation:
+    """`options` are the project's as configured now; None: those that the newest decision rested on."""
+    teller = _Teller(story, now, language)
+    newest = story.decisions[0] if story.decisions else None
+    decided = newest.decision if newest else Decision(Stage(story.task.stage))
+    task = story.task
+    return Explanation(
+        key=task.key,
+        title=task.title,
+        stage=task.stage,
+        repo=task.repo,
+        branch=task.branch,
+        agent_running=task.agent_running,
+        unblock=teller.unblock(),
+        gates=[teller.gate(step) for step in STEPS if step.gate],
+        limits=_limits(story, decided, options or _options(story)),
+        switches=SwitchPositions(
+            is_paused=decided.switches.is_paused,
+            is_cancelled=decided.switches.is_cancelled,
+            budget_usd=decided.switches.budget_usd,
+            allowed_paths_at=list(decided.switches.allowed),
+        ),
+        decision=DecisionId(newest.id, newest.decided_at, newest.config_digest) if newest else None,
+    )
+
+
+def same(one: Item, other: Item) -> bool:
+    """The same thing is missing, though its counts and states may have changed."""
+    return one.code == other.code and _lasting(one) == _lasting(other)
+
+
+def _lasting(item: Item) -> tuple[tuple[str, str], ...]:
+    return tuple(param for param in item.params if param[0] not in _CHANGING)
+
+
+def missing_since(
+    decisions: Sequence[Told], said: Callable[[Decision], Sequence[Item] | None], item: Item
+) -> _Since:
+    """The oldest decision of the unbroken run that misses `item`. A decision of which `said` is None says nothing
+    of it, and breaks nothing.
+    """
+    oldest: Told | None = None
+    for told in decisions:
+        found = said(told.decision)
+        if found is None:
+            continue
+        if not any(same(item, one) for one in found):
+            return _Since(oldest)
+        oldest = told
+    return _Since(oldest, is_older=oldest is not None and len(decisions) >= LOOK_BACK)
+
+
+def _verdict_of(decision: Decision, gate: str) -> Verdict | None:
+    return dict(decision.verdicts).get(gate)
+
+
+def _options(story: TaskStory) -> GateOptions:
+    return story.basis.project.gates if story.basis and story.basis.project else GateOptions()
+
+
+class _Teller:
+    """Makes items into words and ages."""
+
+    def __init__(self, story: TaskStory, now: datetime, language: Language) -> None:
+        self._story = story
+        self._now = now
+        self._language = language
+
+    def unblock(self) -> list[Lacking]:
+        return [self._lacking(item, self._since(item)) for item in self._story.task.waiting]
+
+    def gate(self, step: Step) -> Gate:
+        told, verdict = self._newest(step.gate)
+        state = self._state(step, told, verdict)
+        held: list[Held] = []
+        missing: list[Lacking] = []
+        if state is GateState.OPEN and isinstance(verdict, Passed):
+            held = [self._held(item) for item in verdict.held]
+        elif state in {GateState.CLOSED, GateState.UNKNOWN} and verdict is not None:
+            missing = [self._lacking(item, self._since_in(step.gate, item)) for item in items(verdict)]
+        is_told = told is not None and state is not GateState.NOT_REACHED
+        return Gate(
+            gate=step.gate,
+            leaves=step.stage.value,
+            state=state,
+            verdict=_word(verdict) if is_told else None,
+            decision=told.id if told and is_told else None,
+            held=held,
+            missing=missing,
+        )
+
+    def _newest(self, gate: str) -> tuple[Told | None, Verdict | None]:
+        for told in self._story.decisions:
+            if (verdict := _verdict_of(told.decision, gate)) is not None:
+                return told, verdict
+        return None, None
+
+    def _state(self, step: Step, told: Told | None, verdict: Verdict | None) -> GateState:
+        """By its verdict when the last decision that judged gates judged this one. Else the stage says it: a gate
+        that was passed is open, one that is still to come is not reached, whatever was said of it before.
+        """
+        stage = Stage(self._story.task.stage)
+        is_last = told is not None and told is self._last_judging()
+        if is_last or stage is Stage.DONE or self._is_posted():
+            return _STATES[_word(verdict)]
+        if place(step.stage) == place(stage):
+            return GateState.UNKNOWN if isinstance(verdict, Unknown) else GateState.CLOSED
+        return GateState.OPEN if place(step.stage) < place(stage) else GateState.NOT_REACHED
+
+    def _last_judging(self) -> Told | None:
+        return next((told for told in self._story.decisions if told.decision.verdicts), None)
+
+    def _is_posted(self) -> bool:
+        return self._story.task.plane_id is None
+
+    def _since(self, item: Item) -> _Since:
+        """Of something that is waited for: of the gate that it keeps closed, else as long as it was waited for."""
+        for gate in (step.gate for step in STEPS if step.gate):
+            _, verdict = self._newest(gate)
+            if verdict is not None and any(same(item, one) for one in items(verdict)):
+                return self._since_in(gate, item)
+        return missing_since(self._story.decisions, lambda decision: decision.waiting, item)
+
+    def _since_in(self, gate: str, item: Item) -> _Since:
+        def said(decision: Decision) -> Sequence[Item] | None:
+            verdict = _verdict_of(decision, gate)
+            return None if verdict is None else items(verdict)
+
+        return missing_since(self._story.decisions, said, item)
+
+    def _held(self, item: Item) -> Held:
+        return Held(item.code, sentence(item, self._language), dict(item.params), list(item.evidence))
+
+    def _lacking(self, item: Item, since: _Since) -> Lacking:
+        at = since.told.decided_at if since.told else None
+        return Lacking(
+            code=item.code,
+            text=sentence(item, self._language),
+            params=dict(item.params),
+            evidence=list(item.evidence),
+            who=item.who,
+            action=item.action,
+            since=at,
+            since_decision=since.told.id if since.told else None,
+            age_s=max((self._now - at).total_seconds(), 0.0) if at else None,
+            is_older=since.is_older,
+        )
+
+
+def _word(verdict: Verdict | None) -> str:
+    match verdict:
+        case None:
+            return ""
+        case Passed():
+            return "passed"
+        case Waiting():
+            return "waiting"
+        case Failed():
+            return "failed"
+        case Unknown():
+            return "unknown"
+
+
+_STATES = {
+    "": GateState.NOT_REACHED,
+    "passed": GateState.OPEN,
+    "waiting": GateState.CLOSED,
+    "failed": GateState.CLOSED,
+    "unknown": GateState.UNKNOWN,
+}
+
+
+def _limits(story: TaskStory, decided: Decision, options: GateOptions) -> Limits:
+    used = [one.cause for one in decided.returns]
+    return Limits(
+        returns={cause.value: _cap(used.count(cause), options.returns_per_cause) for cause in Cause},
+        returns_in_all=_cap(len(used), options.returns_in_all),
+        attempts=next(_attempts(story, decided), None),
+        attempts_made=sum(run.stage == story.task.stage for run in story.task.runs),
+    )
+
+
+def _attempts(story: TaskStory, decided: Decision) -> Iterator[Cap]:
+    """The runs that the newest decision saw, and those that it starts."""
+    step, basis = step_of_stage(Stage(story.task.stage)), story.basis
+    if step.role is None or basis is None:
+        return
+    task = replace(basis.task, returns=decided.returns, switches=decided.switches)
+    starts = sum(isinstance(one, StartRun) and one.stage is step.stage for one in decided.actions)
+    yield _cap(attempts_of_round(task, basis.facts, step) + starts, basis.facts.max_attempts)
+
+
+def _cap(used: int, limit: int) -> Cap:
+    return Cap(used, limit, max(limit - used, 0))

@@ -1,0 +1,66 @@
+"""What `orch explain` prints for people."""
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.cli.explain import show
+
+ITEM = {
+    "code": "approval", "text": "BRD.md [red]waits\x1b[31m", "params": {}, "evidence": ["b1"], "who": "approver",
+    "action": ":approved:", "since": "2026-11-24T10:00:00Z", "since_decision": 2, "age_s": 7300.0,
+    "is_older": False,
+}  # fmt: skip
+GATE = {"gate": "QG-1", "leaves": "analysis", "state": "closed", "verdict": "waiting", "decision": 3}
+CAP = {"used": 1, "limit": 3, "left": 2}
+BODY: dict[str, Any] = {
+    "key": "ENDURO-1", "title": "A [bold]title\x1b]0;x\x07", "stage": "analysis", "repo": "acme/x",
+    "branch": "feature/x", "agent_running": False,
+    "unblock": [ITEM, {**ITEM, "text": "merge", "age_s": None, "action": ""}],
+    "gates": [
+        {**GATE, "gate": "QG-0", "state": "open", "held": [{**ITEM, "text": "mapped"}], "missing": []},
+        {**GATE, "held": [], "missing": [ITEM, {**ITEM, "text": "section", "age_s": 90000.0, "is_older": True}]},
+        {**GATE, "gate": "QG-2", "state": "not_reached", "held": [], "missing": []},
+    ],
+    "limits": {
+        "returns": {"ci_red": CAP, "test_failed": {**CAP, "used": 0}}, "returns_in_all": {**CAP, "limit": 8},
+        "attempts": CAP, "attempts_made": 1,
+    },
+    "switches": {"is_paused": True, "is_cancelled": False, "budget_usd": 7, "allowed_paths_at": []},
+    "decision": {"id": 3, "decided_at": "2026-11-24T12:00:00Z", "config_digest": "ab" * 32},
+}  # fmt: skip
+
+
+def printed(body: Any) -> str:
+    out = io.StringIO()
+    show(body, Console(file=out, width=160, force_terminal=True, color_system=None, highlight=False))
+    return out.getvalue()
+
+
+def test_people_see_the_closest_first_then_gates_limits_and_switches() -> None:
+    text = printed(BODY)
+    lines = text.splitlines()
+    assert lines[0].startswith("ENDURO-1 is at analysis: A [bold]title")
+    assert lines[2].startswith("next: BRD.md [red]waits")
+    assert lines[2].endswith("(approver: :approved:), for 2 h")
+    assert lines[3] == "then: merge"
+    assert "✓ mapped [b1]" in text
+    assert "over 1 d" in text
+    assert "not reached" in text
+    assert "attempts 1 of 3; sent back 1 of 8; for ci_red 1 of 3; paused; budget $7" in text
+    assert "decision 3 of 2026-11-24T12:00:00Z, configuration abababababab" in text
+
+
+def test_foreign_text_controls_neither_the_terminal_nor_the_markup() -> None:
+    text = printed(BODY)
+    assert "\x07" not in text
+    assert "[31m" in text.replace("\x1b[31m", "")
+    assert "]0;x" in text.replace("\x1b]0;x", "")
+
+
+def test_a_task_that_was_not_decided_yet_is_told_too() -> None:
+    bare = {**BODY, "branch": "", "repo": None, "unblock": [], "gates": [], "decision": None}
+    text = printed({**bare, "limits": {**BODY["limits"], "attempts": None}})
+    assert "no branch yet" in text
+    assert "sent back 1 of 8" in text
