@@ -47,6 +47,7 @@ class Gitea:
         self._url = url
         self._token = token
         self._api = GiteaApi(url, token, timeout_s)
+        self.circuit = self._api.circuit
         self._may_mention = frozenset(may_mention)
         self._login = ""
         self._capabilities: ForgeCapabilities | None = None
