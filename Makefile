@@ -8,8 +8,11 @@ CLAUDE := .tools/claude
 # How many tests run at once. Timing decides no test, so more than the cores is safe.
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest
+PURE := */orchestrator/domain/*,*/orchestrator/qg/*,*/orchestrator/workflow/*
+PURE_TESTS := tests/qg tests/workflow tests/test_domain.py tests/store tests/webhooks
+export PLANE_URL PLANE_KEY PLANE_WORKSPACE PLANE_PROJECT GITEA_URL GITEA_REPO GITEA_TOKEN GITEA_ADMIN_TOKEN
 
-.PHONY: help setup demo serve test check fix bench nightly mutate requirements env-example clean
+.PHONY: help setup demo serve test check fix bench nightly live cover mutate requirements env-example clean
 
 help: ## list these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +46,13 @@ fix: setup ## repair what ruff can repair
 
 bench: setup ## measure; prints ratios to this machine's own limits
 	@$(BIN)/python -m benchmarks
+
+live: setup ## the contract tests against your own servers: PLANE_URL= GITEA_URL= … (see scripts/live_contracts.sh)
+	@PYTEST="$(PYTEST)" scripts/live_contracts.sh
+
+cover: setup ## branch coverage of the pure packages; fails below 100 %
+	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest -q -m "not nightly" $(PURE_TESTS)
+	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='$(PURE)' --fail-under=100
 
 mutate: setup ## mutation tests of the pure packages
 	@$(BIN)/mutmut run

@@ -42,7 +42,7 @@ class GiteaApi:
     async def aclose(self) -> None:
         await self._rest.aclose()
 
-    async def call(  # noqa: PLR0913 - RestClient's, with the scope that it does not know
+    async def call(
         self,
         method: str,
         path: str,

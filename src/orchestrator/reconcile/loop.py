@@ -33,6 +33,9 @@ MAX_STEPS = 16
 MAX_LINES = 40
 MAX_REMARKS = 300
 NOWHERE = Addresses()
+SOON_S = 5.0
+_CHECKED_SOON = "pull_request_not_mergeable"
+"""The forge says so too while it is still finding out, and tells nobody when it knows."""
 _POLLED = frozenset({Stage.CI, Stage.REVIEW, Stage.TESTING, Stage.READY})
 
 
@@ -130,6 +133,8 @@ class Reconciler:
     async def _rest(self, decision: Decision, seen: Observed, again_in_s: float | None) -> Looked:
         pauses = [one for one in (seen.retry_in_s, again_in_s) if one is not None]
         forge = self._forges.orchestrator
+        if not pauses and any(item.code == _CHECKED_SOON for item in decision.waiting):
+            return Looked(poll_in_s=SOON_S)
         if pauses or forge is None or decision.stage not in _POLLED:
             return Looked(min(pauses, default=None))
         is_told = (await forge.capabilities()).status_events

@@ -121,7 +121,7 @@ def apply(connection: Connection, basis: Basis, decision: Decision, digest: str,
     """Moves the row to where the decision says it stands."""
     values: dict[str, object] = {
         "stage": decision.stage,
-        "waiting": waiting_text(decision.waiting),
+        "waiting": waiting_text(decision.waiting or _about_to_start(decision)),
         "decided": digest,
         "updated_at": now,
         "agent_running": _is_agent_running(decision),
@@ -139,6 +139,15 @@ def apply(connection: Connection, basis: Basis, decision: Decision, digest: str,
     changed = connection.execute(_SET_SAME, {"of_task": basis.task.id, "known": _switches(basis.task)} | values)
     if changed.rowcount == 0:
         raise Transient("task_changed", "An operator changed the task while it was looked at.", retry_after_s=0)
+
+
+def _about_to_start(decision: Decision) -> tuple[Item, ...]:
+    """While an agent is on its way there is a reason too."""
+    return tuple(
+        Item("run_intended", (("role", one.role), ("attempt", str(one.attempt))), who="agent", action="wait")
+        for one in decision.actions
+        if isinstance(one, StartRun)
+    )
 
 
 def _switches(task: Task) -> str:
@@ -181,6 +190,14 @@ def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
 def _posted(task: Task, attempt: int) -> dict[str, object]:
     """A posted task has one stage, and its attempts are granted by number alone."""
     return {"retry_after": attempt} if task.role else {}
+
+
+def under_way(connection: Connection) -> list[TaskId]:
+    """Open tasks that have begun. A branch, a check or a review may move, and a work item be deleted, and nobody
+    tells of it, or in vain.
+    """
+    query = select(tasks.c.id).where(tasks.c.stage.not_in((Stage.CREATED, Stage.DONE)), tasks.c.role.is_(None))
+    return [TaskId(row.id) for row in connection.execute(query.order_by(tasks.c.id))]
 
 
 def open_ids(connection: Connection) -> list[TaskId]:

@@ -125,13 +125,13 @@ class Accepted(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the endpoints need. `known` is missing since the start; `look` finds what is so now."""
+    """What the endpoints need. `known` is missing as far as we know already; `look` finds what is so now."""
 
     database: Database
     clock: Clock
     engine: Callable[[], Engine]
     project_of_repo: Callable[[RepoName], Project | None]
-    known: Sequence[Finding]
+    known: Callable[[], Sequence[Finding]]
     look: Callable[[], Awaitable[Sequence[Finding]]]
 
 
@@ -154,7 +154,7 @@ def _add_reading(app: FastAPI, services: Services) -> None:
     async def status(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 10) -> Status:
         found = await services.database.read(lambda connection: views.active_tasks(connection, limit))
         language = _language(request)
-        problems = [_shown(one) for one in services.known if one.level is not Level.FINE]
+        problems = [_shown(one) for one in services.known() if one.level is not Level.FINE]
         return Status(active_tasks=[_task(one, language) for one in found], problems=problems)
 
     @app.get("/ready", responses={503: {"model": Ready}})
