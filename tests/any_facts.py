@@ -88,7 +88,7 @@ RUNS = st.lists(
         st.integers(1, 4),
         st.sampled_from([RunState.ENDED, RunState.ENDED, RunState.ENDED, RunState.RUNNING, RunState.INTENDED]),
         st.none() | st.sampled_from(Outcome),
-        st.sampled_from(["", "no_commit"]),
+        st.sampled_from(["", "no_commit", "no_verdict"]),
         st.none() | HEADS,
         st.none() | HEADS,
         st.none() | st.builds(RoleVerdict, st.sampled_from(VerdictWord), TEXTS),

@@ -1,7 +1,7 @@
 """One HTTP API as the adapters call it: bounded answers, and faults in our three kinds."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -65,10 +65,12 @@ class RestClient:
         *,
         pace: Pace | None = None,
         circuit: Circuit | None = None,
+        scope_of: Callable[[str, str], str] | None = None,
     ) -> None:
         self._system = system
         self._pace = pace
         self._circuit = circuit
+        self._scope_of = scope_of
         self._http = httpx.AsyncClient(
             base_url=base_url, headers=headers, timeout=timeout_s, follow_redirects=False, trust_env=False
         )
@@ -90,8 +92,9 @@ class RestClient:
         """A 2xx or a status in `understood`; raises Transient or Permanent for everything else.
 
         With `enough_bytes` no more than these are read: the answer may be cut there.
-        `scope` is what a 403 would speak of; see Circuit.
+        `scope` is what a 403 would speak of; see Circuit. Without one the client's `scope_of` tells.
         """
+        scope = scope or (self._scope_of(method, path) if self._scope_of else "")
         await self._admitted(scope)
         wait = _Wait()
         try:

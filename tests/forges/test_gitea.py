@@ -42,6 +42,30 @@ async def test_a_token_without_scope_is_permanent(sim: GiteaSim) -> None:
     assert "write:repository" in refusal.value.hint
 
 
+async def test_a_refused_token_is_tried_once_and_then_nothing_is_sent_for_some_minutes(sim: GiteaSim) -> None:
+    with LoopbackServer(sim.app) as server:
+        stranger = Gitea(server.url, "no-such-token")
+        for _ in range(5):
+            with pytest.raises(Permanent):
+                await stranger.branch(REPO, "main")
+            with pytest.raises(Permanent):
+                await stranger.whoami()
+        await stranger.aclose()
+    assert [call.status for call in sim.calls] == [401]
+    assert [one.code for one in stranger.circuit.refusals] == ["gitea_refused"]
+
+
+async def test_what_a_token_may_not_do_stops_nothing_else(sim: GiteaSim) -> None:
+    with LoopbackServer(sim.app) as server:
+        reader = Gitea(server.url, sim.add_token("guest"))
+        for name in ("x", "y"):
+            with pytest.raises(Permanent):
+                await reader.create_branch(REPO, name, "main")
+        assert await reader.branch(REPO, "main")
+        await reader.aclose()
+    assert [call.status for call in sim.calls] == [403, 200]
+
+
 async def test_a_down_gitea_is_transient(gitea: Gitea, sim: GiteaSim) -> None:
     sim.down = True
     with pytest.raises(Transient):

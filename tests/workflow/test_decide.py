@@ -460,6 +460,17 @@ def test_a_missing_verdict_is_asked_for_again_of_the_same_role_and_then_parked(s
 
 
 @pytest.mark.parametrize(("stage", "role"), [(Stage.REVIEW, Role.REVIEWER), (Stage.TESTING, Role.TESTER)])
+def test_a_run_that_the_runtime_failed_for_its_missing_verdict_is_made_again_too(stage: Stage, role: Role) -> None:
+    for count in (1, 2, 3):
+        silent = tuple(
+            replace(run(stage, number, Outcome.FAILED), reason="no_verdict") for number in range(1, count + 1)
+        )
+        decision = decide(PROJECT, at(stage), replace(GREEN, runs=(*without(stage), *silent)))
+        assert starts(decision) == ([(role, count + 1)] if count < 3 else [])
+    assert codes(decision)[0] == "output_missing"
+
+
+@pytest.mark.parametrize(("stage", "role"), [(Stage.REVIEW, Role.REVIEWER), (Stage.TESTING, Role.TESTER)])
 def test_a_verdict_on_an_old_head_is_asked_for_anew(stage: Stage, role: Role) -> None:
     old = tuple(replace(one, base=OLD) if one.stage is stage else one for one in RUNS)
     reviews = (approval_of(OLD),) if stage is Stage.REVIEW else GREEN.reviews

@@ -36,33 +36,14 @@ class GiteaApi:
     def __init__(self, url: str, token: str, timeout_s: float) -> None:
         self.circuit = Circuit(_GITEA.code, REAL_TIME)
         headers = {"Authorization": f"token {token}"}
-        self._rest = RestClient(_GITEA, f"{url}/api/v1/", headers, timeout_s, circuit=self.circuit)
+        self._rest = RestClient(
+            _GITEA, f"{url}/api/v1/", headers, timeout_s, circuit=self.circuit, scope_of=_scope
+        )
+        self.call = self._rest.call
         self.decoded = self._rest.decoded
 
     async def aclose(self) -> None:
         await self._rest.aclose()
-
-    async def call(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        order: object = None,
-        understood: frozenset[int] = frozenset(),
-        enough_bytes: int | None = None,
-    ) -> Answer:
-        """A refusal is about this kind of call in this repository: what the token may do otherwise goes on."""
-        scope = " ".join((method, *path.split("/")[:4]))
-        return await self._rest.call(
-            method,
-            path,
-            query=query,
-            order=order,
-            understood=understood,
-            enough_bytes=enough_bytes,
-            scope=scope,
-        )
 
     async def row(self, path: str, wanted: type[T], **query: str) -> T:
         return self.decoded((await self.call("GET", path, query=query)).body, wanted)
@@ -105,6 +86,11 @@ class GiteaApi:
             if _is_last(answer, page, len(found), is_new=len(found) > known):
                 return list(found.values()), True
         return list(found.values()), False
+
+
+def _scope(method: str, path: str) -> str:
+    """A refusal is about this kind of call in this repository: what the token may do otherwise goes on."""
+    return " ".join((method, *path.split("/")[:4]))
 
 
 def _whole(path: str, read: tuple[list[N], bool]) -> list[N]:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from random import Random
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -47,15 +48,22 @@ class Simulator:
         self.courier = Courier(webhook_timeout_s)
         self.down = False  # every call is answered 503; stop the LoopbackServer for a refused connection
         self.latency_s = 0.0
+        self.answer_delay_s = 0.0  # it is done, and whoever ordered it does not know yet
         self.lose_deliveries = False
+        self._lost_share, self._chance = 0.0, Random(0)  # noqa: S311 - a test wants to lose the same ones again
         self.calls: deque[Call] = deque(maxlen=MAX_CALLS_KEPT)
         self.seconds_inside = 0.0
         self.lock = threading.RLock()
 
     def post(self, delivery: Outgoing) -> Outgoing:
         """Hands a delivery to the courier, or loses it when that fault is on."""
-        (self.courier.lose if self.lose_deliveries else self.courier.send)(delivery)
+        is_lost = self.lose_deliveries or self._chance.random() < self._lost_share
+        (self.courier.lose if is_lost else self.courier.send)(delivery)
         return delivery
+
+    def lose(self, share: float, seed: int) -> None:
+        """From here on about this share of the deliveries is lost."""
+        self._lost_share, self._chance = share, Random(seed)  # noqa: S311 - as above
 
     def close(self) -> None:
         self.courier.close()
@@ -78,6 +86,8 @@ class Simulator:
                 nonlocal status
                 if message["type"] == "http.response.start":
                     status = message["status"]
+                    if self.answer_delay_s:
+                        await asyncio.sleep(self.answer_delay_s)
                 await send(message)
 
             try:

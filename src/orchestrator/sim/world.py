@@ -18,7 +18,7 @@ from typing import Any, Self
 import httpx
 
 from orchestrator.agents.rundir import RunPaths, is_held, order_stop
-from orchestrator.sim.gitea import GiteaSim
+from orchestrator.sim.gitea import Flavour, GiteaSim
 from orchestrator.sim.messages_api import create_app
 from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
@@ -54,22 +54,29 @@ class World:
     root: Path
     fixtures: Path
     rate_per_minute: int = 60
+    approvers: tuple[str, ...] = (APPROVER,)
+    """Users of Plane, by id."""
+    project_lines: tuple[str, ...] = ()
+    """More of the project's entry in orchestrator.yaml, each line as it stands there without its margin."""
+    forge: Flavour = "gitea"
     plane: PlaneSim = field(init=False)
     gitea: GiteaSim = field(init=False)
     _ends: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     plane_url: str = ""
     gitea_url: str = ""
     model_url: str = ""
+    servers: dict[str, LoopbackServer] = field(default_factory=dict)
+    """By name, so that one may be stopped and started again: its callers are refused meanwhile."""
 
     def __enter__(self) -> Self:
         self.root.mkdir(parents=True, exist_ok=True)
         self.plane = PlaneSim.from_recording(self.fixtures / "plane", rate_per_minute=self.rate_per_minute)
-        self.gitea = GiteaSim(self.root / "forge")
+        self.gitea = GiteaSim(self.root / "forge", flavour=self.forge)
         self._ends.enter_context(self.plane)
         self._ends.enter_context(self.gitea)
-        self.plane_url = self._served(self.plane.app)
-        self.gitea_url = self._served(self.gitea.app)
-        self.model_url = self._served(create_app())
+        self.plane_url = self._served("plane", self.plane.app)
+        self.gitea_url = self._served("gitea", self.gitea.app)
+        self.model_url = self._served("model", create_app())
         owner, _, name = REPO.partition("/")
         self.gitea.create_repo(owner, name, _FILES)
         for login, name in USERS.items():
@@ -87,8 +94,9 @@ class World:
             time.sleep(0.01)
         self._ends.close()
 
-    def _served(self, app: Any) -> str:
-        return self._ends.enter_context(LoopbackServer(app)).url
+    def _served(self, name: str, app: Any) -> str:
+        self.servers[name] = self._ends.enter_context(LoopbackServer(app))
+        return self.servers[name].url
 
     def settings(self, claude: Path) -> dict[str, str]:
         """The environment of an orchestrator that knows this world; secrets go by file."""
@@ -137,10 +145,10 @@ class World:
             "projects:",
             f"  - plane_project: {PROJECT}",
             f"    repository: {REPO}",
-            "    language: ru",
+            *(() if any(one.startswith("language:") for one in self.project_lines) else ("    language: ru",)),
+            *(f"    {line}" for line in self.project_lines),
             "people:",
-            f"  - plane_user: {APPROVER}",
-            "    approver: true",
+            *(line for user in self.approvers for line in (f"  - plane_user: {user}", "    approver: true")),
         ]
         (self.root / "orchestrator.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -14,6 +14,7 @@ from orchestrator.domain.events import WorkItemChanged
 from orchestrator.domain.feedback import Feedback
 from orchestrator.domain.model import (
     NO_SWITCHES,
+    Branch,
     ProjectId,
     RepoName,
     Return,
@@ -133,6 +134,8 @@ def apply(connection: Connection, basis: Basis, decision: Decision, digest: str,
         values |= {"branch": who.branch, "base_branch": who.base_branch}
     if isinstance(basis.facts.item, WorkItem):
         values["brief"] = basis.facts.item.description
+    if isinstance(basis.facts.branch, Branch):
+        values["head_sha"] = basis.facts.branch.head  # by it checks find the task, of a person's push too
     changed = connection.execute(_SET_SAME, {"of_task": basis.task.id, "known": _switches(basis.task)} | values)
     if changed.rowcount == 0:
         raise Transient("task_changed", "An operator changed the task while it was looked at.", retry_after_s=0)

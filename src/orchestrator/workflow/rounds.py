@@ -14,6 +14,8 @@ from orchestrator.workflow.pipeline import Step
 
 RETRIED = frozenset({Outcome.LOST, Outcome.CRASHED})
 """Outcomes that say nothing about the work itself: the attempt is made again, up to the cap."""
+EMPTY_HANDED = frozenset({"no_commit", "no_verdict"})
+"""Reasons of runs that ended well and left nothing."""
 CAUSES = {
     Stage.ANALYSIS: (Cause.DOCUMENT_REJECTED, Stage.ANALYSIS),
     Stage.ARCHITECTURE: (Cause.DOCUMENT_REJECTED, Stage.ARCHITECTURE),
@@ -107,7 +109,7 @@ def _is_to_repeat(task: Task, facts: Facts, step: Step, of_round: list[RunFact])
 
 def _is_without_output(run: RunFact) -> bool:
     """It said that it succeeded, and what it was to make is not there."""
-    return run.outcome is Outcome.SUCCEEDED or (run.outcome is Outcome.FAILED and run.reason == "no_commit")
+    return run.outcome is Outcome.SUCCEEDED or (run.outcome is Outcome.FAILED and run.reason in EMPTY_HANDED)
 
 
 def _parked(step: Step, of_round: list[RunFact], due: tuple[Item, ...]) -> Item:
