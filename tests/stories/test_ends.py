@@ -72,9 +72,7 @@ def test_the_agent_of_a_work_item_that_is_gone_is_stopped_and_nothing_starts_any
         assert len(starts(ledger)) == 1
 
 
-def test_an_item_is_not_gone_while_its_project_does_not_answer(
-    world: World, tmp_path: Path, ledger: Path
-) -> None:
+def test_an_item_is_not_gone_while_its_project_does_not_answer(world: World, tmp_path: Path, ledger: Path) -> None:
     with at_work(world, write_wrapper(tmp_path / "claude", "hang", ledger)) as team:
         team.begin("Export as GPX")
         until(lambda: starts(ledger), "the agent started")
@@ -115,7 +113,9 @@ def test_a_branch_that_is_deleted_with_its_pull_request_open_starts_nothing(worl
         team.approved_until("ci")
         head, branch = team.head, team.branch
         team.people.delete_branch(REPO, branch, PERSON)
-        task = until(lambda: codes(team.task()) & {"branch_gone", "pull_request_closed"} and team.task(), "it is said")
+        task = until(
+            lambda: codes(team.task()) & {"branch_gone", "pull_request_closed"} and team.task(), "it is said"
+        )
         assert not task["agent_running"]
         assert team.started() == ["analyst", "architect", "developer"]
         team.people.force_push(REPO, branch, head, PERSON)

@@ -57,7 +57,10 @@ def test_killed_around_each_effect_and_started_again_each_is_there_once(
         until(lambda: not left(team), "all is written")
         answers = len(team.comments())
         killer.at(
-            world.plane, "TrackerNote", lambda: len(team.comments()) > answers, lambda: team.say("<p>/orch why</p>")
+            world.plane,
+            "TrackerNote",
+            lambda: len(team.comments()) > answers,
+            lambda: team.say("<p>/orch why</p>"),
         )
         until(lambda: len(team.comments()) == answers + 1, "the question is answered")
         team.waits_for("merge", "ready")

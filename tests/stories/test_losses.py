@@ -102,7 +102,9 @@ def test_while_plane_and_gitea_are_away_nothing_is_lost_and_one_line_a_minute_is
         team.begin("Export as GPX")
         until(lambda: starts(ledger), "the agent started")
         away(world, how)
-        until(lambda: any(event == "run_put_off" for event, *_ in faults(team.service)), "its work waits for Gitea")
+        until(
+            lambda: any(event == "run_put_off" for event, *_ in faults(team.service)), "its work waits for Gitea"
+        )
         back(world, how)
         team.waits_for("approval", "analysis")
         away(world, how)
