@@ -156,7 +156,8 @@ def _directory(value: Mapping[str, Any]) -> Directory:
 
 
 def _person(given: Mapping[str, Any]) -> Person:
-    return Person(**{**given, "plane_user": UserId(given["plane_user"].lower())})
+    user = UserId(given["plane_user"].lower())
+    return Person(user, given.get("gitea_login", ""), approver=given.get("approver", False))
 
 
 def _project(given: Mapping[str, Any], approvers: tuple[UserId, ...]) -> Project:

@@ -12,10 +12,15 @@ from typing import Any
 
 import httpx
 
+from orchestrator.db import Database
+from orchestrator.domain.model import DocumentName, Language, TaskId
+from orchestrator.sim import writings
 from orchestrator.sim.gitea_people import People
 from orchestrator.sim.webhook import load_recorded
 from orchestrator.sim.world import ITEM, PROJECT, REPO, Service, World
-from support import FIXTURES, until
+from orchestrator.store import canonical, decisions
+from orchestrator.workflow.decide import decide
+from support import FIXTURES, query, until
 
 APPROVER, STRANGER, GUEST, OURSELVES = "alice", "bob", "carol", "orchestrator"
 PERSON = "boss"
@@ -28,6 +33,10 @@ FAST = {
     "ORCH_POLL_INTERVAL_S": "5",
 }
 LIMIT_S = 60.0
+BRANCH = "feature/ENDURO-1-marshrut-import-gpx-b-quotes"
+"""Of the recorded work item."""
+FOLDER = "tasks/ENDURO-1"
+TASK_FILES = {"analyst": ".task.md", "architect": ".task-arch.md", "developer": ".task-dev.md"}
 
 
 @dataclass(slots=True)
@@ -58,6 +67,17 @@ class Team:
     def say(self, html: str, by: str = APPROVER) -> str:
         return str(self.world.plane.add_comment(self.item, {"comment_html": html}, by)["id"])
 
+    def write_all(self) -> str:
+        """People write every document and the code before the work item is there: agents have nothing to add."""
+        named = {"key": "ENDURO-1", "title": "GPX", "code": "src/enduro_1.py", "test": "tests/test_enduro_1.py"}
+        texts = {
+            name: writings.TEXTS[name][Language.RU].format(**named, module="enduro_1") for name in DocumentName
+        }
+        texts[DocumentName.DEV_TASK] += writings.READY[Language.RU]
+        files = {f"{FOLDER}/{name.value.upper()}.md": text for name, text in texts.items()}
+        code = writings.CODE.format(**named, module="enduro_1")
+        return self.people.commit(REPO, BRANCH, {**files, "src/enduro_1.py": code}, PERSON)
+
     def approve(self, by: str = APPROVER) -> str:
         return self.say("<p>:approved:</p>", by)
 
@@ -77,6 +97,23 @@ class Team:
     def task(self) -> dict[str, Any]:
         answer = self.client.get(f"/api/v1/tasks/{self.key}")
         return dict(answer.json()) if answer.status_code == 200 else {}
+
+    def heard(self) -> None:
+        """Every delivery so far has been answered and looked at."""
+        self.world.plane.courier.settle()
+        self.world.gitea.courier.settle()
+        until(lambda: not query(self.service, "SELECT id FROM events WHERE processed = 0"), "every event was seen")
+
+    def has_seen(self, comment: str) -> bool:
+        """The orchestrator has read the comment."""
+        sights = query(self.service, "SELECT payload FROM events WHERE event_type = 'comment_seen'")
+        return any(comment in str(row[0]) for row in sights)
+
+    def task_file(self, number: int = -1) -> str:
+        """What the agent of a run was told, the newest unless said otherwise."""
+        run = self.task()["runs"][number]
+        folder = self.service.root / "data" / "runs" / str(run["id"]) / "workspace"
+        return (folder / TASK_FILES[run["role"]]).read_text(encoding="utf-8")
 
     def codes(self) -> set[str]:
         return {item["code"] for item in self.task().get("waiting", [])}
@@ -99,12 +136,28 @@ class Team:
         pulls = [one for one in self.world.gitea.repos[REPO].pulls.values() if one.head == self.branch]
         return pulls[-1] if pulls else None
 
-    def comments(self) -> list[str]:
-        """Our own comments on the work item, as HTML."""
+    def own(self) -> dict[str, str]:
+        """Our own comments on the work item as HTML, by their keys; oldest first."""
         ours = self.world.plane.user(OURSELVES).id
-        project = next(one for home in self.world.plane.workspaces.values() for one in home.projects.values())
-        rows = [row for row in project.comments.values() if row["issue"] == self.item and row["actor"] == ours]
-        return [row["comment_html"] for row in rows]
+        rows = [row for row in self.in_plane.comments.values() if row["issue"] == self.item]
+        return {row["external_id"]: row["comment_html"] for row in rows if row["actor"] == ours and row["external_id"]}
+
+    def comments(self) -> list[str]:
+        return list(self.own().values())
+
+    def sticky(self) -> str:
+        """The comment that is edited in place; empty while there is none."""
+        return self.own().get(f"{self.key}:standing", "")
+
+    @property
+    def in_plane(self) -> Any:
+        """The simulator's project."""
+        return next(home.projects[PROJECT] for home in self.world.plane.workspaces.values())
+
+    @property
+    def state(self) -> str:
+        """The name of the state in which the work item stands."""
+        return str(self.in_plane.states[self.in_plane.items[self.item]["state"]]["name"])
 
     def reviews(self) -> list[tuple[str, str]]:
         """Who reviewed the pull request, and how; oldest first."""
@@ -130,7 +183,22 @@ class Team:
 
         return until(look, f"waits for {code} {stage}", limit_s)
 
+    # what operators do
+
+    def restart(self) -> None:
+        """At the same address, so that those who tell us things find us again."""
+        self.service.stop()
+        self.service.environ = {**self.service.environ, "ORCH_PORT": self.service.url.rpartition(":")[2]}
+        self.service.start()
+        self.client = self.service.client()
+
     # a stretch of the way
+
+    def begin_written(self, stage: str) -> None:
+        """People wrote everything; then as `approved_until`. Much quicker than to wait for three agents."""
+        self.write_all()
+        self.begin()
+        self.approved_until(stage)
 
     def approved_until(self, stage: str) -> None:
         """Approves each document as it is asked for, makes checks green, until the stage is reached."""
@@ -151,11 +219,22 @@ class Team:
 
 @contextmanager
 def at_work(
-    world: World, claude: Path, *, is_told: bool = True, contexts: tuple[str, ...] = (CONTEXT,), **environ: str
+    world: World,
+    claude: Path,
+    *,
+    is_told: bool = True,
+    contexts: tuple[str, ...] = (CONTEXT,),
+    config: str = "",
+    approvers: tuple[str, ...] = (APPROVER,),
+    **environ: str,
 ) -> Iterator[Team]:
-    """A service in a world whose base branch asks for `contexts`. `is_told`: webhooks are sent."""
+    """A service in a world whose base branch asks for `contexts`. `is_told`: webhooks are sent. `config` are more
+    lines of the project in orchestrator.yaml; a setting in `environ` that is empty is left out. When the story was told, all its decisions are made once more.
+    """
     world.plane.rate_per_minute = 6000
-    team_environ = {**world.settings(claude), **FAST, **environ}
+    world.project_lines = tuple(config.splitlines())
+    world.approvers = tuple(world.plane.user(name).id for name in approvers)
+    team_environ = {name: value for name, value in {**world.settings(claude), **FAST, **environ}.items() if value}
     with Service(world.root, team_environ) as service, service.client() as client:
         team = Team(world, service, client)
         team.people.protect(REPO, contexts)
@@ -164,3 +243,21 @@ def at_work(
             secret = load_recorded(FIXTURES / "plane" / "issue__created__rest.json").secret
             world.plane.add_webhook(f"{service.url}/webhook/plane", secret)
         yield team
+    assert decided_again(service) > 0
+
+
+def decided_again(service: Service) -> int:
+    """How many decisions are stored; each, made again from what is stored with it, gives the same bytes."""
+    tasks = query(service, "SELECT DISTINCT task_id FROM decisions")
+    database = Database(f"sqlite:///{service.root / 'data' / 'orchestrator.db'}")
+    stored = [
+        one
+        for (task,) in tasks
+        for one in database.read_now(lambda connection, task=task: decisions.of_task(connection, TaskId(task)))
+    ]
+    database.close()
+    for one in stored:
+        again = decide(one.basis.project, one.basis.task, one.basis.facts)
+        assert (canonical.encode(again), canonical.encode(again.verdicts)) == (one.decision, one.verdicts)
+        assert decisions.config_digest(one.basis.project) == one.config_digest
+    return len(stored)

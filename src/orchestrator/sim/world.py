@@ -54,6 +54,10 @@ class World:
     root: Path
     fixtures: Path
     rate_per_minute: int = 60
+    approvers: tuple[str, ...] = (APPROVER,)
+    """Users of Plane, by id."""
+    project_lines: tuple[str, ...] = ()
+    """More of the project's entry in orchestrator.yaml, each line as it stands there without its margin."""
     plane: PlaneSim = field(init=False)
     gitea: GiteaSim = field(init=False)
     _ends: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -138,9 +142,9 @@ class World:
             f"  - plane_project: {PROJECT}",
             f"    repository: {REPO}",
             "    language: ru",
+            *(f"    {line}" for line in self.project_lines),
             "people:",
-            f"  - plane_user: {APPROVER}",
-            "    approver: true",
+            *(line for user in self.approvers for line in (f"  - plane_user: {user}", "    approver: true")),
         ]
         (self.root / "orchestrator.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
