@@ -1,11 +1,11 @@
 """A team at work: what people and build servers do in Plane and Gitea, and what they see of it there.
 
-A story acts through the simulators' doors (webhooks and HTTP) and looks at what stands in Plane, Gitea and git, and
-at the orchestrator's own answers. Nothing is patched.
+A story acts through the simulators' doors (webhooks and HTTP) and looks at what stands in Plane, Gitea and git,
+and at the orchestrator's own answers. Nothing is patched.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,9 @@ class Team:
         """Our own comments on the work item as HTML, by their keys; oldest first."""
         ours = self.world.plane.user(OURSELVES).id
         rows = [row for row in self.in_plane.comments.values() if row["issue"] == self.item]
-        return {row["external_id"]: row["comment_html"] for row in rows if row["actor"] == ours and row["external_id"]}
+        return {
+            row["external_id"]: row["comment_html"] for row in rows if row["actor"] == ours and row["external_id"]
+        }
 
     def comments(self) -> list[str]:
         return list(self.own().values())
@@ -164,9 +166,9 @@ class Team:
         return [(row["user"]["login"], row["state"]) for row in self.pull.reviews] if self.pull else []
 
     def gate_status(self) -> dict[str, Any]:
-        """The newest commit status of ours at the head."""
+        """The newest commit status of ours at the head; empty while there is none."""
         found = [one["row"] for one in self.world.gitea.repos[REPO].statuses if one["sha"] == self.head]
-        return [row for row in found if row["context"] == "orchestrator/gate"][-1]
+        return next((row for row in reversed(found) if row["context"] == "orchestrator/gate"), {})
 
     # waiting, bounded
 
@@ -187,6 +189,7 @@ class Team:
 
     def restart(self) -> None:
         """At the same address, so that those who tell us things find us again."""
+        self.client.close()
         self.service.stop()
         self.service.environ = {**self.service.environ, "ORCH_PORT": self.service.url.rpartition(":")[2]}
         self.service.start()
@@ -229,14 +232,16 @@ def at_work(
     **environ: str,
 ) -> Iterator[Team]:
     """A service in a world whose base branch asks for `contexts`. `is_told`: webhooks are sent. `config` are more
-    lines of the project in orchestrator.yaml; a setting in `environ` that is empty is left out. When the story was told, all its decisions are made once more.
+    lines of the project in orchestrator.yaml; a setting in `environ` that is empty is left out. When the story was
+    told, all its decisions are made once more.
     """
     world.plane.rate_per_minute = 6000
     world.project_lines = tuple(config.splitlines())
     world.approvers = tuple(world.plane.user(name).id for name in approvers)
     team_environ = {name: value for name, value in {**world.settings(claude), **FAST, **environ}.items() if value}
-    with Service(world.root, team_environ) as service, service.client() as client:
-        team = Team(world, service, client)
+    with Service(world.root, team_environ) as service, ExitStack() as ends:
+        team = Team(world, service, service.client())
+        ends.callback(lambda: team.client.close())
         team.people.protect(REPO, contexts)
         if is_told:
             world.connect(service)

@@ -14,6 +14,7 @@ from orchestrator.domain.events import WorkItemChanged
 from orchestrator.domain.feedback import Feedback
 from orchestrator.domain.model import (
     NO_SWITCHES,
+    Branch,
     ProjectId,
     RepoName,
     Return,
@@ -131,6 +132,8 @@ def apply(connection: Connection, basis: Basis, decision: Decision, digest: str,
         who = decision.identity
         values |= {"key": who.key, "title": who.title, "repo": str(who.repo)}
         values |= {"branch": who.branch, "base_branch": who.base_branch}
+    if isinstance(basis.facts.branch, Branch):
+        values["head_sha"] = basis.facts.branch.head  # whoever pushed it: a check names only its commit
     if isinstance(basis.facts.item, WorkItem):
         values["brief"] = basis.facts.item.description
     changed = connection.execute(_SET_SAME, {"of_task": basis.task.id, "known": _switches(basis.task)} | values)
