@@ -6,7 +6,7 @@ and at the orchestrator's own answers. Nothing is patched.
 
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,9 +167,9 @@ class Team:
         return [(row["user"]["login"], row["state"]) for row in self.pull.reviews] if self.pull else []
 
     def gate_status(self) -> dict[str, Any]:
-        """The newest commit status of ours at the head."""
+        """The newest commit status of ours at the head; empty while there is none."""
         found = [one["row"] for one in self.world.gitea.repos[REPO].statuses if one["sha"] == self.head]
-        return [row for row in found if row["context"] == "orchestrator/gate"][-1]
+        return next((row for row in reversed(found) if row["context"] == "orchestrator/gate"), {})
 
     # waiting, bounded
 
@@ -190,14 +190,11 @@ class Team:
 
     def restart(self) -> None:
         """At the same address, so that those who tell us things find us again."""
+        self.client.close()
         self.service.stop()
         self.service.environ = {**self.service.environ, "ORCH_PORT": self.service.url.rpartition(":")[2]}
         self.service.start()
         self.client = self.service.client()
-
-    def restart(self) -> None:
-        self.service.stop()
-        self.service.start()
 
     # a stretch of the way
 
@@ -242,14 +239,20 @@ def at_work(
     **environ: str,
 ) -> Iterator[Team]:
     """A service in a world whose base branch asks for `contexts`. `is_told`: webhooks are sent. `config` are more
-    lines of the project in orchestrator.yaml. When the story was told, all its decisions are made once more.
+    lines of the project in orchestrator.yaml; a setting in `environ` that is empty is left out. When the story was
+    told, all its decisions are made once more.
     """
     world.plane.rate_per_minute = 6000
     world.project_lines = tuple(config.splitlines())
     world.approvers = tuple(world.plane.user(name).id for name in approvers)
-    team_environ = {**world.settings(claude), **FAST, "ORCH_PORT": str(free_port()), **environ}
-    with Service(world.root, team_environ) as service, service.client() as client:
-        team = Team(world, service, client)
+    team_environ = {
+        name: value
+        for name, value in {**world.settings(claude), **FAST, "ORCH_PORT": str(free_port()), **environ}.items()
+        if value
+    }
+    with Service(world.root, team_environ) as service, ExitStack() as ends:
+        team = Team(world, service, service.client())
+        ends.callback(lambda: team.client.close())
         team.people.protect(REPO, contexts)
         if is_told:
             world.connect(service)

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import PROJECT, REPO, World
-from stories.acts import asked, at, codes, green_until, waiting
+from stories.acts import asked, codes, green_until, waiting
 from stories.team import PERSON, Team, at_work
 from support import starts, until
 

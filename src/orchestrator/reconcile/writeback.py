@@ -1,6 +1,5 @@
 """What a decision means for the outside: effects with their keys. Pure; the words come from orchestrator.words."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -18,7 +17,6 @@ from orchestrator.domain.effect import (
 from orchestrator.domain.forge import PullRequest
 from orchestrator.domain.model import Branch, Language, Project, Stage, Task, WorkItem
 from orchestrator.reconcile.documents import named
-from orchestrator.store import canonical
 from orchestrator.store.decisions import Basis
 from orchestrator.words import answers, standing
 from orchestrator.words.standing import Standing
@@ -133,8 +131,9 @@ def _shown(project: Project, basis: Basis, decision: Decision, here: Standing) -
         f"{task.id}:standing:item", TrackerNote(key, standing.sticky_html(here, language)), is_latest=True
     )
     state = dict(project.states).get(decision.stage)
-    if state and isinstance(facts.item, WorkItem) and facts.item.state.casefold() != state.casefold():
-        yield Planned(f"{task.id}:state:{decision.stage}:{_mark(decision)}", ItemState(state))
+    if state and isinstance(facts.item, WorkItem):
+        # Moved when the stage moves, back too; whoever moves the item by hand in between is not contradicted.
+        yield Planned(f"{task.id}:state", ItemState(state), is_latest=True)
     if not isinstance(facts.pull, PullRequest) or task.repo is None:
         return
     pull = facts.pull
@@ -145,11 +144,6 @@ def _shown(project: Project, basis: Basis, decision: Decision, here: Standing) -
         state_, said = standing.status_line(here, language)
         status = GateStatus(task.repo, facts.branch.head, state_, said, here.task_link)
         yield Planned(f"{task.id}:status:{facts.branch.head}", status, is_latest=True)
-
-
-def _mark(decision: Decision) -> str:
-    """A stage that is reached again moves the item again."""
-    return hashlib.sha256(canonical.encode(decision.returns).encode()).hexdigest()[:12]
 
 
 def _key(task: Task, decision: Decision) -> str:

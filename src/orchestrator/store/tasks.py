@@ -132,6 +132,8 @@ def apply(connection: Connection, basis: Basis, decision: Decision, digest: str,
         who = decision.identity
         values |= {"key": who.key, "title": who.title, "repo": str(who.repo)}
         values |= {"branch": who.branch, "base_branch": who.base_branch}
+    if isinstance(basis.facts.branch, Branch):
+        values["head_sha"] = basis.facts.branch.head  # whoever pushed it: a check names only its commit
     if isinstance(basis.facts.item, WorkItem):
         values["brief"] = basis.facts.item.description
     if isinstance(basis.facts.branch, Branch):

@@ -275,6 +275,14 @@ _ANSWERS = {
         "use one of `{commands}`",
         "есть такие: `{commands}`",
     ),
+    "budget_set": Said(
+        "from the next run on, one run may cost {usd} USD",
+        "со следующего запуска один запуск может стоить {usd} USD",
+    ),
+    "paths_allowed": Said(
+        "the protected paths of `{head:.10}` are allowed, and of no other commit",
+        "защищённые пути разрешены для `{head:.10}` и ни для какого другого коммита",
+    ),
     "not_the_head": Said(
         "`{given}` is not the newest commit, which is `{head:.10}`",
         "`{given}` — не последний коммит, последний — `{head:.10}`",

@@ -39,6 +39,10 @@ PARKED = frozenset(
     }
 )
 """Items with which a task rests until a person acts."""
+ANYBODYS = frozenset({"approval_not_counted"})
+"""Items that strangers can cause, as many as they like. Told once and without the comment that they rest on: else
+a bot that answers our comment would change it, and answer that, for ever.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +189,10 @@ class _Sticky:
     def _listed(self, word: str, found: Sequence[Item]) -> Spans:
         """The word, then the items, as many as the bounds allow."""
         rows = list(_spans(word, self.language))
-        for number, item in enumerate(found[: self.bounds.items]):
-            rows += [Text("; " if number else " — "), *self._told(item)]
-        left = len(found) - self.bounds.items
+        told = list(dict.fromkeys(tuple(self._told(item)) for item in found))
+        for number, spans_ in enumerate(told[: self.bounds.items]):
+            rows += [Text("; " if number else " — "), *spans_]
+        left = len(told) - self.bounds.items
         return (*rows, *(_spans("more", self.language, count=str(left)) if left > 0 else ()))
 
     def _told(self, item: Item) -> Spans:
@@ -195,7 +200,8 @@ class _Sticky:
         so = what_is(item, self.language, self.standing.people, self.bounds.chars)
         who = who_can(item, self.language)
         notes = [who] if who else []
-        shown = [self._evidence(one) for one in dict.fromkeys(item.evidence) if one][: self.bounds.evidence]
+        evidence = () if item.code in ANYBODYS else item.evidence
+        shown = [self._evidence(one) for one in dict.fromkeys(evidence) if one][: self.bounds.evidence]
         notes += [one for one in shown if all(one.text != span.text for span in so)]
         joined = [span for one in notes for span in (Text("; "), one)][1:]
         return (*so, Text(" ("), *joined, Text(")")) if joined else so

@@ -93,7 +93,7 @@ def _open(project: Project, task: Task, facts: Facts) -> Decision:
         stops = tuple(StopRun(run.stage, run.attempt) for run in runs.open_runs(facts))
         return replace(here, actions=stops, waiting=(*halt, *waiting))
     if waiting:
-        return replace(here, waiting=waiting)
+        return replace(here, waiting=(*waiting, *halts.paused(task)))
     if isinstance(facts.pull, PullRequest) and facts.pull.is_merged:
         return replace(here, stage=Stage.DONE)
     waiting = halts.closed_pull(facts) or unseen(facts.item, facts.remarks, facts.branch, facts.pull)
@@ -159,7 +159,7 @@ def _supply(task: Task, facts: Facts, here: Decision, missing: tuple[Item, ...])
     """Starts or opens what we can; the rest is for others to give."""
     due = tuple(item for item in missing if item.who == "agent")
     if not due:
-        return replace(here, actions=_pull_request(task, missing), waiting=missing)
+        return replace(here, actions=_pull_request(task, missing), waiting=(*missing, *halts.paused(task)))
     if waiting := halts.paused(task):
         return replace(here, waiting=(*waiting, *missing))
     next_one = attempt(task, facts, step_of_stage(here.stage), due)

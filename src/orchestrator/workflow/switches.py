@@ -65,7 +65,8 @@ def _ordered(
     if order.verb is Verb.RETRY:
         return _retry(task, facts, switches), None
     if order.verb is Verb.BUDGET:
-        return replace(switches, budget_usd=int(order.argument)), None
+        set_to = Item("budget_set", (("usd", order.argument),))
+        return replace(switches, budget_usd=int(order.argument)), Reply(comment, set_to)
     return _CHANGES[order.verb](switches), None
 
 
@@ -75,7 +76,7 @@ def _retry(task: Task, facts: Facts, switches: Switches) -> Switches:
     return replace(switches, retry_stage=task.stage, retry_after=last, retry_returns=len(task.returns))
 
 
-def _allow(facts: Facts, switches: Switches, sha: str, comment: CommentId) -> tuple[Switches, Reply | None]:
+def _allow(facts: Facts, switches: Switches, sha: str, comment: CommentId) -> tuple[Switches, Reply]:
     """A short name is resolved now and once: a later commit could be made to begin with the same digits."""
     head = head_of(facts) or ""
     if not head.startswith(sha) and len(sha) < FULL_SHA:
@@ -83,4 +84,4 @@ def _allow(facts: Facts, switches: Switches, sha: str, comment: CommentId) -> tu
         return switches, Reply(comment, item)
     full = head if head.startswith(sha) else sha
     allowed = (*(one for one in switches.allowed if one != full), full)[-MAX_ALLOWED:]
-    return replace(switches, allowed=allowed), None
+    return replace(switches, allowed=allowed), Reply(comment, Item("paths_allowed", (("head", full),)))
