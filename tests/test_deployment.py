@@ -81,7 +81,7 @@ def test_the_example_of_the_configuration_shows_the_defaults() -> None:
     shown = configfile.parse(text).projects[0]
     bare = f"projects:\n  - plane_project: {shown.id}\n    repository: {shown.repo}\n"
     default = configfile.parse(bare).projects[0]
-    for name in ("base_branch", "language", "trigger", "gates"):
+    for name in ("base_branch", "language", "trigger", "gates", "documents"):
         assert getattr(shown, name) == getattr(default, name), name
 
 

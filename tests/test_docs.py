@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -10,10 +11,11 @@ import typer
 from orchestrator import config, configfile, main
 from orchestrator.cli.app import app as cli
 from orchestrator.configfile import Directory
-from orchestrator.domain.model import Role, Stage
+from orchestrator.domain.model import PROTECTED_PATHS, Role, Stage
 from orchestrator.domain.run import Outcome
 from orchestrator.store.schema import metadata
 from orchestrator.web import words
+from orchestrator.yamlcheck import Check
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -188,13 +190,57 @@ def test_every_orchestrator_yaml_that_is_shown_can_be_used() -> None:
     assert shown
 
 
-def test_every_key_of_the_configuration_file_is_explained() -> None:
+def _values(schema: Mapping[str, Any]) -> str:
+    match schema:
+        case {"enum": names}:
+            return ", ".join(f"`{one}`" for one in names)
+        case {"minimum": least, "maximum": most}:
+            return f"{least} to {most}"
+        case {"type": "array"}:
+            return "a list"
+        case {"type": "boolean"}:
+            return "`true`, `false`"
+        case _:
+            return ""
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    match schema.get("default"):
+        case None | "" | []:
+            return ""
+        case list():
+            return "see below"
+        case bool() as truth:
+            return f"`{str(truth).lower()}`"
+        case other:
+            return f"`{other}`"
+
+
+def _option_rows() -> Iterator[str]:
+    """The rows that docs/reference/orchestrator-yaml.md must have, in order."""
+    check = Check("", configfile.schema())
+    for name in ("project", "trigger", "gates", "documents", "states", "person"):
+        part = configfile.schema()["$defs"][name]
+        for key, given in part["properties"].items():
+            option = check.resolved(given)
+            needed = "yes" if key in part.get("required", ()) else ""
+            cells = (f"`{key}`", needed, _default(option), _values(option), option["description"])
+            yield f"| {' | '.join(cells)} |".replace("  ", " ")
+
+
+def test_the_page_about_the_configuration_file_says_what_its_schema_says() -> None:
     text = _text(DOCS / "reference/orchestrator-yaml.md")
-    source = _text(ROOT / "src/orchestrator/configfile.py")
-    keys = {key for group in re.findall(r"\{((?:\"\w+\"(?:, )?)+)\}", source) for key in re.findall(r"\w+", group)}
-    keys -= {"true", "yes", "on", "false", "no", "off", "null"}
-    assert {"plane_project", "gitea_login", "required_contexts"} <= keys
-    assert keys <= set(INLINE.findall(text))
+    shown = [line for line in text.splitlines() if line.startswith("| `")]
+    expected = list(_option_rows())
+    assert shown == expected, "docs/reference/orchestrator-yaml.md must hold exactly:\n" + "\n".join(expected)
+    assert set(PROTECTED_PATHS) <= set(INLINE.findall(text))
+
+
+def test_the_shipped_example_of_the_configuration_file_names_every_option() -> None:
+    text = _text(ROOT / "orchestrator.yaml.example")
+    for name in ("project", "gates", "documents", "person"):
+        for key in configfile.schema()["$defs"][name]["properties"]:
+            assert re.search(rf"^ *(- |# ?)?{key}:", text, re.MULTILINE), key
 
 
 # --- decisions

@@ -1,15 +1,22 @@
-"""orchestrator.yaml: which project goes to which repository, and who is who. Faults name file and line."""
+"""orchestrator.yaml: which project goes to which repository, what its gates ask for, and who is who.
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+The schema that ships beside this module says what may stand in the file; faults name file and line.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
-from uuid import UUID
+from typing import Any
 
 import yaml
 
 from orchestrator.domain.model import (
+    PROTECTED_PATHS,
     CiPolicy,
+    DocumentFiles,
     GateOptions,
     Language,
     Person,
@@ -17,13 +24,16 @@ from orchestrator.domain.model import (
     ProjectId,
     RepoName,
     ReviewPolicy,
+    Stage,
     Trigger,
     TriggerKind,
     UserId,
 )
+from orchestrator.yamlcheck import Check, is_null
 
 MAX_FILE_BYTES = 1024 * 1024
-T = TypeVar("T")
+ADDS = "+"
+"""Before a glob of protected_paths: added to the default instead of put in its place."""
 
 
 class ConfigFault(Exception):
@@ -48,6 +58,14 @@ class Directory:
         return next((one for one in self.projects if one.repo == repo), None)
 
 
+@cache
+def schema() -> Mapping[str, Any]:
+    """The JSON Schema that ships with us; editors use it too."""
+    text = files("orchestrator").joinpath("schemas", "orchestrator.schema.json").read_text(encoding="utf-8")
+    found: Mapping[str, Any] = json.loads(text)
+    return found
+
+
 def load(path: Path) -> Directory:
     """An empty directory when the file is not there; raises ConfigFault when it cannot be used."""
     try:
@@ -62,169 +80,152 @@ def load(path: Path) -> Directory:
 
 
 def parse(text: str, name: str = "orchestrator.yaml") -> Directory:
-    reader = _Reader(name)
+    root = _composed(text, name)
+    if root is None or is_null(root):
+        return Directory()
+    check = Check(name, schema())
+    value = check.value(root, schema(), "the file")
+    if isinstance(root, yaml.MappingNode):
+        _check_projects(check, root, value)
+    if check.faults:
+        raise ConfigFault(check.faults)
+    return _directory(value)
+
+
+def _composed(text: str, name: str) -> yaml.Node | None:
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         raise ConfigFault([f"{name}:{line}: not valid YAML: {getattr(error, 'problem', error)}"]) from None
-    directory = reader.directory(root) if root is not None else Directory()
-    if reader.faults:
-        raise ConfigFault(reader.faults)
-    return directory
+    except RecursionError:
+        raise ConfigFault([f"{name}:1: not valid YAML: nested too deeply"]) from None
+    return root
 
 
-@dataclass(slots=True)
-class _Reader:
-    """Walks YAML nodes (which know their lines) and gathers every fault instead of stopping at the first."""
-
-    name: str
-    faults: list[str] = field(default_factory=list)
-
-    def fault(self, node: yaml.Node, text: str) -> None:
-        self.faults.append(f"{self.name}:{node.start_mark.line + 1}: {text}")
-
-    def directory(self, root: yaml.Node) -> Directory:
-        entries = self.mapping(root, {"projects", "people"}, "the file")
-        people = tuple(p for n in self.items(entries.get("people")) if (p := self.person(n)))
-        approvers = tuple(person.plane_user for person in people if person.approver)
-        projects: list[Project] = []
-        for node in self.items(entries.get("projects")):
-            project = self.project(node, approvers)
-            if project and any(project.id == other.id for other in projects):
-                self.fault(node, f"plane_project {project.id} is mapped twice")
-            elif project and any(project.repo == other.repo for other in projects):
-                self.fault(node, f"repository {project.repo} belongs to another project already")
-            elif project:
-                projects.append(project)
-        return Directory(tuple(projects), people)
-
-    def project(self, node: yaml.Node, approvers: tuple[UserId, ...]) -> Project | None:
-        known = {"plane_project", "repository", "base_branch", "language", "trigger", "gates"}
-        entries = self.mapping(node, known, "a project")
-        ident = self.required(node, entries, "plane_project", _uuid)
-        repo = self.required(node, entries, "repository", RepoName.parse)
-        if ident is None or repo is None:
-            return None
-        return Project(
-            id=ProjectId(ident),
-            repo=repo,
-            base_branch=self.optional(entries, "base_branch", _branch, "main"),
-            language=self.optional(entries, "language", Language, Language.EN),
-            trigger=self.trigger(entries.get("trigger")),
-            approvers=approvers,
-            gates=self.gates(entries.get("gates")),
-        )
-
-    def trigger(self, node: yaml.Node | None) -> Trigger:
-        if node is None:
-            return Trigger()
-        if isinstance(node, yaml.ScalarNode) and node.value == TriggerKind.NEW_ITEM:
-            return Trigger()
-        kinds = {kind.value for kind in TriggerKind} - {TriggerKind.NEW_ITEM.value}
-        entries = self.mapping(node, kinds, "trigger")
-        if len(entries) != 1:
-            self.fault(node, "trigger is new_item, or one of label, state, assignee with a value")
-            return Trigger()
-        (kind, value), *_ = entries.items()
-        return Trigger(TriggerKind(kind), self.scalar(value))
-
-    def gates(self, node: yaml.Node | None) -> GateOptions:
-        if node is None:
-            return GateOptions()
-        entries = self.mapping(node, {"review", "approvals", "ci", "required_contexts"}, "gates")
-        return GateOptions(
-            review=self.optional(entries, "review", ReviewPolicy, ReviewPolicy.AGENT),
-            approvals=self.optional(entries, "approvals", _positive, 1),
-            ci=self.optional(entries, "ci", CiPolicy, CiPolicy.REQUIRED),
-            required_contexts=tuple(self.scalar(n) for n in self.items(entries.get("required_contexts"))),
-        )
-
-    def person(self, node: yaml.Node) -> Person | None:
-        entries = self.mapping(node, {"plane_user", "gitea_login", "approver"}, "a person")
-        user = self.required(node, entries, "plane_user", _uuid)
-        if user is None:
-            return None
-        return Person(
-            plane_user=UserId(user),
-            gitea_login=self.optional(entries, "gitea_login", str, ""),
-            approver=self.optional(entries, "approver", _truth, default=False),
-        )
-
-    def mapping(self, node: yaml.Node, known: set[str], what: str) -> dict[str, yaml.Node]:
-        if not isinstance(node, yaml.MappingNode):
-            self.fault(node, f"{what} must be a mapping")
-            return {}
-        entries: dict[str, yaml.Node] = {}
-        for key, value in node.value:
-            name = self.scalar(key)
-            if name not in known:
-                self.fault(key, f"{name!r} is unknown in {what}; known are {', '.join(sorted(known))}")
-            elif name in entries:
-                self.fault(key, f"{name!r} stands twice in {what}")
-            else:
-                entries[name] = value
-        return entries
-
-    def items(self, node: yaml.Node | None) -> Iterator[yaml.Node]:
-        if node is None or (isinstance(node, yaml.ScalarNode) and node.value in {"", "null", "~"}):
-            return
-        if isinstance(node, yaml.SequenceNode):
-            yield from node.value
-        else:
-            self.fault(node, "a list is wanted here")
-
-    def scalar(self, node: yaml.Node) -> str:
-        if isinstance(node, yaml.ScalarNode):
-            return str(node.value)
-        self.fault(node, "a single value is wanted here")
-        return ""
-
-    def required(
-        self, node: yaml.Node, entries: dict[str, yaml.Node], name: str, make: Callable[[str], T]
-    ) -> T | None:
-        if name not in entries:
-            self.fault(node, f"{name} is missing")
-            return None
-        return self.made(entries[name], name, make)
-
-    def optional(self, entries: dict[str, yaml.Node], name: str, make: Callable[[str], T], default: T) -> T:
-        made = self.made(entries[name], name, make) if name in entries else None
-        return default if made is None else made
-
-    def made(self, node: yaml.Node, name: str, make: Callable[[str], T]) -> T | None:
-        try:
-            return make(self.scalar(node))
-        except ValueError as error:
-            self.fault(node, f"{name}: {error}")
-            return None
+# --- what a schema cannot say
 
 
-def _uuid(text: str) -> str:
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise ValueError(f"{text[:60]!r} is not a uuid (Plane shows it in the project's address)") from None
+def _check_projects(check: Check, root: yaml.MappingNode, value: Mapping[str, Any]) -> None:
+    projects: set[str] = set()
+    repositories: set[str] = set()
+    for node, given in zip(_entry(root, "projects"), value.get("projects") or (), strict=False):
+        ident, repo = str(given.get("plane_project", "")).lower(), given.get("repository", "")
+        if ident and ident in projects:
+            check.fault(node, f"plane_project {ident} is mapped twice")
+        elif repo and repo in repositories:
+            check.fault(node, f"repository {repo} belongs to another project already")
+        projects.add(ident)
+        repositories.add(repo)
+        _check_documents(check, node, given.get("documents", {}))
+        _check_paths(check, node, given.get("gates", {}).get("protected_paths") or ())
 
 
-def _branch(text: str) -> str:
-    bad = not text or text.startswith(("-", "/", ".")) or text.endswith(("/", ".", ".lock")) or ".." in text
-    if bad or any(char <= " " or char in "~^:?*[\\\x7f" for char in text) or "@{" in text or "//" in text:
-        raise ValueError(f"{text[:60]!r} is not a branch name")
-    return text
+def _entry(node: yaml.Node, name: str) -> list[yaml.Node]:
+    """The list under a key; empty when there is none."""
+    found = [value for key, value in node.value if key.value == name]
+    return found[0].value if found and isinstance(found[0], yaml.SequenceNode) else []
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 20:
-        raise ValueError("must be between 1 and 20")
-    return number
+def _check_documents(check: Check, node: yaml.Node, given: Mapping[str, str]) -> None:
+    names = [str(given.get(one.name, one.default)).casefold() for one in fields(DocumentFiles)]
+    for name in sorted({one for one in names if names.count(one) > 1}):
+        check.fault(_inside(node, "documents"), f"documents: two of them are called {name!r}")
 
 
-def _truth(text: str) -> bool:
-    if text.lower() in {"true", "yes", "on"}:
-        return True
-    if text.lower() in {"false", "no", "off"}:
-        return False
-    raise ValueError(f"{text[:20]!r} is neither true nor false")
+def _check_paths(check: Check, node: yaml.Node, given: Sequence[str | None]) -> None:
+    added = [one.startswith(ADDS) for one in given if one]
+    if any(added) and not all(added):
+        text = f"protected_paths: either every entry begins with {ADDS}, and adds to the default, or none does"
+        check.fault(_inside(_inside(node, "gates"), "protected_paths"), text)
+
+
+def _inside(node: yaml.Node, name: str) -> yaml.Node:
+    found: yaml.Node = next(value for key, value in node.value if key.value == name)
+    return found
+
+
+# --- values
+
+
+def _directory(value: Mapping[str, Any]) -> Directory:
+    people = tuple(_person(one) for one in value.get("people", ()))
+    approvers = tuple(person.plane_user for person in people if person.approver)
+    return Directory(tuple(_project(one, approvers) for one in value.get("projects", ())), people)
+
+
+def _person(given: Mapping[str, Any]) -> Person:
+    return Person(**{**given, "plane_user": UserId(given["plane_user"].lower())})
+
+
+def _project(given: Mapping[str, Any], approvers: tuple[UserId, ...]) -> Project:
+    optional: dict[str, Any] = {}
+    if "base_branch" in given:
+        optional["base_branch"] = given["base_branch"]
+    if "language" in given:
+        optional["language"] = Language(given["language"])
+    states = given.get("states", {})
+    return Project(
+        id=ProjectId(given["plane_project"].lower()),
+        repo=RepoName.parse(given["repository"]),
+        trigger=_trigger(given.get("trigger", TriggerKind.NEW_ITEM.value)),
+        approvers=approvers,
+        gates=_gates(given.get("gates", {})),
+        documents=DocumentFiles(**given.get("documents", {})),
+        states=tuple((stage, states[stage]) for stage in Stage if stage in states),
+        **optional,
+    )
+
+
+def _trigger(given: str | Mapping[str, str]) -> Trigger:
+    if isinstance(given, str):
+        return Trigger()
+    (kind, value), *_ = given.items()
+    return Trigger(TriggerKind(kind), value.lower() if kind == TriggerKind.ASSIGNEE else value)
+
+
+_MADE: Mapping[str, Any] = {"review": ReviewPolicy, "ci": CiPolicy}
+
+
+def _gates(given: Mapping[str, Any]) -> GateOptions:
+    made: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    made |= {name: make(given[name]) for name, make in _MADE.items() if name in given}
+    if "protected_paths" in made:
+        made["protected_paths"] = _protected(made["protected_paths"])
+    return GateOptions(**made)
+
+
+def _protected(given: tuple[str, ...]) -> tuple[str, ...]:
+    if given and given[0].startswith(ADDS):
+        return tuple(dict.fromkeys((*PROTECTED_PATHS, *(one.removeprefix(ADDS) for one in given))))
+    return given
+
+
+# --- shown
+
+
+def effective(directory: Directory) -> dict[str, Any]:
+    """The file as if every default stood in it: reading it again gives the same directory."""
+    people = [{one.name: getattr(person, one.name) for one in fields(Person)} for person in directory.people]
+    return {"projects": [dict(_shown(one)) for one in directory.projects], "people": people}
+
+
+def _shown(project: Project) -> Iterator[tuple[str, Any]]:
+    yield "plane_project", str(project.id)
+    yield "repository", str(project.repo)
+    yield "base_branch", project.base_branch
+    yield "language", project.language.value
+    kind = project.trigger.kind
+    yield "trigger", kind.value if kind is TriggerKind.NEW_ITEM else {kind.value: project.trigger.value}
+    yield "gates", {one.name: _plain(getattr(project.gates, one.name)) for one in fields(GateOptions)}
+    yield "documents", {one.name: getattr(project.documents, one.name) for one in fields(DocumentFiles)}
+    yield "states", {stage.value: name for stage, name in project.states}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return value.value if isinstance(value, ReviewPolicy | CiPolicy) else value

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator import __version__
+from orchestrator.config import setting_names
+from orchestrator.configfile import effective, parse
 from orchestrator.sim.world import Service, World
 from support import ROOT, at_rest, until
 
@@ -26,12 +30,52 @@ def orch(*arguments: str, cwd: Path, environ: Mapping[str, str] | None = None) -
 
 def test_version_and_help(tmp_path: Path) -> None:
     assert orch("version", cwd=tmp_path).stdout.strip() == __version__
-    for command in ("serve", "doctor", "demo", "status", "launch", "retry"):
+    for command in ("serve", "doctor", "demo", "status", "explain", "launch", "retry", "verify"):
         assert command in orch("--help", cwd=tmp_path).stdout
 
 
 def test_the_printed_example_is_the_shipped_one(tmp_path: Path) -> None:
     assert orch("config", "example", cwd=tmp_path).stdout == (ROOT / ".env.example").read_text()
+
+
+def test_a_bad_configuration_file_is_told_line_by_line(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("projects:\n  - repository: a/b\n    gates: {approvals: 99}\npeople: x\n")
+    done = orch("config", "validate", str(bad), cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert [line.rpartition(".yaml:")[2][:2] for line in done.stderr.splitlines()] == ["2:", "3:", "4:"]
+    assert orch("config", "validate", "none.yaml", cwd=tmp_path).returncode == 3
+    assert orch("config", "validate", cwd=tmp_path, environ={"ORCH_PORT": "x"}).returncode == 3
+
+
+def test_a_good_configuration_file_is_told_to_be_good(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "orchestrator.yaml.example", tmp_path / "orchestrator.yaml")
+    done = orch("config", "validate", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "projects: 1, people: 1, approvers: 1" in done.stdout
+    assert "acme/enduro-trails from main: review agent, ci required" in done.stdout
+
+
+def test_the_effective_configuration_has_every_default_and_no_secret(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "orchestrator.yaml.example", tmp_path / "orchestrator.yaml")
+    environ = {name: "hidden-value" for name in setting_names() if f"{name}_FILE" in setting_names()}
+    del environ["ORCH_ANTHROPIC_API_KEY"]
+    environ["ORCH_DATABASE_URL"] = "sqlite:///u:hidden-value@x/y.db"
+    done = orch("config", "show", "--json", cwd=tmp_path, environ=environ)
+    shown = json.loads(done.stdout)
+    assert shown["projects"][0]["gates"]["returns_in_all"] == 8
+    assert shown["settings"]["ORCH_PORT"] == 8500
+    assert (shown["settings"]["ORCH_GITEA_TOKEN"], shown["settings"]["ORCH_ANTHROPIC_API_KEY"]) == ("set", None)
+    names = {
+        name
+        for name in setting_names()
+        if name.removesuffix("_FILE") not in setting_names() or not name.endswith("_FILE")
+    }
+    assert set(shown["settings"]) == names
+    assert "hidden-value" not in done.stdout
+    written = yaml.safe_dump({key: shown[key] for key in ("projects", "people")})
+    assert effective(parse(written)) == {key: shown[key] for key in ("projects", "people")}
 
 
 def test_doctor_on_a_bare_machine_names_each_gap_and_its_mending(tmp_path: Path) -> None:

@@ -94,6 +94,26 @@ def example() -> None:
     print(config.example(), end="")
 
 
+@config_app.command()
+def validate(
+    file: Annotated[Path | None, typer.Argument(help="The file; the one of ORCH_CONFIG when left out.")] = None,
+) -> None:
+    """Look for mistakes in orchestrator.yaml, one line for each."""
+    from orchestrator.cli import configuration  # noqa: PLC0415
+
+    raise typer.Exit(configuration.validate(file))
+
+
+@config_app.command()
+def show(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show settings and orchestrator.yaml as they are understood, with every default and no secret."""
+    from orchestrator.cli import configuration  # noqa: PLC0415
+
+    raise typer.Exit(configuration.show(as_json=as_json))
+
+
 @app.command()
 def version() -> None:
     """Print the version."""
