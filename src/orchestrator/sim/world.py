@@ -18,6 +18,7 @@ from typing import Any, Self
 import httpx
 
 from orchestrator.agents.rundir import RunPaths, is_held, order_stop
+from orchestrator.domain.model import Language, Stage
 from orchestrator.sim.gitea import GiteaSim
 from orchestrator.sim.messages_api import create_app
 from orchestrator.sim.plane import PlaneSim
@@ -54,6 +55,9 @@ class World:
     root: Path
     fixtures: Path
     rate_per_minute: int = 60
+    language: Language = Language.RU
+    states: Mapping[Stage, str] = field(default_factory=dict)
+    """Names of Plane's states that show a stage; those that are not there are made."""
     plane: PlaneSim = field(init=False)
     gitea: GiteaSim = field(init=False)
     _ends: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -65,6 +69,7 @@ class World:
         self.root.mkdir(parents=True, exist_ok=True)
         self.plane = PlaneSim.from_recording(self.fixtures / "plane", rate_per_minute=self.rate_per_minute)
         self.gitea = GiteaSim(self.root / "forge")
+        self._add_states()
         self._ends.enter_context(self.plane)
         self._ends.enter_context(self.gitea)
         self.plane_url = self._served(self.plane.app)
@@ -86,6 +91,13 @@ class World:
         while any(is_held(run.lock) for run in runs) and time.monotonic() < until:
             time.sleep(0.01)
         self._ends.close()
+
+    def _add_states(self) -> None:
+        project = next(home.projects[PROJECT] for home in self.plane.workspaces.values())
+        known = {row["name"] for row in project.states.values()}
+        for name in dict.fromkeys(self.states.values()):
+            if name not in known:
+                self.plane.new_state(project, name, "started", "#aabbcc")
 
     def _served(self, app: Any) -> str:
         return self._ends.enter_context(LoopbackServer(app)).url
@@ -117,8 +129,11 @@ class World:
             "ORCH_GITEA_WEBHOOK_SECRET_FILE": self._secret("gitea-webhook", GITEA_SECRET),
         }
 
-    def connect(self, service: "Service") -> None:
-        """Makes Gitea tell the orchestrator of pushes, as an operator would set it up."""
+    def connect(self, service: "Service", *, plane: bool = False) -> None:
+        """Makes Gitea tell the orchestrator of what happens, as an operator would set it up; and Plane, too."""
+        if plane:
+            secret = load_recorded(self.fixtures / "plane" / "issue__created__rest.json").secret
+            self.plane.add_webhook(f"{service.url}/webhook/plane", secret)
         self.gitea.add_hook(REPO, f"{service.url}/webhook/gitea", GITEA_SECRET, HOOK_EVENTS)
 
     def post_recorded(self, service: "Service", name: str) -> httpx.Response:
@@ -137,7 +152,9 @@ class World:
             "projects:",
             f"  - plane_project: {PROJECT}",
             f"    repository: {REPO}",
-            "    language: ru",
+            f"    language: {self.language}",
+            *(["    states:"] if self.states else []),
+            *(f"      {stage}: {name}" for stage, name in self.states.items()),
             "people:",
             f"  - plane_user: {APPROVER}",
             "    approver: true",

@@ -25,7 +25,7 @@ from orchestrator.domain.model import (
 )
 from orchestrator.domain.run import RoleVerdict
 from orchestrator.qg.facts import Absent, Document, Facts, Remark, RunFact, Unobserved, Us
-from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Waiting
+from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
 from orchestrator.store import canonical
 from orchestrator.store.schema import decisions, observations
 from orchestrator.workflow.decision import (
@@ -77,6 +77,7 @@ _IN_A_BASIS = (
     Check,
     Us,
 )
+_IN_VERDICTS = (Item, Passed, Waiting, Failed, Unknown)
 _IN_A_DECISION = (
     Decision,
     Identity,
@@ -139,6 +140,12 @@ _OBSERVE = _UPSERT.on_conflict_do_update(
     set_={"facts": _UPSERT.excluded.facts, "observed_at": _UPSERT.excluded.observed_at},
 )
 _OF_TASK = select(decisions).where(decisions.c.task_id == bindparam("task")).order_by(decisions.c.id)
+_JUDGED = (
+    select(decisions.c.verdicts)
+    .where(decisions.c.task_id == bindparam("task"), decisions.c.verdicts != canonical.encode(()))
+    .order_by(decisions.c.id.desc())
+    .limit(bindparam("limit"))
+)
 
 
 def record(connection: Connection, basis: Basis, decision: Decision, now: datetime) -> None:
@@ -162,6 +169,12 @@ def of_task(connection: Connection, task: TaskId) -> list[Recorded]:
         Recorded(decoded_basis(row.facts), row.decision, row.verdicts, row.config_digest)
         for row in connection.execute(_OF_TASK, {"task": task})
     ]
+
+
+def verdicts_of(connection: Connection, task: TaskId, limit: int) -> list[tuple[tuple[str, Verdict], ...]]:
+    """Of the newest decisions that judged gates, newest first."""
+    rows = connection.execute(_JUDGED, {"task": task, "limit": limit})
+    return [canonical.decode(row.verdicts, _IN_VERDICTS) for row in rows]
 
 
 def _sha256(text: str) -> str:
