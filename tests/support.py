@@ -35,8 +35,8 @@ def at_rest(client: httpx.Client) -> dict[str, Any]:
 
     def look() -> dict[str, Any]:
         task = only_task(client)
-        codes = {item["code"] for item in task.get("waiting", [])}
-        return task if codes and not task["agent_running"] and "to_be_decided" not in codes else {}
+        who = {item["who"] for item in task.get("waiting", [])}
+        return task if who - {"orchestrator", "agent"} and not task["agent_running"] else {}
 
     return until(look, "the task came to rest")
 

@@ -13,8 +13,9 @@ from orchestrator.cli.app import app as cli
 from orchestrator.configfile import Directory
 from orchestrator.domain.model import PROTECTED_PATHS, Role, Stage
 from orchestrator.domain.run import Outcome
+from orchestrator.qg.commands import Verb
 from orchestrator.store.schema import metadata
-from orchestrator.web import words
+from orchestrator.words.items import ITEMS
 from orchestrator.yamlcheck import Check
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,8 +100,14 @@ def _commands() -> Mapping[str, object]:
 def test_every_command_that_is_named_exists() -> None:
     known = {name.partition(" ")[0] for name in _commands()}
     for page, piece in _named(PAGES):
-        for command in re.findall(r"(?:^|[\s/])orch ([a-z][a-z-]*)", piece):
+        for command in re.findall(r"(?:^|\s|\S/)orch ([a-z][a-z-]*)", piece):
             assert command in known, f"{_name(page)} names `orch {command}`"
+
+
+def test_every_order_in_a_comment_that_is_named_exists() -> None:
+    for page, piece in _named(PAGES):
+        for order in re.findall(r"(?:^|\s)/orch ([a-z][a-z-]*)", piece):
+            assert order in set(Verb), f"{_name(page)} names `/orch {order}`"
 
 
 def test_the_reference_shows_every_command() -> None:
@@ -170,9 +177,15 @@ def test_the_data_page_shows_every_table_with_its_columns() -> None:
         assert set(INLINE.findall(section)) >= set(table.columns.keys()), f"table {table.name}"
 
 
+def _codes_of(text: str) -> set[str]:
+    """The first cell of each row; several codes may share one."""
+    cells = re.findall(r"^\| (`[^|]*`) \|", text, re.MULTILINE)
+    return {code for cell in cells for code in INLINE.findall(cell)}
+
+
 def test_the_page_about_waiting_tasks_explains_every_reason() -> None:
-    shown = re.findall(r"^\| `(\w+)` \|", _text(DOCS / "how-to/when-a-task-waits.md"), re.MULTILINE)
-    assert set(words._WORDS) <= set(shown)
+    shown = _codes_of(_text(DOCS / "how-to/when-a-task-waits.md"))
+    assert set(ITEMS) <= set(shown)
 
 
 def test_the_glossary_has_every_stage_role_and_outcome() -> None:

@@ -154,7 +154,12 @@ class Settings(BaseSettings):
         le=3600,
     )
     plane_calls_per_minute: int = _setting(
-        50, "Limits", "Calls to Plane; it allows 60 unless its API_KEY_RATE_LIMIT says more.", ge=6, le=6000
+        50,
+        "Limits",
+        "Calls to Plane, with a sixth more in a burst; it allows 60 unless its API_KEY_RATE_LIMIT says more.",
+        unit="calls per minute",
+        ge=6,
+        le=6000,
     )
     http_timeout_s: float = _setting(
         15.0, "Limits", "Time for one call to Plane or Gitea.", unit="seconds", gt=0, le=300

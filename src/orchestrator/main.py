@@ -18,6 +18,15 @@ from orchestrator.configfile import Directory
 from orchestrator.configfile import load as load_directory
 from orchestrator.db import Database
 from orchestrator.domain.errors import Permanent
+from orchestrator.domain.events import (
+    BranchMoved,
+    CommentChanged,
+    CommitChecked,
+    Ignored,
+    PullRequestChanged,
+    WorkItemChanged,
+    WorkItemDeleted,
+)
 from orchestrator.domain.events import Delivery as Received
 from orchestrator.domain.finding import Finding, Level
 from orchestrator.domain.model import Source
@@ -75,6 +84,7 @@ class Orchestrator:
     adapters: tuple[Plane | Gitea, ...]
     problems: list[Finding]
     engine: LocalEngine | None = None
+    observer: Observer | None = None
 
     @contextlib.asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -85,7 +95,7 @@ class Orchestrator:
             lambda c: (tasks.open_ids(c), journal.tasks_with_unprocessed(c), runs.open_runs(c))
         )
         open_tasks, unprocessed, open_runs = left
-        self.engine.open(list(dict.fromkeys([*unprocessed, *open_tasks])), open_runs)
+        self.engine.open(unprocessed, open_tasks, open_runs)
         log.info(
             "started", open_tasks=len(open_tasks), open_runs=len(open_runs), projects=len(self.directory.projects)
         )
@@ -101,9 +111,20 @@ class Orchestrator:
     async def accept(self, delivery: Received) -> bool:
         """Journal first, answer after; then wake whom it concerns. Raises Transient when nothing was stored."""
         recorded = await self.database.write_bulk(journal.record, delivery)
-        if recorded.task is not None and self.engine:
+        if recorded.task is not None and self.engine and not self._is_echo(delivery):
             self.engine.wake(recorded.task)
         return recorded.is_new
+
+    def _is_echo(self, delivery: Received) -> bool:
+        """What we did ourselves comes back as a delivery: whoever did it has looked already."""
+        match delivery.parsed.event:
+            case WorkItemChanged(actor=who) | CommentChanged(actor=who):
+                pass
+            case BranchMoved(sender=who) | PullRequestChanged(sender=who) | CommitChecked(sender=who):
+                pass
+            case WorkItemDeleted() | Ignored():
+                return False
+        return self.observer is not None and who in self.observer.ourselves
 
     async def look(self) -> list[Finding]:
         """What is broken or missing now."""
@@ -132,7 +153,7 @@ class Orchestrator:
         settings, directory = self.settings, self.directory
         runtime = _runtime(settings, self.forges.orchestrator) if self.forges.orchestrator else None
         changed_paths = runtime.changed_paths if runtime else _without_forge
-        observer = Observer(self.tracker, self.forges, changed_paths, self.clock)
+        observer = self.observer = Observer(self.tracker, self.forges, changed_paths, self.clock)
         delivery = Delivery(self.database, self.clock, self.tracker, self.forges)
         addresses = Addresses(settings.public_url or "", settings.gitea_public_url or "")
         options = Options(settings.max_attempts, addresses, settings.poll_interval_s)

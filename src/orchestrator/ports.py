@@ -212,8 +212,10 @@ class AgentRuntime(Protocol):
 class Engine(Protocol):
     """Brings wakes and runs to where they are worked on. May deliver twice or late: our rows decide."""
 
-    def wake(self, task: TaskId, after_s: float = 0.0) -> None:
-        """Look at the task soon, or after a pause."""
+    def wake(self, task: TaskId, after_s: float = 0.0, *, is_background: bool = False) -> None:
+        """Look at the task soon, or after a pause. In the background when nobody waits for it: then everything
+        that somebody waits for comes first.
+        """
         ...
 
     def start_run(self, run: RunId) -> None:

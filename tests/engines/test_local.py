@@ -9,6 +9,7 @@ from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RunId, TaskId
 from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.reconcile.loop import Looked
+from orchestrator.reconcile.resync import Found
 
 TASK = TaskId(1)
 PACE = Pace(merge_s=0.05, first_pause_s=0.02)
@@ -66,8 +67,8 @@ class Executions:
 
 
 class NoResync:
-    async def changed_tasks(self) -> list[TaskId]:
-        return []
+    async def look(self) -> Found:
+        return Found()
 
 
 Made = Callable[..., Awaitable[LocalEngine]]
@@ -82,7 +83,7 @@ async def engine() -> object:
         one = LocalEngine(
             looks, executions, NoResync(), max_concurrent_runs=slots, resync_interval_s=60, pace=PACE
         )  # type: ignore[arg-type]
-        one.open([], [])
+        one.open([], [], [])
         opened.append(one)
         return one
 

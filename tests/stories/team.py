@@ -1,7 +1,7 @@
 """A team at work: what people and build servers do in Plane and Gitea, and what they see of it there.
 
-A story acts through the simulators' doors (webhooks and HTTP) and looks at what stands in Plane, Gitea and git, and
-at the orchestrator's own answers. Nothing is patched.
+A story acts through the simulators' doors (webhooks and HTTP) and looks at what stands in Plane, Gitea and git,
+and at the orchestrator's own answers. Nothing is patched.
 """
 
 from collections.abc import Iterator, Mapping

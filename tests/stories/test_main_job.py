@@ -27,7 +27,7 @@ def test_a_new_work_item_ends_as_a_document_on_its_branch(world: World, service:
         run = task["runs"][-1]
         log = client.get(run["log"]).text
     assert (task["key"], task["stage"], task["branch"]) == ("ENDURO-1", "analysis", BRANCH)
-    assert [item["code"] for item in task["waiting"]] == ["document_approval"]
+    assert [item["code"] for item in task["waiting"]] == ["approval"]
     assert (run["role"], run["outcome"], run["exit_code"]) == ("analyst", "succeeded", 0)
     assert run["turns"] > 0
     assert run["output_tokens"] > 0
@@ -60,7 +60,7 @@ def test_deliveries_five_times_and_out_of_order_start_one_agent(
     for name in ("issue__updated__priority", "issue__created__rest", "issue__updated__description_html") * 5:
         assert world.post_recorded(service, name).status_code == 200
     with service.client() as client:
-        until(lambda: at_rest(client)["waiting"][0]["code"] == "document_approval", "the document waits")
+        until(lambda: at_rest(client)["waiting"][0]["code"] == "approval", "the document waits")
     assert len(starts(ledger)) == 1
     assert query(service, "SELECT count(*), sum(repeats) FROM events WHERE source = 'plane'") == [(3, 12)]
 
@@ -157,7 +157,7 @@ def test_a_failed_run_waits_for_an_operator_who_retries_it(world: World, tmp_pat
         write_wrapper(tmp_path / "claude", "work")
         assert client.post("/api/v1/tasks/ENDURO-1/retry").status_code == 202
         until(
-            lambda: [item["code"] for item in at_rest(client)["waiting"]] == ["document_approval"], "it succeeded"
+            lambda: [item["code"] for item in at_rest(client)["waiting"]] == ["approval"], "it succeeded"
         )
         assert client.post("/api/v1/tasks/ENDURO-1/retry").status_code == 409
         assert client.post("/api/v1/tasks/NONE-1/retry").status_code == 404

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -54,6 +55,9 @@ GATE_CONTEXT = "orchestrator/gate"
 SCRIPTED_LIMIT_S = 240.0
 LIVE_LIMIT_S = 3600.0
 POLL_S = 0.2
+PLANE_CALLS_PER_MINUTE = 600
+"""More than Plane's default of 60, as its API_KEY_RATE_LIMIT may say: the demo is not to wait for that."""
+WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +94,13 @@ def run(*, live: bool, keep: bool, scripted: bool) -> int:
 
 
 def _told(root: Path, *, live: bool, keep: bool, scripted: bool, credential: Mapping[str, str]) -> int:
-    tale = Tale(Console(highlight=False, soft_wrap=True))
+    tale = Tale(Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH))
     cli = _choose_cli(root, scripted=scripted)
-    with World(root, FIXTURES, language=Language.EN, states=STATES) as world:
+    with World(root, FIXTURES, PLANE_CALLS_PER_MINUTE, Language.EN, STATES) as world:
         _introduce(tale, cli, live=live)
         story = _Story(tale, world, is_live=live)
         story.prepare()
-        environ = world.settings(cli.path)
+        environ = world.settings(cli.path) | {"ORCH_PLANE_CALLS_PER_MINUTE": str(PLANE_CALLS_PER_MINUTE)}
         if live:
             environ = {k: v for k, v in environ.items() if "CLAUDE_BASE_URL" not in k and "ANTHROPIC" not in k}
             environ |= _by_file(root, credential)
@@ -167,6 +171,7 @@ class _Story:
         self._builds = BuildServer(gitea, REPO, red_builds=0 if is_live else 1)
         self._onlooker = Onlooker(plane, gitea, REPO, ITEM, ORCHESTRATOR)
         self._main = gitea.head(REPO, "main")
+        tale.people = {user.id: user.display_name for user in plane.users.values()}
 
     def prepare(self) -> None:
         """What an administrator sets up; and the line in the work item that tells agents to stumble."""

@@ -17,6 +17,7 @@ from orchestrator.words.names import CAUSES, GATES, OUTCOMES, STAGES, in_languag
 
 Json = Mapping[str, Any]
 MAX_SAID_CHARS = 160
+_SHA = re.compile(r"[0-9a-f]{40,64}")
 _WORKSPACE = re.compile(r"/\S*/workspace/")
 
 
@@ -25,6 +26,7 @@ class Tale:
     """What was told so far is not told again."""
 
     console: Console
+    people: Mapping[str, str] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     _gates: dict[str, str] = field(default_factory=dict)
     _read: dict[int, int] = field(default_factory=dict)
@@ -39,12 +41,19 @@ class Tale:
     def task(self, client: httpx.Client, task: Json) -> None:
         """What changed since the last time."""
         for run in task.get("runs", ()):
-            self._run(client, run)
+            if run["id"] in self._runs:
+                self._run(client, run)
         for gate in task.get("gates", ()):
             self._gate(gate)
         for cause in task.get("returns", ())[self._returns :]:
             self._returns += 1
             self.tell(f"◄ {task['key']} is sent back to the developer: {_word(CAUSES, cause)}")
+        self._stands(task)
+        for run in task.get("runs", ()):
+            if run["id"] not in self._runs:
+                self._run(client, run)
+
+    def _stands(self, task: Json) -> None:
         if task and task["stage"] != self._stage:
             self._stage = task["stage"]
             branch = f", branch {task['branch']}" if self._stage == "analysis" else ""
@@ -52,17 +61,17 @@ class Tale:
 
     def _gate(self, gate: Json) -> None:
         name, state = gate["gate"], gate["state"]
-        if self._gates.get(name, "closed") == state:
+        if self._gates.get(name, "closed") == state or state == "unknown":
             return
-        self._gates[name] = state
+        self._gates = {one: was for one, was in self._gates.items() if one < name} | {name: state}
         title = f"{name} {in_language(GATES[name], Language.EN)}"
         if state == "open":
             self.tell(f"✔ {title} is OPEN. It rests on:")
             for held in gate["held"]:
-                self.tell(f"      · {rested(held)}")
+                self.tell(f"      · {self._rested(held)}")
         else:
             why = "; ".join(item["text"] for item in gate["missing"])
-            self.tell(f"✘ {title} is {state} again: {why}")
+            self.tell(f"✘ {title} is closed again: {why}")
 
     def _run(self, client: httpx.Client, run: Json) -> None:
         was = self._runs.get(run["id"], "")
@@ -117,27 +126,21 @@ class Tale:
             (
                 f"{gate['gate']} {in_language(GATES[gate['gate']], Language.EN)}",
                 gate["state"],
-                "\n".join([*map(rested, gate["held"]), *(item["text"] for item in gate["missing"])]),
+                "\n".join([*map(self._rested, gate["held"]), *(item["text"] for item in gate["missing"])]),
             )
             for gate in task.get("gates", ())
         ]
         if rows:
-            columns = ("gate", "", "rests on, or waits for")
-            self.console.print()
-            table = Table(title="Gates", title_justify="left")
-            for name in columns:
-                table.add_column(name, overflow="fold")
-            for row in rows:
-                table.add_row(*map(Text, row))
-            self.console.print(table)
+            self.table("Gates", ("gate", "", "rests on, or waits for"), rows)
 
-
-def rested(held: Json) -> str:
-    """What held, and the evidence that its words do not name already."""
-    shown = [one for one in dict.fromkeys(held["evidence"]) if one not in held["text"]][:3]
-    short = [one[:10] if re.fullmatch(r"[0-9a-f]{40,64}", one) else one[:60] for one in shown]
-    short = [one for one in short if one not in held["text"]]
-    return f"{held['text']} ({', '.join(short)})" if short else str(held["text"])
+    def _rested(self, held: Json) -> str:
+        """What held, and the evidence that its words do not name already; people by their names."""
+        text = str(held["text"])
+        for person, name in self.people.items():
+            text = text.replace(person, name)
+        found = [one[:10] if _SHA.fullmatch(one) else one[:100] for one in dict.fromkeys(held["evidence"])]
+        shown = [one for one in found if one not in text][:3]
+        return f"{text} ({', '.join(shown)})" if shown else text
 
 
 def returns(task: Json) -> str:

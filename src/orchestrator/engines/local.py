@@ -1,22 +1,27 @@
 """The default engine: one process, asyncio, no server. One worker a task, so each task has one writer."""
 
 import asyncio
+import contextvars
 import random
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Transient
 from orchestrator.domain.model import RunId, TaskId
+from orchestrator.pace import in_background
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.execute import Execution
 from orchestrator.reconcile.loop import Reconciler
 from orchestrator.reconcile.resync import Resync
 
 log = structlog.get_logger()
-START_SPACING_S = 0.02
-"""Between the first looks of a start, so that a thousand open tasks do not fall upon Plane together."""
+BACKGROUND_LOOKS = 4
+"""Looks that nobody waits for, at once. The others wait here and not at Plane, so that a wake that somebody waits
+for finds its task idle.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,9 @@ class _Tasks:
 
     running: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def start(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """In a context of its own: whoever starts it may work in the background, or have bound ids to logs."""
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
         self.running.add(task)
         task.add_done_callback(self.running.discard)
 
@@ -59,6 +65,14 @@ class _Tasks:
         for task in list(self.running):
             task.cancel()
         await asyncio.gather(*self.running, return_exceptions=True)
+
+
+@dataclass(slots=True)
+class _Background:
+    """Tasks to be looked at when there is room, first come first served, and how many are looked at so."""
+
+    waiting: dict[TaskId, None] = field(default_factory=dict)
+    looking: int = 0
 
 
 class LocalEngine:
@@ -82,16 +96,19 @@ class LocalEngine:
         self._pace = pace
         self._workers: dict[TaskId, _Worker] = {}
         self._runs: set[RunId] = set()
+        self._background = _Background()
         self._tasks = _Tasks()
         self._is_open = False
 
-    def open(self, open_tasks: list[TaskId], open_runs: list[RunId]) -> None:
-        """Takes up what an earlier process left, then begins to resync."""
+    def open(self, unprocessed: list[TaskId], open_tasks: list[TaskId], open_runs: list[RunId]) -> None:
+        """Takes up what an earlier process left, tasks with news first; then begins to resync."""
         self._is_open = True
         for run in open_runs:
             self.start_run(run)
-        for number, task in enumerate(open_tasks):
-            self.wake(task, number * START_SPACING_S)
+        for task in unprocessed:
+            self.wake(task)
+        for task in open_tasks:
+            self.wake(task, is_background=True)
         self._tasks.start(self._resync_for_ever())
 
     async def close(self) -> None:
@@ -102,9 +119,14 @@ class LocalEngine:
                 worker.due.cancel()
         await self._tasks.end()
 
-    def wake(self, task: TaskId, after_s: float = 0.0) -> None:
+    def wake(self, task: TaskId, after_s: float = 0.0, *, is_background: bool = False) -> None:
         if not self._is_open:
             return
+        if is_background:
+            self._background.waiting[task] = None
+            self._begin_background()
+            return
+        self._background.waiting.pop(task, None)
         worker = self._workers.setdefault(task, _Worker())
         if worker.is_looking:
             worker.is_woken = True
@@ -141,10 +163,31 @@ class LocalEngine:
         if worker.is_looking:
             worker.is_woken = True
             return
+        self._start(worker, self._look(task, worker))
+
+    def _start(self, worker: _Worker, look: Coroutine[Any, Any, None]) -> None:
         worker.is_looking = True
         worker.is_woken = False
         worker.last_look = asyncio.get_running_loop().time()
-        self._tasks.start(self._look(task, worker))
+        self._tasks.start(look)
+
+    def _begin_background(self) -> None:
+        """One that is looked at, or will be soon, needs no second look."""
+        while self._background.waiting and self._background.looking < BACKGROUND_LOOKS:
+            task = next(iter(self._background.waiting))
+            del self._background.waiting[task]
+            worker = self._workers.setdefault(task, _Worker())
+            if not worker.is_looking and worker.due is None:
+                self._background.looking += 1
+                self._start(worker, self._look_in_background(task, worker))
+
+    async def _look_in_background(self, task: TaskId, worker: _Worker) -> None:
+        try:
+            with in_background():
+                await self._look(task, worker)
+        finally:
+            self._background.looking -= 1
+            self._begin_background()
 
     async def _look(self, task: TaskId, worker: _Worker) -> None:
         pause: float | None = None
@@ -200,11 +243,18 @@ class LocalEngine:
             self.wake(await execution.give_up(run, error))
         return True
 
+    async def _resync_once(self) -> None:
+        with in_background():
+            found = await self._resync.look()
+        for task in found.changed:
+            self.wake(task)
+        for task in found.to_poll:
+            self.wake(task, is_background=True)
+
     async def _resync_for_ever(self) -> None:
         while True:
             try:
-                for task in await self._resync.changed_tasks():
-                    self.wake(task)
+                await self._resync_once()
             except Transient as error:
                 log.warning("resync_put_off", code=error.code, message=error.message)
             except Exception:

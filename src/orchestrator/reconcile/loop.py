@@ -33,6 +33,9 @@ MAX_STEPS = 16
 MAX_LINES = 40
 MAX_REMARKS = 300
 NOWHERE = Addresses()
+SOON_S = 5.0
+_CHECKED_SOON = "pull_request_not_mergeable"
+"""The forge says so too while it is still finding out, and tells nobody when it knows."""
 _POLLED = frozenset({Stage.CI, Stage.REVIEW, Stage.TESTING, Stage.READY})
 
 
@@ -57,6 +60,9 @@ class _Rows:
     newest_event: int
     decided: str | None
     sightings: Sightings
+
+    def ended(self) -> tuple[RunFact, ...]:
+        return tuple(run for run in self.runs if run.state is RunState.ENDED)
 
     def open_run(self) -> RunState | None:
         return next((run.state for run in self.runs if run.state is not RunState.ENDED), None)
@@ -97,8 +103,11 @@ class Reconciler:
     async def look(self, task: TaskId, engine: Engine) -> Looked:
         """Decides until nothing is left to do at once. Raises Transient when our own database is unavailable."""
         seen: Observed | None = None
+        ended: tuple[RunFact, ...] | None = None
         for _ in range(MAX_STEPS):
             rows = await self._database.read(lambda connection: self._read(connection, task))
+            if rows.ended() != ended:  # what a run published is newer than what was seen before it ended
+                seen, ended = None, rows.ended()
             wanted = needs(rows.task, is_run_open=rows.open_run() is not None)
             seen = await self._observer.look(rows.project, rows.task, wanted, seen)
             basis = await self._basis(rows, seen)
@@ -130,6 +139,8 @@ class Reconciler:
     async def _rest(self, decision: Decision, seen: Observed, again_in_s: float | None) -> Looked:
         pauses = [one for one in (seen.retry_in_s, again_in_s) if one is not None]
         forge = self._forges.orchestrator
+        if not pauses and any(item.code == _CHECKED_SOON for item in decision.waiting):
+            return Looked(poll_in_s=SOON_S)
         if pauses or forge is None or decision.stage not in _POLLED:
             return Looked(min(pauses, default=None))
         is_told = (await forge.capabilities()).status_events

@@ -109,6 +109,12 @@ class Observer:
             said = {"code": error.code, "message": error.message, "hint": error.hint}
             log.warning("look_failed", what=what, more_since_last=unsaid, **said)
 
+    @property
+    def ourselves(self) -> frozenset[str]:
+        """Our users' names and ids, as far as they were asked for."""
+        us = self._us or NOBODY
+        return frozenset({us.tracker_user, us.orchestrator, us.developer, us.reviewer}) - {""}
+
     async def paths(self, repo: RepoName, base: str, head: Sha) -> tuple[str, ...]:
         key = (repo, base, head)
         if key not in self._paths:

@@ -1,6 +1,7 @@
 """A look at everything, by timer: heals deliveries that were lost. Bounded calls: one list per project."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -9,10 +10,21 @@ from sqlalchemy import Connection
 from orchestrator.db import Database
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.model import Project, TaskId, WorkItem
+from orchestrator.loglimit import LogLimit
 from orchestrator.ports import Clock, Tracker
 from orchestrator.store import tasks, watermarks
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`changed`: their work items moved. `to_poll`: what they wait for lies on the forge, which may have
+    told of it in vain; looking is the only way to know.
+    """
+
+    changed: tuple[TaskId, ...] = ()
+    to_poll: tuple[TaskId, ...] = ()
 
 
 class Resync:
@@ -25,16 +37,24 @@ class Resync:
         self._clock = clock
         self._tracker = tracker
         self._projects = projects
+        self._quiet = LogLimit()
 
-    async def changed_tasks(self) -> list[TaskId]:
-        """Tasks of items that changed since the last time; a project that cannot be read is left for the next."""
-        found: list[TaskId] = []
+    async def look(self) -> Found:
+        """One call a project, down to what is known; a project that cannot be read is left for the next time."""
+        changed: list[TaskId] = []
         for project in self._projects():
             try:
-                found += await self._of_project(project)
+                changed += await self._of_project(project)
             except OrchestratorError as error:
-                log.warning("resync_failed", project=project.id, code=error.code, message=error.message)
-        return found
+                self._complain(project, error)
+        to_poll = await self._database.read(tasks.at_the_forge)
+        return Found(tuple(dict.fromkeys(changed)), tuple(to_poll))
+
+    def _complain(self, project: Project, error: OrchestratorError) -> None:
+        unsaid = self._quiet.unsaid(error.code, self._clock.monotonic())
+        if unsaid is not None:
+            said = {"code": error.code, "message": error.message, "more_since_last": unsaid}
+            log.warning("resync_failed", project=project.id, **said)
 
     async def _of_project(self, project: Project) -> list[TaskId]:
         now = self._clock.now()

@@ -68,17 +68,17 @@ class Approver:
     item: str
     person: str
     orchestrator: str
-    _approved: set[tuple[tuple[str, bytes], ...]] = field(default_factory=set)
+    _approved: set[tuple[str, bytes]] = field(default_factory=set)
 
     def react(self) -> Iterator[str]:
         """Sentences that say what was done."""
         for comment in comments_of(self.plane, self.item, self.orchestrator):
             text = text_of(comment["comment_html"])
             read = self._read(tuple(dict.fromkeys(_DOCUMENT.findall(text)))) if _ASKS_FOR in text else ()
-            if read and read not in self._approved:
-                self._approved.add(read)
+            if new := [one for one in read if one not in self._approved]:
+                self._approved.update(new)
                 self.plane.add_comment(self.item, {"comment_html": f"<p>{_ASKS_FOR}</p>"}, self.person)
-                yield f"reads {', '.join(path for path, _ in read)} and comments {_ASKS_FOR}"
+                yield f"reads {', '.join(path for path, _ in new)} and comments {_ASKS_FOR}"
 
     def _read(self, paths: Sequence[str]) -> tuple[tuple[str, bytes], ...]:
         """Nothing unless all of them are on one branch."""

@@ -120,7 +120,7 @@ def apply(connection: Connection, basis: Basis, decision: Decision, digest: str,
     """Moves the row to where the decision says it stands."""
     values: dict[str, object] = {
         "stage": decision.stage,
-        "waiting": waiting_text(decision.waiting),
+        "waiting": waiting_text(decision.waiting or _about_to_start(decision)),
         "decided": digest,
         "updated_at": now,
         "agent_running": _is_agent_running(decision),
@@ -136,6 +136,15 @@ def apply(connection: Connection, basis: Basis, decision: Decision, digest: str,
     changed = connection.execute(_SET_SAME, {"of_task": basis.task.id, "known": _switches(basis.task)} | values)
     if changed.rowcount == 0:
         raise Transient("task_changed", "An operator changed the task while it was looked at.", retry_after_s=0)
+
+
+def _about_to_start(decision: Decision) -> tuple[Item, ...]:
+    """While an agent is on its way there is a reason too."""
+    return tuple(
+        Item("run_intended", (("role", one.role), ("attempt", str(one.attempt))), who="agent", action="wait")
+        for one in decision.actions
+        if isinstance(one, StartRun)
+    )
 
 
 def _switches(task: Task) -> str:
@@ -178,6 +187,15 @@ def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
 def _posted(task: Task, attempt: int) -> dict[str, object]:
     """A posted task has one stage, and its attempts are granted by number alone."""
     return {"retry_after": attempt} if task.role else {}
+
+
+_AT_THE_FORGE = (Stage.DEVELOPMENT, Stage.CI, Stage.REVIEW, Stage.TESTING, Stage.READY)
+
+
+def at_the_forge(connection: Connection) -> list[TaskId]:
+    """Open tasks that wait for something on the forge, and not for an agent."""
+    query = select(tasks.c.id).where(tasks.c.stage.in_(_AT_THE_FORGE), tasks.c.agent_running.is_(False))
+    return [TaskId(row.id) for row in connection.execute(query.order_by(tasks.c.id))]
 
 
 def open_ids(connection: Connection) -> list[TaskId]:

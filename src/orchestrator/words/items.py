@@ -134,7 +134,7 @@ _PULL = {
         "разрешите конфликты с базовой веткой, если они есть",
     ),
     "protected_paths": Said(
-        "{count} protected files are changed",
+        "protected files are changed: {count}",
         "изменено защищённых файлов: {count}",
         "look at them in the pull request; if they are right, comment `/orch allow-paths {head}` in Plane",
         "посмотрите их в пул-реквесте; если всё верно, напишите в Plane `/orch allow-paths {head}`",
@@ -233,7 +233,7 @@ _TESTING = {
 }
 _WORK = {
     "look_due": Said("to be looked at next", "это будет проверено следующим"),
-    "run_intended": Said("the {role} is about to start", "{role} сейчас начнёт"),
+    "run_intended": Said("the {role} is about to start", "сейчас начнёт {role}"),
     "run_running": Said("the {role} is at work (attempt {attempt})", "работает {role} (попытка {attempt})"),
     "rework_due": Said("sent back to the {role}: {cause}", "возвращено, этап ведёт {role}: {cause}"),
     "cap_reached": Said(
