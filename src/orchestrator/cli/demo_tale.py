@@ -45,6 +45,8 @@ class Tale:
                 self._run(client, run)
         for gate in task.get("gates", ()):
             self._gate(gate)
+            if gate["state"] != "open":
+                break  # those behind a closed gate are for later
         for cause in task.get("returns", ())[self._returns :]:
             self._returns += 1
             self.tell(f"◄ {task['key']} is sent back to the developer: {_word(CAUSES, cause)}")
@@ -101,7 +103,9 @@ class Tale:
         for name in columns or rows[0]:
             table.add_column(name, overflow="fold")
         for row in rows:
-            table.add_row(*(Text("".join(c if c.isprintable() else " " for c in cell)) for cell in row))
+            table.add_row(
+                *(Text("".join(c if c.isprintable() or c == "\n" else " " for c in cell)) for cell in row)
+            )
         self.console.print(table)
 
     def runs(self, task: Json) -> None:
