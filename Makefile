@@ -26,7 +26,7 @@ setup: .venv/.ready $(CLAUDE) ## install the locked Python packages into .venv a
 $(CLAUDE): scripts/install_claude.py
 	@$(PYTHON) scripts/install_claude.py --into .tools || echo "The Claude Code CLI is not installed (reason above); the scripted stand-in will be used."
 
-demo: setup ## from a recorded Plane delivery to a document in the forge (LIVE=1: your account, KEEP=1: stay up)
+demo: setup ## from a recorded Plane delivery to ready-to-merge, through all gates (LIVE=1: your account, KEEP=1: stay up)
 	@$(BIN)/orch demo $(if $(LIVE),--live) $(if $(KEEP),--keep)
 
 serve: setup ## run the orchestrator here with the settings of .env

@@ -56,7 +56,7 @@ class _Wait:
 class RestClient:
     """Follows no redirect and no proxy of the environment: an address is what the operator configured."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first four are rare and by name
         self,
         system: System,
         base_url: str,

@@ -16,6 +16,7 @@ import yaml
 from orchestrator import __version__
 from orchestrator.config import setting_names
 from orchestrator.configfile import effective, parse
+from orchestrator.domain.model import Role
 from orchestrator.sim.world import Service, World
 from support import ROOT, at_rest, until
 
@@ -253,13 +254,28 @@ def demo(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def assert_whole_story(said: str) -> None:
+    """Every gate opens, every cause sends the task back once, and nothing is left to anybody but a merge."""
+    opened = [line.split("✔ ")[1][:4] for line in said.splitlines() if "✔ QG-" in line]
+    assert list(dict.fromkeys(opened)) == [f"QG-{number}" for number in range(7)]
+    assert all(f"{role} succeeded" in said for role in Role)
+    assert [line.split("developer: ")[1] for line in said.splitlines() if "◄" in line] == [
+        "the checks were red",
+        "the review asked for changes",
+        "the test failed",
+    ]
+    assert "ENDURO-1 is ready to merge" in said
+    assert "yes" in said
+    assert "NO " not in said
+
+
 def test_the_scripted_demo_ends_by_itself_names_what_ran_and_leaves_nothing(tmp_path: Path) -> None:
     running = demo(tmp_path, "--scripted")
     said, _ = running.communicate(timeout=100)
     assert running.returncode == 0, said
     assert "the scripted stand-in, 2.1.330" in said
     assert "issue__created__rest: 200 duplicate" in said
-    assert "succeeded" in said
+    assert_whole_story(said)
     assert not list(tmp_path.iterdir())
     assert not leftovers(str(tmp_path))
 
@@ -270,6 +286,7 @@ def test_the_demo_with_the_real_cli_names_it(tmp_path: Path, real_claude: Path) 
     said, _ = running.communicate(timeout=100)
     assert running.returncode == 0, said
     assert "the real Claude Code CLI, 2.1.330" in said
+    assert_whole_story(said)
     assert not leftovers(str(tmp_path))
 
 

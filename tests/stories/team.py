@@ -252,7 +252,7 @@ def at_work(
     }
     with Service(world.root, team_environ) as service, ExitStack() as ends:
         team = Team(world, service, service.client())
-        ends.callback(lambda: team.client.close())
+        ends.callback(lambda: team.client.close())  # noqa: PLW0108 - a restart makes another client
         team.people.protect(REPO, contexts)
         if is_told:
             world.connect(service)

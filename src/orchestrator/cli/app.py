@@ -48,7 +48,7 @@ def demo(
     keep: Annotated[bool, typer.Option(help="Stay up at the end, to look around; Ctrl-C ends it.")] = False,
     scripted: Annotated[bool, typer.Option(help="Use the scripted stand-in of the CLI.")] = False,
 ) -> None:
-    """Carry a recorded Plane delivery all the way to a commit on simulated Plane and Gitea."""
+    """Carry a recorded Plane delivery through all gates to "ready to merge" on simulated Plane and Gitea."""
     from orchestrator.cli import demo as command  # noqa: PLC0415
 
     raise typer.Exit(command.run(live=live, keep=keep, scripted=scripted))

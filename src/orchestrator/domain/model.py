@@ -198,7 +198,7 @@ class Person:
     """Ties a Plane user to a Gitea login."""
 
     plane_user: UserId
-    gitea_login: str
+    gitea_login: str = ""
     approver: bool = False
 
 

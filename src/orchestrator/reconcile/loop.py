@@ -61,6 +61,9 @@ class _Rows:
     decided: str | None
     sightings: Sightings
 
+    def ended(self) -> tuple[RunFact, ...]:
+        return tuple(run for run in self.runs if run.state is RunState.ENDED)
+
     def open_run(self) -> RunState | None:
         return next((run.state for run in self.runs if run.state is not RunState.ENDED), None)
 
@@ -100,8 +103,11 @@ class Reconciler:
     async def look(self, task: TaskId, engine: Engine) -> Looked:
         """Decides until nothing is left to do at once. Raises Transient when our own database is unavailable."""
         seen: Observed | None = None
+        ended: tuple[RunFact, ...] | None = None
         for _ in range(MAX_STEPS):
             rows = await self._database.read(lambda connection: self._read(connection, task))
+            if rows.ended() != ended:  # what a run published is newer than what was seen before it ended
+                seen, ended = None, rows.ended()
             wanted = needs(rows.task, is_run_open=rows.open_run() is not None)
             seen = await self._observer.look(rows.project, rows.task, wanted, seen)
             basis = await self._basis(rows, seen)

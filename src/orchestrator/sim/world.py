@@ -18,6 +18,7 @@ from typing import Any, Self
 import httpx
 
 from orchestrator.agents.rundir import RunPaths, is_held, order_stop
+from orchestrator.domain.model import Language, Stage
 from orchestrator.sim.gitea import Flavour, GiteaSim
 from orchestrator.sim.messages_api import create_app
 from orchestrator.sim.plane import PlaneSim
@@ -59,6 +60,9 @@ class World:
     project_lines: tuple[str, ...] = ()
     """More of the project's entry in orchestrator.yaml, each line as it stands there without its margin."""
     forge: Flavour = "gitea"
+    language: Language = Language.RU
+    states: Mapping[Stage, str] = field(default_factory=dict)
+    """Names of Plane's states that show a stage; those that are not there are made."""
     plane: PlaneSim = field(init=False)
     gitea: GiteaSim = field(init=False)
     _ends: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -72,6 +76,7 @@ class World:
         self.root.mkdir(parents=True, exist_ok=True)
         self.plane = PlaneSim.from_recording(self.fixtures / "plane", rate_per_minute=self.rate_per_minute)
         self.gitea = GiteaSim(self.root / "forge", flavour=self.forge)
+        self._add_states()
         self._ends.enter_context(self.plane)
         self._ends.enter_context(self.gitea)
         self.plane_url = self._served("plane", self.plane.app)
@@ -93,6 +98,13 @@ class World:
         while any(is_held(run.lock) for run in runs) and time.monotonic() < until:
             time.sleep(0.01)
         self._ends.close()
+
+    def _add_states(self) -> None:
+        project = next(home.projects[PROJECT] for home in self.plane.workspaces.values())
+        known = {row["name"] for row in project.states.values()}
+        for name in dict.fromkeys(self.states.values()):
+            if name not in known:
+                self.plane.new_state(project, name, "started", "#aabbcc")
 
     def _served(self, name: str, app: Any) -> str:
         self.servers[name] = self._ends.enter_context(LoopbackServer(app))
@@ -125,8 +137,11 @@ class World:
             "ORCH_GITEA_WEBHOOK_SECRET_FILE": self._secret("gitea-webhook", GITEA_SECRET),
         }
 
-    def connect(self, service: "Service") -> None:
-        """Makes Gitea tell the orchestrator of pushes, as an operator would set it up."""
+    def connect(self, service: "Service", *, plane: bool = False) -> None:
+        """Makes Gitea tell the orchestrator of what happens, as an operator would set it up; and Plane, too."""
+        if plane:
+            secret = load_recorded(self.fixtures / "plane" / "issue__created__rest.json").secret
+            self.plane.add_webhook(f"{service.url}/webhook/plane", secret)
         self.gitea.add_hook(REPO, f"{service.url}/webhook/gitea", GITEA_SECRET, HOOK_EVENTS)
 
     def post_recorded(self, service: "Service", name: str) -> httpx.Response:
@@ -145,8 +160,14 @@ class World:
             "projects:",
             f"  - plane_project: {PROJECT}",
             f"    repository: {REPO}",
-            *(() if any(one.startswith("language:") for one in self.project_lines) else ("    language: ru",)),
+            *(
+                ()
+                if any(one.startswith("language:") for one in self.project_lines)
+                else (f"    language: {self.language}",)
+            ),
             *(f"    {line}" for line in self.project_lines),
+            *(["    states:"] if self.states else []),
+            *(f"      {stage}: {name}" for stage, name in self.states.items()),
             "people:",
             *(line for user in self.approvers for line in (f"  - plane_user: {user}", "    approver: true")),
         ]

@@ -25,7 +25,7 @@ from orchestrator.domain.model import (
 )
 from orchestrator.domain.run import RoleVerdict
 from orchestrator.qg.facts import Absent, Document, Facts, Remark, RunFact, Unobserved, Us
-from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Waiting
+from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
 from orchestrator.store import canonical
 from orchestrator.store.schema import decisions, observations
 from orchestrator.workflow.decision import (
@@ -77,6 +77,7 @@ _IN_A_BASIS = (
     Check,
     Us,
 )
+_IN_VERDICTS = (Item, Passed, Waiting, Failed, Unknown)
 _IN_A_DECISION = (
     Decision,
     Identity,
@@ -173,6 +174,12 @@ _BASIS = (
     .order_by(decisions.c.id.desc())
     .limit(1)
 )
+_JUDGED = (
+    select(decisions.c.verdicts)
+    .where(decisions.c.task_id == bindparam("task"), decisions.c.verdicts != canonical.encode(()))
+    .order_by(decisions.c.id.desc())
+    .limit(bindparam("limit"))
+)
 
 
 def record(connection: Connection, basis: Basis, decision: Decision, now: datetime) -> None:
@@ -219,6 +226,12 @@ def stored(connection: Connection, after: int, limit: int, task: TaskId | None =
         Stored(row.id, TaskId(row.task_id), row.decided_at, row.facts, row.decision, row.verdicts)
         for row in connection.execute(query)
     ]
+
+
+def verdicts_of(connection: Connection, task: TaskId, limit: int) -> list[tuple[tuple[str, Verdict], ...]]:
+    """Of the newest decisions that judged gates, newest first."""
+    rows = connection.execute(_JUDGED, {"task": task, "limit": limit})
+    return [canonical.decode(row.verdicts, _IN_VERDICTS) for row in rows]
 
 
 def _sha256(text: str) -> str:

@@ -257,13 +257,14 @@ def _task(row: Row[tuple[object, ...]]) -> Task:
         role=Role(row.role) if row.role else None,
         retry_after=row.retry_after,
         switches=canonical.decode(row.switches, _REMEMBERED) if row.switches else NO_SWITCHES,
-        returns=_returns(row.returns) if row.returns else (),
+        returns=returns_of(row.returns),
     )
 
 
 _REMEMBERED = (Switches, Return, Feedback)
 
 
-def _returns(text: str) -> tuple[Return, ...]:
-    found: tuple[Return, ...] = canonical.decode(text, _REMEMBERED)
+def returns_of(text: str | None) -> tuple[Return, ...]:
+    """From the column; nothing when nothing was decided yet."""
+    found: tuple[Return, ...] = canonical.decode(text, _REMEMBERED) if text else ()
     return found

@@ -1,17 +1,21 @@
 """Read models for people: what /status, the API and the command line show."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from orchestrator.domain.model import RunId, TaskId
-from orchestrator.qg.verdict import Item
+from orchestrator.domain.model import Cause, RunId, Stage, TaskId
+from orchestrator.qg.verdict import Item, Verdict
 from orchestrator.store import decisions
 from orchestrator.store.decisions import Basis, Told
 from orchestrator.store.schema import agent_runs, tasks
-from orchestrator.store.tasks import waiting_items
+from orchestrator.store.tasks import returns_of, waiting_items
+from orchestrator.workflow.pipeline import STEPS, place
+
+LOOK_BACK = 200
+"""Decisions that are looked at for the newest verdict of each gate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,10 @@ class TaskView:
     updated_at: datetime
     waiting: tuple[Item, ...]
     runs: tuple[RunView, ...]
+    returns: tuple[Cause, ...] = ()
+    """What sent it back, oldest first."""
+    gates: tuple[tuple[str, Verdict], ...] = ()
+    """The newest verdict of each gate that the task has come to. In lists it is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,17 @@ def task(connection: Connection, key: str) -> TaskView | None:
     if row is None:
         return None
     query = select(agent_runs).where(agent_runs.c.task_id == row.id).order_by(agent_runs.c.id)
-    return _task(row, tuple(_run(run) for run in connection.execute(query)))
+    runs = tuple(_run(run) for run in connection.execute(query))
+    return replace(_task(row, runs), gates=_gates(connection, row))
+
+
+def _gates(connection: Connection, row: Row[Any]) -> tuple[tuple[str, Verdict], ...]:
+    """Those of the last decision that judged; of the gates that it did not ask, those that the task has passed."""
+    last, *earlier = decisions.verdicts_of(connection, TaskId(row.id), LOOK_BACK) or [()]
+    found = {name: verdict for verdicts in reversed(earlier) for name, verdict in verdicts}
+    passed = {step.gate for step in STEPS if place(step.stage) < place(Stage(row.stage))}
+    known = {name: verdict for name, verdict in found.items() if name in passed} | dict(last)
+    return tuple(sorted(known.items()))
 
 
 def story(connection: Connection, key: str, limit: int) -> TaskStory | None:
@@ -142,4 +160,5 @@ def _task(row: Row[Any], runs: tuple[RunView, ...]) -> TaskView:
         updated_at=row.updated_at,
         waiting=waiting_items(row.waiting),
         runs=runs,
+        returns=tuple(one.cause for one in returns_of(row.returns)),
     )

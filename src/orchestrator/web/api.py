@@ -16,6 +16,7 @@ from orchestrator.domain.errors import OrchestratorError, Rejected
 from orchestrator.domain.finding import Finding, Level
 from orchestrator.domain.model import Language, Project, RepoName, Role, RunId
 from orchestrator.ports import Clock, Engine
+from orchestrator.qg.verdict import Item, Passed, Unknown, Verdict, items
 from orchestrator.store import tasks as task_rows
 from orchestrator.store import views
 from orchestrator.store.tasks import Posted
@@ -63,6 +64,24 @@ class Waits(BaseModel):
     params: dict[str, str]
 
 
+class Held(BaseModel):
+    """One thing that an open gate rests on."""
+
+    code: str
+    text: str
+    params: dict[str, str]
+    evidence: list[str]
+
+
+class Gate(BaseModel):
+    """The newest verdict on a gate."""
+
+    gate: str
+    state: str = Field(description="open, closed or unknown (it could not be looked at)")
+    held: list[Held]
+    missing: list[Waits]
+
+
 class Task(BaseModel):
     """A work item on its way."""
 
@@ -80,6 +99,8 @@ class Task(BaseModel):
     updated_at: datetime
     waiting: list[Waits]
     runs: list[Run]
+    returns: list[str] = Field(description="what sent it back, oldest first")
+    gates: list[Gate] = Field(description="those that it has come to; empty in lists")
 
 
 class Problem(BaseModel):
@@ -273,12 +294,33 @@ def _language(request: Request) -> Language:
 
 
 def _task(view: TaskView, language: Language) -> Task:
-    waiting = [
-        Waits(code=item.code, who=item.who, text=sentence(item, language), params=dict(item.params))
-        for item in view.waiting
+    made = {"waiting", "runs", "gates"}
+    shown = {name: getattr(view, name) for name in Task.model_fields if name not in made}
+    return Task(
+        **shown,
+        waiting=[_waits(item, language) for item in view.waiting],
+        runs=[_run(one) for one in view.runs],
+        gates=[_gate(name, verdict, language) for name, verdict in view.gates],
+    )
+
+
+def _waits(item: Item, language: Language) -> Waits:
+    return Waits(code=item.code, who=item.who, text=sentence(item, language), params=dict(item.params))
+
+
+def _gate(name: str, verdict: Verdict, language: Language) -> Gate:
+    held = [
+        Held(
+            code=item.code,
+            text=sentence(item, language),
+            params=dict(item.params),
+            evidence=list(item.evidence),
+        )
+        for item in (verdict.held if isinstance(verdict, Passed) else ())
     ]
-    shown = {name: getattr(view, name) for name in Task.model_fields if name not in {"waiting", "runs"}}
-    return Task(**shown, waiting=waiting, runs=[_run(one) for one in view.runs])
+    closed = "unknown" if isinstance(verdict, Unknown) else "closed"
+    state = "open" if isinstance(verdict, Passed) else closed
+    return Gate(gate=name, state=state, held=held, missing=[_waits(item, language) for item in items(verdict)])
 
 
 def _run(view: RunView) -> Run:
