@@ -22,7 +22,9 @@ def review(team: Team, event: str, why: str = "As said.", *, by: str = PERSON, a
     return int(answer.json()["id"])
 
 
-def green_until(team: Team, is_there: Callable[[dict[str, Any]], bool], limit_s: float = LIMIT_S) -> dict[str, Any]:
+def green_until(
+    team: Team, is_there: Callable[[dict[str, Any]], bool], limit_s: float = LIMIT_S
+) -> dict[str, Any]:
     """A build server that makes every new head green, until the task looks as wanted."""
     done: set[str] = set()
 
@@ -85,7 +87,11 @@ def bases(team: Team, role: str) -> list[str]:
 
 def logged(path: Path, event: str) -> list[str]:
     """Lines of the service's log with this event."""
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if f'"event": "{event}"' in line or f'"event":"{event}"' in line]
+    return [
+        line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if f'"event": "{event}"' in line or f'"event":"{event}"' in line
+    ]
 
 
 def work_item(team: Team, title: str, text: str = "") -> None:

@@ -141,7 +141,9 @@ class Team:
         """Our own comments on the work item as HTML, by their keys; oldest first."""
         ours = self.world.plane.user(OURSELVES).id
         rows = [row for row in self.in_plane.comments.values() if row["issue"] == self.item]
-        return {row["external_id"]: row["comment_html"] for row in rows if row["actor"] == ours and row["external_id"]}
+        return {
+            row["external_id"]: row["comment_html"] for row in rows if row["actor"] == ours and row["external_id"]
+        }
 
     def comments(self) -> list[str]:
         return list(self.own().values())

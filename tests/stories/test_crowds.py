@@ -66,7 +66,12 @@ def test_fifty_identical_and_nearly_identical_deliveries_at_once_start_one_agent
         team.waits_for("approval", "analysis")
         assert len(starts(ledger)) == 1
         assert query(team.service, "SELECT count(*) FROM tasks") == [(1,)]
-        assert query(team.service, "SELECT count(*), sum(repeats) + count(*) FROM events WHERE source = 'plane'")[0][1] >= 50
+        assert (
+            query(team.service, "SELECT count(*), sum(repeats) + count(*) FROM events WHERE source = 'plane'")[0][
+                1
+            ]
+            >= 50
+        )
         assert len(team.comments()) == 1
 
 
@@ -77,7 +82,9 @@ def test_an_approval_that_is_delivered_fifty_times_at_once_opens_one_gate(
         team.begin()
         team.waits_for("approval", "analysis")
         team.approve()
-        until(lambda: [one for one in world.plane.deliveries if one.event == "issue_comment/created"], "it was told")
+        until(
+            lambda: [one for one in world.plane.deliveries if one.event == "issue_comment/created"], "it was told"
+        )
         told = next(one for one in world.plane.deliveries if one.event == "issue_comment/created")
         delivery = Recorded(told.headers, told.body, load_recorded(CREATED).secret)
         answers = list(pool.map(lambda one: posted(team.service.url, delivery, *one), crowd(delivery)))

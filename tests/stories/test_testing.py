@@ -39,7 +39,9 @@ def test_a_developer_that_claims_success_without_a_commit_gets_nowhere(world: Wo
         assert team.started()[2:] == ["developer"] * 3 + ["reviewer", "tester"]
 
 
-def test_a_tester_that_gives_no_verdict_tests_again_and_then_a_person_decides(world: World, scripted: Path) -> None:
+def test_a_tester_that_gives_no_verdict_tests_again_and_then_a_person_decides(
+    world: World, scripted: Path
+) -> None:
     with at_work(world, scripted) as team:
         begin(team, "Export as GPX", "Scenario: tester bad_verdict")
         team.approved_until("testing")
