@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.sim.server import Simulator
 from orchestrator.sim.world import REPO, World
-from stories.acts import asked, pull_comments
+from stories.acts import pull_comments
 from stories.team import Team, at_work
 from support import query, until
 
@@ -74,7 +74,6 @@ def test_killed_around_each_effect_and_started_again_each_is_there_once(
         assert len(pull_comments(team)) == 2
         assert len(team.comments()) == answers + 1 == 3
         assert len(links(team)) == 1
-        assert asked(team, "POST", "/pulls") == 1
 
 
 def links(team: Team) -> list[str]:
