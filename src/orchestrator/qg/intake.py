@@ -43,7 +43,9 @@ def _item_may_start(project: Project, task: Task, item: WorkItem, facts: Facts) 
     params = (("trigger", kind.value), ("value", value))
     if not _is_triggered(kind, value, task, item, facts):
         return Waiting((Item("trigger", params, who="author", action=kind.value),))
-    return Passed((Item("project_mapped", (("repo", str(project.repo)),)), Item("triggered", params, (item.id,))))
+    is_new = kind is TriggerKind.NEW_ITEM
+    trigger = Item("new_work_item", (), (item.id,)) if is_new else Item("triggered", params, (item.id,))
+    return Passed((Item("project_mapped", (("repo", str(project.repo)),)), trigger))
 
 
 def _is_triggered(kind: TriggerKind, value: str, task: Task, item: WorkItem, facts: Facts) -> bool:

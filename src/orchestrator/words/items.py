@@ -30,6 +30,7 @@ _INTAKE = {
     "to_be_decided": Said("the next step is being decided", "решается, что дальше"),
     "posted_through_api": Said("posted through the API for `{repo}`", "поставлено через API для `{repo}`"),
     "project_mapped": Said("the project is mapped to `{repo}`", "проект сопоставлен с `{repo}`"),
+    "new_work_item": Said("the work item is new", "рабочий элемент новый"),
     "triggered": Said("started by {trigger} `{value}`", "запущено по условию: {trigger} `{value}`"),
     "project_mapping": Said(
         "project not mapped",
