@@ -50,7 +50,7 @@ GREEN = Facts(item=ITEM, branch=Branch("feature/ENDURO-1-title", Sha("a" * 40)))
 def test_green_facts_open_the_gate_and_say_what_it_rested_on() -> None:
     verdict = intake(PROJECT, TASK, GREEN)
     assert isinstance(verdict, Passed)
-    assert [item.code for item in verdict.held] == ["project_mapped", "triggered"]
+    assert [item.code for item in verdict.held] == ["project_mapped", "new_work_item"]
 
 
 SPOILED = {
