@@ -112,6 +112,9 @@ class Reconciler:
             seen = await self._observer.look(rows.project, rows.task, wanted, seen)
             basis = await self._basis(rows, seen)
             decision = decide(basis.project, basis.task, basis.facts)
+            if await self._has_moved(decision, basis):
+                seen = None
+                continue
             await self._apply(rows, basis, decision, engine)
             branch = next((action for action in decision.actions if isinstance(action, EnsureBranch)), None)
             if branch is not None:
@@ -130,6 +133,18 @@ class Reconciler:
         raise Permanent(
             "no_rest", f"Task {task} was decided {MAX_STEPS} times in one look without coming to rest."
         )
+
+    async def _has_moved(self, decision: Decision, basis: Basis) -> bool:
+        """A look takes many calls, and people push meanwhile: an agent is not started on a head of yesterday."""
+        branch, task, forge = basis.facts.branch, basis.task, self._forges.orchestrator
+        is_start = any(isinstance(action, StartRun) for action in decision.actions)
+        if not is_start or forge is None or task.repo is None or not isinstance(branch, Branch):
+            return False
+        try:
+            now = await forge.branch(task.repo, branch.name)
+        except OrchestratorError:
+            return False  # whoever prepares the run meets the fault, and says it
+        return now is not None and now.head != branch.head
 
     async def stuck(self, task: TaskId, item: Item) -> None:
         """Records something that no decision knows of as the reason why the task waits."""
