@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CLAUDE := .tools/claude
 # How many tests run at once. Timing decides no test, so more than the cores is safe.
-JOBS ?= auto
+JOBS ?= $(shell echo $$(( 2 * $$(nproc) )))
 PYTEST := $(BIN)/python -m pytest
 PURE := */orchestrator/domain/*,*/orchestrator/qg/*,*/orchestrator/workflow/*
 PURE_TESTS := tests/qg tests/workflow tests/test_domain.py tests/store tests/webhooks

@@ -41,8 +41,8 @@ def as_request(delivery: Outgoing) -> bytes:
 
 
 def service(made: World, claude: Path, **more: str) -> Service:
-    """No resync disturbs the figures, and a run is tried once only."""
-    calm = {"ORCH_RESYNC_INTERVAL_S": str(LONG_S), "ORCH_MAX_ATTEMPTS": "1"}
+    """No resync disturbs the figures, a run is tried once only, and the simulated Plane takes any rate."""
+    calm = {"ORCH_RESYNC_INTERVAL_S": str(LONG_S), "ORCH_MAX_ATTEMPTS": "1", "ORCH_PLANE_CALLS_PER_MINUTE": "6000"}
     return Service(made.root, made.settings(claude) | calm | more)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from orchestrator.db import Database
@@ -13,6 +14,8 @@ from orchestrator.sim.world import Service, World
 from support import FIXTURES, ROOT
 
 CLAUDE = ROOT / ".tools" / "claude"
+hypothesis.settings.register_profile("untimed", deadline=None)  # timing decides no test
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.hookimpl(wrapper=True)

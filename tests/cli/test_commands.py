@@ -110,13 +110,15 @@ def test_doctor_on_a_good_set_up_finds_nothing(world: World, scripted: Path) -> 
 
 
 def with_roles(world: World, developer: str = "writes-code", reviewer: str = "reads-code") -> dict[str, str]:
-    """Settings with a Gitea user for each of the two roles."""
+    """Settings with a Gitea user for each of the two roles, in place of the world's own."""
     for login in {developer, reviewer}:
         world.gitea.add_user(login, login)
-    return {
-        "ORCH_GITEA_TOKEN_DEVELOPER": world.gitea.add_token(developer),
-        "ORCH_GITEA_TOKEN_REVIEWER": world.gitea.add_token(reviewer),
-    }
+    files = {}
+    for role, login in (("developer", developer), ("reviewer", reviewer)):
+        path = world.root / "secrets" / f"{role}-of-test"
+        path.write_text(world.gitea.add_token(login))
+        files[f"ORCH_GITEA_TOKEN_{role.upper()}_FILE"] = str(path)
+    return files
 
 
 def configure(world: World, *options: str) -> None:
