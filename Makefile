@@ -5,7 +5,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 CLAUDE := .tools/claude
-# How many tests run at once. Timing decides no test, so more than the cores is safe.
+# How many tests run at once. Timing decides no test, so more than the cores is safe. Stories are long and the rest
+# is short: a worker that is done takes from one that is not.
 JOBS ?= $(shell echo $$(( 2 * $$(nproc) )))
 PYTEST := $(BIN)/python -m pytest
 PURE := */orchestrator/domain/*,*/orchestrator/qg/*,*/orchestrator/workflow/*
@@ -33,10 +34,10 @@ serve: setup ## run the orchestrator here with the settings of .env
 	@$(BIN)/orch serve
 
 test: setup ## all tests but the nightly and bench suites
-	@$(PYTEST) -n $(JOBS) -m "not nightly"
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not nightly"
 
 nightly: setup ## the long suites, then everything else
-	@$(PYTEST) -n $(JOBS)
+	@$(PYTEST) -n $(JOBS) --dist worksteal
 
 check: setup ## format, lint, types, layers
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

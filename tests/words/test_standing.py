@@ -357,7 +357,7 @@ def _check_markdown(text: str) -> None:
     assert commands(tuple(text.split("\n"))) == ()
     assert all(char in {"\n", "\u2060"} or char.isprintable() for char in text)
     bare = re.sub(r"\A<!-- [A-Za-z0-9= -]+ -->\n", "", text)
-    bare = re.sub(r"\\.|`[^`\n]*`|\[(?:\\.|[^\[\]\\\n])*\]\(<https?://[^<>\n]*>\)", "", bare)
+    bare = re.sub(r"\\.|`[^`\n]*`|\[(?:\\.|[^\[\]\\\n])*\]\(<https?://[^<>\n]*>\)", "·", bare)
     assert not re.search(r"[][<>`&$~]|@\w|[#!][0-9]", bare), bare
     assert commands(tuple(harmless(text).split("\n"))) == ()
 

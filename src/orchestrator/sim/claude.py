@@ -430,6 +430,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     note_start(flags.ledger, flags.session_id)
     signal.signal(signal.SIGTERM, terminated)
+    # Whoever was started in a shell's background has inherited to ignore it; the real CLI listens all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if fault := fault_in(flags):
         print(fault, file=sys.stderr)
         return 1
