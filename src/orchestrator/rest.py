@@ -1,21 +1,19 @@
 """One HTTP API as the adapters call it: bounded answers, and faults in our three kinds."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-import httpx
 import msgspec
 import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.pace import Circuit, Pace
+from orchestrator.wire import MAX_ANSWER_BYTES, Reply, TooLargeError, UnreachableError, Wire
 
 log = structlog.get_logger()
 T = TypeVar("T")
-MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_QUOTED_CHARS = 200
 
 
@@ -40,19 +38,6 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class _Wait:
-    """Time between our last byte and their first: what the other side took, and nothing of ours."""
-
-    def __init__(self) -> None:
-        self._sent = self.seconds = 0.0
-
-    async def trace(self, name: str, _info: object) -> None:
-        if name == "http11.send_request_body.complete":
-            self._sent = time.monotonic()
-        elif name == "http11.receive_response_headers.complete":
-            self.seconds = time.monotonic() - self._sent
-
-
 class RestClient:
     """Follows no redirect and no proxy of the environment: an address is what the operator configured."""
 
@@ -71,12 +56,10 @@ class RestClient:
         self._pace = pace
         self._circuit = circuit
         self._scope_of = scope_of
-        self._http = httpx.AsyncClient(
-            base_url=base_url, headers=headers, timeout=timeout_s, follow_redirects=False, trust_env=False
-        )
+        self.wire = Wire(base_url, headers, timeout_s)
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await self.wire.aclose()
 
     async def call(  # noqa: PLR0913 - all but the first two are rare and by name
         self,
@@ -96,20 +79,29 @@ class RestClient:
         """
         scope = scope or (self._scope_of(method, path) if self._scope_of else "")
         await self._admitted(scope)
-        wait = _Wait()
-        try:
-            async with self._http.stream(
-                method, path, params=query, json=order, extensions={"trace": wait.trace}
-            ) as answer:
-                body = await self._read(answer, enough_bytes)
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-        log.debug("called", system=self._system.code, path=path, status=answer.status_code, waited_s=wait.seconds)
-        fault = None if answer.is_success or answer.status_code in understood else self._fault(answer, path, body)
-        self._learn(answer, body, scope, fault)
+        reply = await self._asked(method, path, query, order, enough_bytes)
+        is_fine = 200 <= reply.status < 300 or reply.status in understood
+        fault = None if is_fine else self._fault(reply, path)
+        self._learn(reply, scope, fault)
         if fault is not None:
             raise fault
-        return Answer(answer.status_code, body, answer.headers)
+        return Answer(reply.status, reply.body, reply.headers)
+
+    async def _asked(self, method: str, path: str, *what: Any) -> Reply:
+        system = self._system
+        try:
+            reply = await self.wire.ask(method, path, *what)
+        except UnreachableError as error:
+            raise Transient(
+                f"{system.code}_unreachable",
+                f"{system.name} cannot be reached ({error}).",
+                hint=f"Check {system.url_setting} and whether {system.name} is up; tried again by itself.",
+            ) from error
+        except TooLargeError as error:
+            too_large = f"{system.name} answered more than {MAX_ANSWER_BYTES} bytes."
+            raise Permanent(f"{system.code}_answer_too_large", too_large) from error
+        log.debug("called", system=system.code, path=path, status=reply.status, waited_s=reply.waited_s)
+        return reply
 
     async def _admitted(self, scope: str) -> None:
         """Waits for a turn, unless nothing is to be sent at present."""
@@ -119,16 +111,16 @@ class RestClient:
         if circuit:
             circuit.enter(scope)
 
-    def _learn(self, answer: httpx.Response, body: bytes, scope: str, fault: OrchestratorError | None) -> None:
+    def _learn(self, reply: Reply, scope: str, fault: OrchestratorError | None) -> None:
         """What the answer says about the next calls."""
         if self._pace:
-            self._pace.told(_whole(answer.headers.get("X-RateLimit-Remaining", "")))
-        if self._pace and answer.status_code == 429:
-            self._pace.pause(_seconds(answer.headers.get("Retry-After", "")))
-        if self._circuit and answer.status_code in {401, 403} and isinstance(fault, Permanent):
-            is_key = answer.status_code == 401 or (self._system.bad_key and self._system.bad_key in body)
+            self._pace.told(_whole(reply.headers.get("X-RateLimit-Remaining", "")))
+        if self._pace and reply.status == 429:
+            self._pace.pause(_seconds(reply.headers.get("Retry-After", "")))
+        if self._circuit and reply.status in {401, 403} and isinstance(fault, Permanent):
+            is_key = reply.status == 401 or (self._system.bad_key and self._system.bad_key in reply.body)
             self._circuit.refused("" if is_key else scope, fault)
-        elif self._circuit and fault is None and answer.status_code not in {401, 403}:
+        elif self._circuit and fault is None and reply.status not in {401, 403}:
             self._circuit.succeeded(scope)
 
     def decoded(self, body: bytes, wanted: type[T]) -> T:
@@ -139,32 +131,13 @@ class RestClient:
             code, name = self._system.code, self._system.name
             raise Transient(f"{code}_odd_answer", f"{name} answered something unexpected: {error}") from error
 
-    async def _read(self, answer: httpx.Response, enough_bytes: int | None) -> bytes:
-        body = b""
-        async for part in answer.aiter_bytes():
-            body += part
-            if enough_bytes is not None and len(body) >= enough_bytes:
-                return body[:enough_bytes]
-            if len(body) > MAX_ANSWER_BYTES:
-                code, name = self._system.code, self._system.name
-                raise Permanent(f"{code}_answer_too_large", f"{name} answered more than {MAX_ANSWER_BYTES} bytes.")
-        return body
-
-    def _unreachable(self, error: httpx.HTTPError) -> Transient:
-        system = self._system
-        return Transient(
-            f"{system.code}_unreachable",
-            f"{system.name} cannot be reached ({type(error).__name__}).",
-            hint=f"Check {system.url_setting} and whether {system.name} is up; tried again by itself.",
-        )
-
-    def _fault(self, answer: httpx.Response, path: str, body: bytes) -> OrchestratorError:
-        code, said = self._system.code, f"{self._system.name} answered {answer.status_code} for {path}."
-        if answer.status_code in {401, 403}:
+    def _fault(self, reply: Reply, path: str) -> OrchestratorError:
+        code, said = self._system.code, f"{self._system.name} answered {reply.status} for {path}."
+        if reply.status in {401, 403}:
             return Permanent(f"{code}_refused", said, hint=self._system.refused_hint)
-        if answer.status_code in {408, 429} or answer.status_code >= 500:
-            return Transient(f"{code}_busy", said, retry_after_s=_seconds(answer.headers.get("Retry-After", "")))
-        return Permanent(f"{code}_unexpected", f"{said} {_quoted(body)}".strip())
+        if reply.status in {408, 429} or reply.status >= 500:
+            return Transient(f"{code}_busy", said, retry_after_s=_seconds(reply.headers.get("Retry-After", "")))
+        return Permanent(f"{code}_unexpected", f"{said} {_quoted(reply.body)}".strip())
 
 
 def _nothing() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 import pytest
 
 from orchestrator.domain.errors import OrchestratorError
@@ -42,14 +42,15 @@ ALLOWED = {
 SOURCES = sorted((ROOT / "src" / "orchestrator" / "forges").glob("*.py"))
 
 
-def watch(gitea: Gitea, sent: set[str]) -> None:
+async def watch(gitea: Gitea, sent: set[str]) -> None:
     """Notes what leaves the process, before any server has a say."""
 
-    async def note(request: httpx.Request) -> None:
+    async def note(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         path = request.url.path.removeprefix("/api/v1").removeprefix(f"/repos/{REPO}")
         sent.add(f"{request.method} {path}")
+        return await handler(request)
 
-    gitea._api._rest._http.event_hooks["request"].append(note)
+    (await gitea._api._rest.wire.session())._middlewares = (note,)
 
 
 async def live_through(forge: Any, gitea: Gitea) -> None:
@@ -84,7 +85,7 @@ async def live_through(forge: Any, gitea: Gitea) -> None:
 
 async def test_nothing_is_sent_that_is_not_on_the_closed_list(forge: Any) -> None:
     sent: set[str] = set()
-    watch(forge.orchestrator, sent)
+    await watch(forge.orchestrator, sent)
     await live_through(forge, forge.orchestrator)
     unknown = {one for one in sent if not any(re.fullmatch(pattern, one) for pattern in ALLOWED)}
     assert unknown == set()
@@ -95,7 +96,7 @@ async def test_nothing_is_sent_that_is_not_on_the_closed_list(forge: Any) -> Non
 async def test_what_is_sent_under_any_answer_is_on_the_list(forge: Any) -> None:
     """Also with a server that is down, or refuses: no fallback sends something else."""
     sent: set[str] = set()
-    watch(forge.guest, sent)
+    await watch(forge.guest, sent)
     sha, check = (
         Sha("a" * 40),
         Check("c", CheckState.FAILURE, "x", url="https://x/acme/enduro-trails/actions/runs/1/jobs/0"),

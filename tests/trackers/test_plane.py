@@ -4,9 +4,11 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -30,16 +32,34 @@ ANALYSIS = StateId("bc04780c-0e85-4eec-83be-62b19aad4e2a")
 OURS = "orchestrator"
 
 
+@dataclass
 class Time:
     """Moves when somebody sleeps: what takes minutes takes no time here."""
 
-    def __init__(self) -> None:
-        self.at = 0.0
+    at: float = 0.0
+    under_way: int = 0
+
+    def __post_init__(self) -> None:
         self.timing = Timing(lambda: self.at, self.sleep)
 
     async def sleep(self, seconds: float) -> None:
-        self.at += seconds
+        """Not while a call is under way: it would arrive at another time than it was sent."""
         await asyncio.sleep(0)
+        while self.under_way:  # noqa: ASYNC110 - nobody could set an event: the answers come from a real server
+            await asyncio.sleep(0)
+        self.at += seconds
+
+    async def watch(self, plane: Plane) -> None:
+        async def count(
+            request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            self.under_way += 1
+            try:
+                return await handler(request)
+            finally:
+                self.under_way -= 1
+
+        (await plane._rest.wire.session())._middlewares = (count,)
 
 
 @pytest.fixture
@@ -499,6 +519,7 @@ async def test_the_limit_of_the_key_is_never_met_and_nobody_fails(sim: PlaneSim,
     sim.now = lambda: start + timedelta(seconds=time.at)
     with LoopbackServer(sim.app) as server:
         plane = Plane(server.url, sim.key_of(OURS), "acme", timing=time.timing)
+        await time.watch(plane)
         await asyncio.gather(*(plane.whoami() for _ in range(150)))
         await plane.aclose()
     assert {call.status for call in sim.calls} == {200}

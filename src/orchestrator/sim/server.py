@@ -80,20 +80,23 @@ class Simulator:
         """The app behind the fault switches and the call log."""
 
         async def watched(scope: Scope, receive: Receive, send: Send) -> None:
-            started, status = time.perf_counter(), 500
+            started, is_noted = time.perf_counter(), False
 
-            async def note_status(message: Message) -> None:
-                nonlocal status
+            async def note_first(message: Message) -> None:
+                """Noted before it is answered: whoever has the answer finds the call here."""
+                nonlocal is_noted
                 if message["type"] == "http.response.start":
-                    status = message["status"]
                     if self.answer_delay_s:
                         await asyncio.sleep(self.answer_delay_s)
+                    self._note(scope, message["status"], time.perf_counter() - started)
+                    is_noted = True
                 await send(message)
 
             try:
-                await self._answer(app, scope, receive, note_status)
+                await self._answer(app, scope, receive, note_first)
             finally:
-                self._note(scope, status, time.perf_counter() - started)
+                if not is_noted:
+                    self._note(scope, 500, time.perf_counter() - started)
 
         return watched
 
