@@ -2,14 +2,29 @@
 
 from dataclasses import replace
 
+import pytest
+
 from green import GREEN, NOW, PROJECT
 from orchestrator.db import Database
-from orchestrator.domain.model import Branch, ProjectId, RepoName, Role, Sha, Stage, Task, WorkItemId
+from orchestrator.domain.events import WorkItemChanged
+from orchestrator.domain.model import (
+    NO_SWITCHES,
+    Branch,
+    Cause,
+    ProjectId,
+    RepoName,
+    Return,
+    Role,
+    Sha,
+    Stage,
+    Task,
+    WorkItemId,
+)
 from orchestrator.qg.facts import Absent
 from orchestrator.store import decisions, tasks
 from orchestrator.store.decisions import Basis
 from orchestrator.store.tasks import Posted
-from orchestrator.workflow.decision import Decision
+from orchestrator.workflow.decision import Decision, Identity
 
 PUSHED = Sha("c" * 40)
 
@@ -28,3 +43,27 @@ async def test_a_check_of_a_commit_that_a_person_pushed_finds_its_task(database:
     assert await look(Absent(), Stage.ANALYSIS) == {}
     assert await look(Branch(task.branch, PUSHED), Stage.CI) == {PUSHED: task.id}
     assert await look(Absent(), Stage.REVIEW) == {PUSHED: task.id}
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+async def test_the_row_is_what_applied_says_before_it_is_written(database: Database, stage: Stage) -> None:
+    """Who decides on before the commit goes by it: a difference would make the stored decisions lie."""
+    changed = WorkItemChanged(ProjectId("p1"), WorkItemId("w1"), "Title", is_new=True, actor=None)
+    ident = await database.write(lambda connection: tasks.ensure_for_item(connection, changed, NOW))
+    first = await database.read(lambda connection: tasks.get(connection, ident))
+    identity = Identity("ENDURO-1", "Other title", RepoName("acme", "enduro-trails"), "feature/x", "main")
+    switches, returns = (
+        replace(NO_SWITCHES, retry_after=3),
+        (Return(Cause.DOCUMENT_REJECTED, Stage.DEVELOPMENT, "mark", 1),),
+    )
+    for decision in (Decision(stage, identity=identity), Decision(stage, switches=switches, returns=returns)):
+        basis = Basis(PROJECT, first, GREEN)
+        told = tasks.applied(basis, decision)
+        digest = decisions.digest(decision)
+        await database.write(
+            lambda connection, basis=basis, decision=decision, digest=digest: tasks.apply(
+                connection, basis, decision, digest, NOW
+            )
+        )
+        assert await database.read(lambda connection: tasks.get(connection, ident)) == told
+        first = told

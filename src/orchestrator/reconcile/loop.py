@@ -1,5 +1,6 @@
 """One look at one task: read, decide, apply in one transaction, then carry out what was decided."""
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -67,6 +68,45 @@ class _Rows:
     def open_run(self) -> RunState | None:
         return next((run.state for run in self.runs if run.state is not RunState.ENDED), None)
 
+    def after(self, step: "_Step") -> "_Rows":
+        """As they will be when the step is committed; it intends no run."""
+        task = tasks.applied(step.basis, step.decision)
+        return replace(self, task=task, decided=step.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One decision. `is_new`: it differs from the one before."""
+
+    basis: Basis
+    decision: Decision
+    digest: str
+    is_new: bool
+
+    @property
+    def is_passing(self) -> bool:
+        """It moves to a stage that wants to see more, and nothing is to be done before that: it is committed
+        together with what comes of it, since each commit waits for the disk.
+        """
+        is_moved = self.decision.stage is not self.basis.task.stage and self.decision.stage is not Stage.DONE
+        return is_moved and not any(isinstance(one, StartRun | StopRun) for one in self.decision.actions)
+
+
+@dataclass(slots=True)
+class _Course:
+    """How far one look is: what the database says, what was seen outside, the steps that are not committed yet."""
+
+    rows: _Rows
+    seen: Observed | None = None
+    steps: tuple[_Step, ...] = ()
+    has_made_branch: bool = False
+
+    def renew(self, rows: _Rows) -> None:
+        """After a commit. What a run published is newer than what was seen before it ended."""
+        if rows.ended() != self.rows.ended():
+            self.seen = None
+        self.rows, self.steps = rows, ()
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -102,43 +142,78 @@ class Reconciler:
 
     async def look(self, task: TaskId, engine: Engine) -> Looked:
         """Decides until nothing is left to do at once. Raises Transient when our own database is unavailable."""
-        seen: Observed | None = None
-        ended: tuple[RunFact, ...] | None = None
+        course = _Course(await self._rows(task))
         for _ in range(MAX_STEPS):
-            rows = await self._database.read(lambda connection: self._read(connection, task))
-            if rows.ended() != ended:  # what a run published is newer than what was seen before it ended
-                seen, ended = None, rows.ended()
-            wanted = needs(rows.task, is_run_open=rows.open_run() is not None)
-            seen = await self._observer.look(rows.project, rows.task, wanted, seen)
-            basis = await self._basis(rows, seen)
-            decision = decide(basis.project, basis.task, basis.facts)
-            if await self._has_moved(decision, basis):
-                seen = None
+            step = await self._decide(course)
+            if await self._has_moved(course, step):
+                course = _Course(await self._rows(task))
                 continue
-            await self._apply(rows, basis, decision, engine)
-            branch = next((action for action in decision.actions if isinstance(action, EnsureBranch)), None)
-            if branch is not None:
-                try:
-                    # The forge's answer is the newest truth: asking for it again would cost two calls.
-                    seen = replace(seen, branch=await self._ensure(branch))
-                except OrchestratorError as error:
-                    return await self._not_created(task, error)
-                continue
-            if decision.stage is not rows.task.stage and decision.stage is not Stage.DONE:
-                continue  # the next stage wants to see more; what people are told is the end of it
-            delivered = await self._delivery.deliver(rows.task)
-            if not delivered.changed:
-                return await self._rest(decision, seen, delivered.again_in_s)
-            seen = seen.forgetting(*delivered.changed)
+            course.steps = (*course.steps, step)
+            looked = await self._carry_on(course, step, engine)
+            if looked is not None:
+                return looked
         raise Permanent(
             "no_rest", f"Task {task} was decided {MAX_STEPS} times in one look without coming to rest."
         )
 
-    async def _has_moved(self, decision: Decision, basis: Basis) -> bool:
+    async def _rows(self, task: TaskId) -> _Rows:
+        return await self._database.read(lambda connection: self._read(connection, task))
+
+    async def _decide(self, course: _Course) -> _Step:
+        rows = course.rows
+        wanted = needs(rows.task, is_run_open=rows.open_run() is not None)
+        course.seen = await self._observer.look(rows.project, rows.task, wanted, course.seen)
+        basis = await self._basis(rows, course.seen)
+        decision = decide(basis.project, basis.task, basis.facts)
+        digest = decisions.digest(decision)
+        return _Step(basis, decision, digest, digest != rows.decided)
+
+    async def _carry_on(self, course: _Course, step: _Step, engine: Engine) -> Looked | None:
+        """None: there is more to decide at once."""
+        task, seen = course.rows.task, course.seen
+        assert seen is not None  # noqa: S101 - the step rests on it
+        if step.is_passing:
+            course.rows = course.rows.after(step)
+            return None
+        branch = next((action for action in step.decision.actions if isinstance(action, EnsureBranch)), None)
+        if branch is not None:
+            return await self._branch_out(course, branch, engine)
+        await self._apply(course, engine)
+        if step.decision.stage in {task.stage, Stage.DONE}:  # what people are told is the end of a way
+            delivered = await self._delivery.deliver(task)
+            if not delivered.changed:
+                return await self._rest(step.decision, seen, delivered.again_in_s)
+            course.seen = seen.forgetting(*delivered.changed)
+        course.renew(await self._rows(task.id))
+        return None
+
+    async def _branch_out(self, course: _Course, wanted: EnsureBranch, engine: Engine) -> Looked | None:
+        """The branch is made while the decision is committed. It is the one effect that needs no record before it:
+        its name is its key, made twice it is the same, and an unrecorded one is found by the next look.
+        """
+        step, seen = course.steps[-1], course.seen
+        assert seen is not None  # noqa: S101 - the step rests on it
+        applied, made = await asyncio.gather(
+            self._apply(course, engine), self._ensure(wanted), return_exceptions=True
+        )
+        if isinstance(applied, BaseException):
+            raise applied
+        if isinstance(made, OrchestratorError):
+            return await self._not_created(step.basis.task.id, made)
+        if isinstance(made, BaseException):
+            raise made
+        # The forge's answer is the newest truth: asking for it again would cost a call.
+        course.renew(course.rows.after(step))
+        course.seen, course.has_made_branch = replace(seen, branch=made), True
+        return None
+
+    async def _has_moved(self, course: _Course, step: _Step) -> bool:
         """A look takes many calls, and people push meanwhile: an agent is not started on a head of yesterday."""
-        branch, task, forge = basis.facts.branch, basis.task, self._forges.orchestrator
-        is_start = any(isinstance(action, StartRun) for action in decision.actions)
+        branch, task, forge = step.basis.facts.branch, step.basis.task, self._forges.orchestrator
+        is_start = any(isinstance(action, StartRun) for action in step.decision.actions)
         if not is_start or forge is None or task.repo is None or not isinstance(branch, Branch):
+            return False
+        if course.has_made_branch:
             return False
         try:
             now = await forge.branch(task.repo, branch.name)
@@ -202,28 +277,31 @@ class Reconciler:
         now, task = self._clock.now(), rows.task.id
         return await self._database.write(lambda connection: sightings.record(connection, task, new, moved, now))
 
-    async def _apply(self, rows: _Rows, basis: Basis, decision: Decision, engine: Engine) -> None:
-        now, digest = self._clock.now(), decisions.digest(decision)
-        starts = [action for action in decision.actions if isinstance(action, StartRun)]
-        effects = planned(basis, decision, self._options.addresses) if digest != rows.decided else ()
+    async def _apply(self, course: _Course, engine: Engine) -> None:
+        """The one transaction of some steps: decisions, stage, effects, runs, and the events that they answer."""
+        now, rows, steps, last = self._clock.now(), course.rows, course.steps, course.steps[-1].decision
+        effects = [
+            planned(one.basis, one.decision, self._options.addresses) if one.is_new else () for one in steps
+        ]
+        starts = [action for action in last.actions if isinstance(action, StartRun)]
 
         def commit(connection: Connection) -> list[RunId]:
-            """The one transaction of a look: decision, stage, runs, effects, and the events it answered."""
-            if digest != rows.decided:
-                decisions.record(connection, basis, decision, now)
-                tasks.apply(connection, basis, decision, digest, now)
-            for one in effects:
-                _queue(connection, rows.task.id, one, now)
+            for step, queued in zip(steps, effects, strict=True):
+                if step.is_new:
+                    decisions.record(connection, step.basis, step.decision, now)
+                    tasks.apply(connection, step.basis, step.decision, step.digest, now)
+                for one in queued:
+                    _queue(connection, rows.task.id, one, now)
             journal.mark_processed(connection, rows.task.id, rows.newest_event)
             return [runs.intend(connection, rows.task.id, start, str(uuid.uuid4()), now) for start in starts]
 
         intended = await self._database.write(commit)
-        if digest != rows.decided:
-            waiting = [item.code for item in decision.waiting]
-            log.info("decided", task=rows.task.id, stage=decision.stage, waiting=waiting, runs=intended)
+        for step in steps:
+            if step.is_new:
+                _tell(step, intended if step is steps[-1] else [])
         for run in intended:
             engine.start_run(run)
-        await self._stop(rows.task.id, decision, engine)
+        await self._stop(rows.task.id, last, engine)
 
     async def _stop(self, task: TaskId, decision: Decision, engine: Engine) -> None:
         stops = [action for action in decision.actions if isinstance(action, StopRun)]
@@ -245,6 +323,11 @@ class Reconciler:
         if isinstance(error, Transient):
             return Looked(error.retry_after_s or 0.0)
         return Looked(REFUSED_PAUSE_S)
+
+
+def _tell(step: _Step, intended: list[RunId]) -> None:
+    waiting = [item.code for item in step.decision.waiting]
+    log.info("decided", task=step.basis.task.id, stage=step.decision.stage, waiting=waiting, runs=intended)
 
 
 def _queue(connection: Connection, task: TaskId, one: Planned, now: datetime) -> None:

@@ -136,11 +136,21 @@ def apply(connection: Connection, basis: Basis, decision: Decision, digest: str,
         values["head_sha"] = basis.facts.branch.head  # whoever pushed it: a check names only its commit
     if isinstance(basis.facts.item, WorkItem):
         values["brief"] = basis.facts.item.description
-    if isinstance(basis.facts.branch, Branch):
-        values["head_sha"] = basis.facts.branch.head  # by it checks find the task, of a person's push too
     changed = connection.execute(_SET_SAME, {"of_task": basis.task.id, "known": _switches(basis.task)} | values)
     if changed.rowcount == 0:
         raise Transient("task_changed", "An operator changed the task while it was looked at.", retry_after_s=0)
+
+
+def applied(basis: Basis, decision: Decision) -> Task:
+    """What `get` returns after `apply`, for who decides on before it is committed."""
+    task, item, who = basis.task, basis.facts.item, decision.identity
+    brief = item.description if isinstance(item, WorkItem) else task.brief
+    moved = replace(task, stage=decision.stage, brief=brief, switches=decision.switches, returns=decision.returns)
+    if who is None:
+        return moved
+    return replace(
+        moved, key=who.key, title=who.title, repo=who.repo, branch=who.branch, base_branch=who.base_branch
+    )
 
 
 def _about_to_start(decision: Decision) -> tuple[Item, ...]:
