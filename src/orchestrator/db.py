@@ -106,10 +106,11 @@ class Database:
         result: T = await self._writer.submit(work, None, is_bulk=False)
         return result
 
-    async def write_bulk(self, work: Callable[[Connection, Sequence[Any]], Sequence[T]], item: Any) -> T:
-        """As `write`, but calls of the same function that share a transaction are made as one."""
-        result: T = await self._writer.submit(work, item, is_bulk=True)
-        return result
+    def write_bulk(self, work: Callable[[Connection, Sequence[Any]], Sequence[T]], item: Any) -> asyncio.Future[T]:
+        """As `write`, but calls of the same function that share a transaction are made as one. A plain future:
+        who has hundreds of these under way needs no task for each.
+        """
+        return self._writer.submit(work, item, is_bulk=True)
 
     async def prove_writable(self) -> None:
         """Really writes a page and syncs it; raises Transient when that fails. Changes nothing that counts."""

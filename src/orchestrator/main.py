@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -22,6 +23,7 @@ from orchestrator.domain.events import (
     BranchMoved,
     CommentChanged,
     CommitChecked,
+    Event,
     Ignored,
     PullRequestChanged,
     WorkItemChanged,
@@ -108,16 +110,25 @@ class Orchestrator:
             await self.database.aclose()
             log.info("stopped")
 
-    async def accept(self, delivery: Received) -> bool:
-        """Journal first, answer after; then wake whom it concerns. Raises Transient when nothing was stored."""
-        recorded = await self.database.write_bulk(journal.record, delivery)
-        if recorded.task is not None and self.engine and not self._is_echo(delivery):
-            self.engine.wake(recorded.task)
-        return recorded.is_new
+    def accept(self, delivery: Received) -> "asyncio.Future[journal.Recorded]":
+        """Journal first, answer after; then wake whom it concerns. Transient when nothing was stored.
 
-    def _is_echo(self, delivery: Received) -> bool:
+        No coroutine, since that would hold the body for as long as it waits for the disk.
+        """
+        stored = self.database.write_bulk(journal.record, journal.entry(delivery))
+        stored.add_done_callback(partial(self._accepted, delivery.parsed.event))
+        return stored
+
+    def _accepted(self, event: Event, stored: "asyncio.Future[journal.Recorded]") -> None:
+        if stored.cancelled() or stored.exception() is not None:
+            return
+        task = stored.result().task
+        if task is not None and self.engine and not self._is_echo(event):
+            self.engine.wake(task)
+
+    def _is_echo(self, event: Event) -> bool:
         """What we did ourselves comes back as a delivery: whoever did it has looked already."""
-        match delivery.parsed.event:
+        match event:
             case WorkItemChanged(actor=who) | CommentChanged(actor=who):
                 pass
             case BranchMoved(sender=who) | PullRequestChanged(sender=who) | CommitChecked(sender=who):

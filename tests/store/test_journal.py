@@ -40,7 +40,9 @@ def delivery(body: str, event: Event = CREATED, *, ident: str = "", event_id: st
 
 
 async def record(database: Database, *deliveries: Delivery) -> list[journal.Recorded]:
-    return await database.write(lambda connection: journal.record(connection, deliveries))
+    return await database.write(
+        lambda connection: journal.record(connection, [journal.entry(one) for one in deliveries])
+    )
 
 
 async def rows(database: Database) -> list[dict[str, object]]:
@@ -152,7 +154,7 @@ async def test_only_what_a_look_saw_is_marked_processed(database: Database) -> N
 
 async def test_parallel_identical_deliveries_make_one_event_and_one_task(database: Database) -> None:
     answers = await asyncio.gather(
-        *[database.write_bulk(journal.record, delivery("a", ident=str(n))) for n in range(50)]
+        *[database.write_bulk(journal.record, journal.entry(delivery("a", ident=str(n)))) for n in range(50)]
     )
     assert sum(answer.is_new for answer in answers) == 1
     assert len(await rows(database)) == 1

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.events import BranchMoved, Delivery, Ignored, WorkItemDeleted
 from orchestrator.domain.model import Source
+from orchestrator.store.journal import Recorded
 from orchestrator.webhooks.body import LINGER_BYTES, form_payload
 from orchestrator.webhooks.receiver import Receiver
 
@@ -61,7 +62,7 @@ class Inbox:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event | None = None
 
-    async def accept(self, delivery: Delivery) -> bool:
+    async def accept(self, delivery: Delivery) -> Recorded:
         self.asked.set()
         if self.gate is not None:
             await self.gate.wait()
@@ -69,7 +70,7 @@ class Inbox:
             raise self.fault
         is_new = delivery.body_sha256 not in [known.body_sha256 for known in self.stored]
         self.stored.append(delivery)
-        return is_new
+        return Recorded(is_new, None)
 
 
 @dataclass

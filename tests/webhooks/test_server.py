@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
@@ -13,9 +14,12 @@ from typing import Any
 import pytest
 import uvicorn
 
+from orchestrator.domain.errors import Transient
 from orchestrator.domain.events import Delivery
 from orchestrator.domain.model import Source
+from orchestrator.store.journal import Recorded
 from orchestrator.webhooks import deadline
+from orchestrator.webhooks.direct import direct_protocol
 from orchestrator.webhooks.receiver import Receiver
 
 SECRET = b"s3cret"
@@ -39,6 +43,10 @@ class Site:
     def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
         self.stored: list[Delivery] = []
         self.timeout_s = timeout_s
+        self.fault: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.ordinary = 0  # requests that went through ASGI
         self.webhook = Receiver(
             source=Source.PLANE,
             secrets=[SECRET],
@@ -48,11 +56,19 @@ class Site:
             receive_timeout_s=timeout_s,
         )
 
-    async def accept(self, delivery: Delivery) -> bool:
+    async def accept(self, delivery: Delivery) -> Recorded:
+        await asyncio.to_thread(self.gate.wait, PATIENCE_S)
+        if self.fault is not None:
+            raise self.fault
+        is_new = delivery.body_sha256 not in {one.body_sha256 for one in self.stored}
         self.stored.append(delivery)
-        return True
+        return Recorded(is_new, None)
+
+    def taker(self, path: str) -> Receiver | None:
+        return self.webhook if path == "/webhook/plane" else None
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        self.ordinary += 1
         if scope["path"] == "/webhook/plane":
             await self.webhook(scope, receive, send)
             return
@@ -64,7 +80,7 @@ class Site:
 
 @contextmanager
 def serving(site: Site, **limits: Any) -> Iterator[int]:
-    protocol = deadline.protocol_with_deadline(site.timeout_s, **limits)
+    protocol = direct_protocol(site.timeout_s, site.taker, **limits)
     config = uvicorn.Config(
         site,
         host="127.0.0.1",
@@ -232,7 +248,7 @@ async def test_a_connection_that_waits_for_its_next_request_is_left_to_keep_aliv
     assert b'{"status":"accepted"}' in await socket.answer()
     await asyncio.sleep(2.5 * TIMEOUT_S)  # longer than both deadlines, in which nothing may happen
     await socket.send(request())
-    assert b'{"status":"accepted"}' in await socket.answer()
+    assert b'{"status":"duplicate"}' in await socket.answer()
     socket.writer.close()
 
 
@@ -247,8 +263,8 @@ async def test_an_answer_that_takes_longer_than_the_deadline_still_arrives(port:
 async def test_pipelined_requests_are_all_answered(site: Site, port: int) -> None:
     socket = await connect(port)
     await socket.send(request() * 3)
-    for _ in range(3):
-        assert b'{"status":"accepted"}' in await socket.answer()
+    said = [(await socket.answer()).rpartition(b"\r\n")[2] for _ in range(3)]
+    assert said == [b'{"status":"accepted"}', *[b'{"status":"duplicate"}'] * 2]
     assert len(site.stored) == 3
     socket.writer.close()
 
@@ -322,3 +338,135 @@ async def test_what_is_no_http_is_answered_400_and_closed(port: int, rubbish: by
 def test_the_deadline_is_per_class() -> None:
     make: Callable[[float], type[asyncio.Protocol]] = deadline.protocol_with_deadline
     assert make(1.0) is not make(2.0)
+
+
+# -- the short way of a delivery that arrived whole
+
+
+def signed(*lines: bytes, body: bytes = BODY, version: bytes = b"1.1") -> bytes:
+    signature = hmac.new(SECRET, body, hashlib.sha256).hexdigest().encode()
+    length = b"Content-Length: %d" % len(body)
+    return head(b"X-Plane-Signature: " + signature, length, *lines).replace(b"HTTP/1.1", b"HTTP/" + version) + body
+
+
+REQUESTS = {
+    "accepted": signed(),
+    "told to close": signed(b"Connection: close"),
+    "of HTTP 1.0": signed(version=b"1.0"),
+    "unsigned": head(b"Content-Length: %d" % len(BODY)) + BODY,
+    "no JSON": signed(body=b"rubbish"),
+    "no body": signed(body=b""),
+    "a form": signed().replace(b"application/json", b"application/x-www-form-urlencoded"),
+    "encoded": signed(b"Content-Encoding: gzip"),
+    "got": signed().replace(b"POST", b"GET"),
+    "too large": signed(body=b"x" * (CAP + 1)),
+}
+FAULTS = {
+    "the database is locked": Transient("database_unavailable", "Locked.", retry_after_s=7),
+    "something broke": RuntimeError("broken"),
+}
+
+
+async def told(port: int, whole: bytes, *, pieces: bool) -> bytes:
+    """What is said to a request, without the time, and to the end where it says so; with `pieces` the last byte of
+    the request comes late.
+    """
+    socket = await connect(port)
+    if pieces:
+        await socket.send(whole[:-1])
+        await asyncio.sleep(0.05)  # both ways are right whenever it arrives: this only makes the long one likely
+    await socket.send(whole[-1:] if pieces else whole)
+    answer = re.sub(rb"\r\ndate: [^\r]*", b"", await socket.answer())
+    if b"connection: close" in answer:
+        assert await socket.until_closed() == b""
+    socket.writer.close()
+    return answer
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_a_whole_request_is_answered_as_one_in_pieces(name: str) -> None:
+    answers = []
+    for pieces in (False, True):
+        site = Site(timeout_s=PATIENCE_S)
+        with serving(site) as port:
+            answers.append((await told(port, REQUESTS[name], pieces=pieces), len(site.stored)))
+    assert answers[0] == answers[1]
+    assert answers[0][0].startswith(b"HTTP/1.1 ")
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_a_fault_of_the_store_is_answered_as_to_one_in_pieces(name: str) -> None:
+    answers = []
+    for pieces in (False, True):
+        site = Site(timeout_s=PATIENCE_S)
+        site.fault = FAULTS[name]
+        with serving(site) as port:
+            answers.append(await told(port, signed(), pieces=pieces))
+            assert site.stored == []
+            assert await healthy(port)
+    assert answers[0] == answers[1]
+    assert answers[0].startswith((b"HTTP/1.1 503 ", b"HTTP/1.1 500 "))
+
+
+async def test_what_arrives_whole_is_taken_without_asgi_and_the_rest_is_not(site: Site, port: int) -> None:
+    socket = await connect(port)
+    await socket.send(signed())
+    assert b"accepted" in await socket.answer()
+    assert site.ordinary == 0
+    await socket.send(head(b"Content-Length: 2") + b"{}")
+    assert b"401" in await socket.answer()
+    assert site.ordinary == 1
+    await socket.send(signed())
+    assert b"duplicate" in await socket.answer()
+    assert site.ordinary == 1
+    socket.writer.close()
+
+
+async def test_who_waits_to_be_asked_for_the_body_is_asked(site: Site, port: int) -> None:
+    socket = await connect(port)
+    whole = signed(b"Expect: 100-continue")
+    await socket.send(whole.removesuffix(BODY))
+    async with asyncio.timeout(PATIENCE_S):
+        assert await socket.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await socket.send(BODY)
+    assert b"accepted" in await socket.answer()
+    assert len(site.stored) == 1
+    socket.writer.close()
+
+
+async def test_ways_may_change_within_one_connection(site: Site, port: int) -> None:
+    socket = await connect(port)
+    await socket.send(signed() + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + signed() + signed()[:-5])
+    said = [(await socket.answer()).rpartition(b"\r\n")[2] for _ in range(3)]
+    await socket.send(signed()[-5:])
+    said.append((await socket.answer()).rpartition(b"\r\n")[2])
+    assert said == [b'{"status":"accepted"}', b"ok", *[b'{"status":"duplicate"}'] * 2]
+    socket.writer.close()
+
+
+async def test_a_sender_that_leaves_early_is_stored_and_harms_nobody(site: Site, port: int) -> None:
+    site.gate.clear()
+    socket = await connect(port)
+    await socket.send(signed())
+    socket.writer.transport.abort()
+    assert await healthy(port)
+    site.gate.set()
+    give_up = time.monotonic() + PATIENCE_S
+    while not site.stored and time.monotonic() < give_up:
+        assert await healthy(port)
+    assert len(site.stored) == 1
+
+
+async def test_a_delivery_under_way_is_answered_before_the_server_ends() -> None:
+    site = Site(timeout_s=PATIENCE_S)
+    site.gate.clear()
+    with serving(site) as port:
+        socket = await connect(port)
+        await socket.send(signed())
+        assert await healthy(port)  # so the delivery was read before
+        ends = asyncio.create_task(socket.until_closed())
+        opens = threading.Timer(0.2, site.gate.set)
+        opens.start()
+    opens.join()
+    assert (await ends).endswith(b'{"status":"accepted"}')
+    assert len(site.stored) == 1

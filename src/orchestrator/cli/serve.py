@@ -10,7 +10,7 @@ from orchestrator import logs, main
 from orchestrator.cli.setup import CONFIGURATION, read, say
 from orchestrator.config import secret_values
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.webhooks.deadline import protocol_with_deadline
+from orchestrator.webhooks.direct import direct_protocol
 
 log = structlog.get_logger()
 KEEP_ALIVE_S = 15
@@ -53,7 +53,7 @@ def run(*, allow_unsigned_loopback: bool) -> int:
             host=host,
             port=settings.port,
             loop="uvloop",
-            http=protocol_with_deadline(settings.receive_timeout_s),
+            http=direct_protocol(settings.receive_timeout_s, app.open_route),
             ws="none",
             lifespan="on",
             log_config=None,

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, TextClause, bindparam, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from orchestrator.domain.events import (
     BranchMoved,
@@ -15,6 +15,7 @@ from orchestrator.domain.events import (
     CommitChecked,
     Delivery,
     Ignored,
+    Parsed,
     PullRequestChanged,
     WorkItemChanged,
     WorkItemDeleted,
@@ -30,6 +31,31 @@ NO_TASK = "belongs to no task"
 _T = TypeVar("_T")
 
 
+class Entry(NamedTuple):
+    """A delivery on its way into the journal: its body packed, since hundreds may wait for the disk at once."""
+
+    source: Source
+    received_at: datetime
+    delivery_id: str
+    body_sha256: str
+    payload: str | bytes
+    headers: tuple[tuple[str, str], ...]
+    parsed: Parsed
+
+
+def entry(delivery: Delivery) -> Entry:
+    """Packed at once, while the body is still in the processor's cache."""
+    return Entry(
+        delivery.source,
+        delivery.received_at,
+        delivery.delivery_id,
+        delivery.body_sha256,
+        packed(delivery.payload),
+        delivery.headers,
+        delivery.parsed,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """`task` is whom to wake, if anyone."""
@@ -39,13 +65,13 @@ class Recorded:
 
 
 @dataclass(slots=True)
-class _Entry:
-    """One content: the row that has it (known) or the delivery that will make it (fresh)."""
+class _Content:
+    """One content: the row that has it (known) or the entry that will make it (fresh)."""
 
     source: str
     body_sha256: str
     task: TaskId | None = None
-    fresh: Delivery | None = None
+    fresh: Entry | None = None
     flag: str | None = None
     repeats: int = 0
 
@@ -53,15 +79,15 @@ class _Entry:
 _Key = tuple[str, str, str]
 
 
-def record(connection: Connection, deliveries: Sequence[Delivery]) -> list[Recorded]:
+def record(connection: Connection, deliveries: Sequence[Entry]) -> list[Recorded]:
     """Stores what is new and counts what is known; one answer per delivery, in order."""
     book = _known(connection, deliveries)
-    answers: list[tuple[bool, _Entry]] = []
+    answers: list[tuple[bool, _Content]] = []
     for delivery in deliveries:
         keys = _keys(delivery)
         entry = next((book[key] for key in keys if key in book), None)
         is_new = entry is None
-        entry = entry or _Entry(*_body(delivery), fresh=delivery)
+        entry = entry or _Content(*_body(delivery), fresh=delivery)
         answers.append((is_new, entry))
         entry.repeats += 1
         book.update(dict.fromkeys(keys, entry))
@@ -76,11 +102,11 @@ def record(connection: Connection, deliveries: Sequence[Delivery]) -> list[Recor
     return [Recorded(is_new, entry.task) for is_new, entry in answers]
 
 
-def _body(delivery: Delivery) -> tuple[str, str]:
+def _body(delivery: Entry) -> tuple[str, str]:
     return delivery.source.value, delivery.body_sha256
 
 
-def _keys(delivery: Delivery) -> list[_Key]:
+def _keys(delivery: Entry) -> list[_Key]:
     """A Plane v2 retry has a new body and the same event_id; every other retry has the same body."""
     source, sha = _body(delivery)
     keys = [(source, "body", sha)]
@@ -89,17 +115,17 @@ def _keys(delivery: Delivery) -> list[_Key]:
     return keys
 
 
-_FOUND = "SELECT source, body_sha256, event_id, task_id FROM events WHERE source = :source"
-_KEYS = "(SELECT value FROM json_each(:keys))"
-# Texts of their own, since building and expanding them costs more than running them. Each is one index look-up per
+_FOUND = "SELECT source, body_sha256, event_id, task_id FROM events WHERE source = ?"
+_KEYS = "(SELECT value FROM json_each(?))"
+# The driver's own texts: for SQLAlchemy to prepare them took longer than to run them. Each is one index look-up a
 # key: an OR, or a missing source, would read the whole journal.
-_BY_BODY = text(f"{_FOUND} AND body_sha256 IN {_KEYS}")
-_BY_EVENT_ID = text(f"{_FOUND} AND event_id IN {_KEYS}")
-_USED_IDS = text(f"SELECT delivery_id FROM events WHERE source = :source AND delivery_id IN {_KEYS}")  # noqa: S608 - constants
+_BY_BODY = f"{_FOUND} AND body_sha256 IN {_KEYS}"
+_BY_EVENT_ID = f"{_FOUND} AND event_id IN {_KEYS}"
+_USED_IDS = f"SELECT delivery_id FROM events WHERE source = ? AND delivery_id IN {_KEYS}"  # noqa: S608 - constants
 
 
-def _known(connection: Connection, deliveries: Sequence[Delivery]) -> dict[_Key, _Entry]:
-    book: dict[_Key, _Entry] = {}
+def _known(connection: Connection, deliveries: Sequence[Entry]) -> dict[_Key, _Content]:
+    book: dict[_Key, _Content] = {}
     for source in {delivery.source for delivery in deliveries}:
         own = [delivery for delivery in deliveries if delivery.source is source]
         _look_up(connection, book, _BY_BODY, source, [one.body_sha256 for one in own])
@@ -110,20 +136,22 @@ def _known(connection: Connection, deliveries: Sequence[Delivery]) -> dict[_Key,
 
 
 def _look_up(
-    connection: Connection, book: dict[_Key, _Entry], query: TextClause, source: Source, keys: Sequence[str]
+    connection: Connection, book: dict[_Key, _Content], query: str, source: Source, keys: Sequence[str]
 ) -> None:
-    for row in connection.execute(query, {"source": source.value, "keys": _json(keys)}):
-        entry = book.get((row.source, "body", row.body_sha256)) or _Entry(row.source, row.body_sha256, row.task_id)
+    for row in connection.exec_driver_sql(query, (source.value, _json(keys))):
+        entry = book.get((row.source, "body", row.body_sha256)) or _Content(
+            row.source, row.body_sha256, row.task_id
+        )
         book[row.source, "body", row.body_sha256] = entry
         if row.event_id:
             book[row.source, "event", row.event_id] = entry
 
 
-def _find_tasks(connection: Connection, entries: Iterable[_Entry]) -> None:
+def _find_tasks(connection: Connection, entries: Iterable[_Content]) -> None:
     """A changed work item makes its task; everything else only finds one."""
-    by_item: dict[str, list[_Entry]] = {}
-    by_branch: dict[tuple[str, str], list[_Entry]] = {}
-    by_head: dict[str, list[_Entry]] = {}
+    by_item: dict[str, list[_Content]] = {}
+    by_branch: dict[tuple[str, str], list[_Content]] = {}
+    by_head: dict[str, list[_Content]] = {}
     for entry in entries:
         assert entry.fresh  # noqa: S101 - record passes only fresh ones
         match entry.fresh.parsed.event:
@@ -142,17 +170,17 @@ def _find_tasks(connection: Connection, entries: Iterable[_Entry]) -> None:
     _assign(task_rows.ids_by_head(connection, by_head), by_head)
 
 
-def _assign(found: Mapping[_T, TaskId], entries: Mapping[_T, Iterable[_Entry]]) -> None:
+def _assign(found: Mapping[_T, TaskId], entries: Mapping[_T, Iterable[_Content]]) -> None:
     for key, task in found.items():
         for entry in entries[key]:
             entry.task = task
 
 
-def _flag_reused_ids(connection: Connection, entries: Sequence[_Entry]) -> None:
+def _flag_reused_ids(connection: Connection, entries: Sequence[_Content]) -> None:
     for source in {entry.source for entry in entries}:
         own = [(entry, entry.fresh.delivery_id) for entry in entries if entry.source == source and entry.fresh]
         ids = [ident for _, ident in own if ident]
-        used = set(connection.execute(_USED_IDS, {"source": source, "keys": _json(ids)}).scalars())
+        used = set(connection.exec_driver_sql(_USED_IDS, (source, _json(ids))).scalars())
         for entry, ident in own:
             entry.flag = REUSED_ID if ident in used else None
             used |= {ident} if ident else set()
@@ -164,7 +192,7 @@ _COLUMNS = (
 )
 
 
-def _insert(connection: Connection, entries: Sequence[_Entry]) -> None:
+def _insert(connection: Connection, entries: Sequence[_Content]) -> None:
     """One statement for all: SQLite then takes one step, and nothing is compiled for each row."""
     values = [value for entry in entries for value in _row(entry)]
     connection.exec_driver_sql(_insert_text(len(entries)), tuple(values))
@@ -176,7 +204,7 @@ def _insert_text(rows: int) -> str:
     return f"INSERT INTO events ({_COLUMNS}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - constants and a count
 
 
-def _row(entry: _Entry) -> tuple[object, ...]:
+def _row(entry: _Content) -> tuple[object, ...]:
     """In the order of _COLUMNS."""
     delivery = entry.fresh
     assert delivery  # noqa: S101 - record passes only fresh ones
@@ -184,7 +212,7 @@ def _row(entry: _Entry) -> tuple[object, ...]:
     ignored = parsed.event.reason if isinstance(parsed.event, Ignored) else None
     if ignored is None and entry.task is None:
         ignored = NO_TASK
-    what = (at, entry.source, parsed.event_type, parsed.action, packed(delivery.payload), int(ignored is not None))
+    what = (at, entry.source, parsed.event_type, parsed.action, delivery.payload, int(ignored is not None))
     who = (delivery.delivery_id, entry.body_sha256, parsed.event_id, entry.task, _json(delivery.headers))
     repeated_at = at if entry.repeats > 1 else None
     return (*what, *who, ignored, entry.flag, entry.repeats - 1, repeated_at)
@@ -199,7 +227,7 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _count_repeats(connection: Connection, known: Sequence[_Entry], deliveries: Sequence[Delivery]) -> None:
+def _count_repeats(connection: Connection, known: Sequence[_Content], deliveries: Sequence[Entry]) -> None:
     if not known:
         return
     statement = (

@@ -46,6 +46,10 @@ class Front:
         elif scope["type"] == "http":
             await self._guarded({**scope, "path": path, "raw_path": None, "root_path": ""}, receive, send)
 
+    def open_route(self, path: str) -> Any:
+        """What is answered to anyone at this path of the server; None when that is nothing."""
+        return self._open_routes.get(self._path(path))
+
     def _app(self) -> asyncio.Task[Any]:
         """Made once, in a thread; whoever needs it awaits it."""
         self._making = self._making or asyncio.create_task(asyncio.to_thread(self._make_app))

@@ -50,7 +50,7 @@ class BodyReader:
             raise Rejected(
                 "body_timeout", "The body did not arrive in time. Send it in one go, or check the network."
             ) from None
-        self._refuse_longer(len(first["body"]))
+        self.refuse_longer(len(first["body"]))
         return bytes(first["body"])
 
     async def _join(self, message: Message, receive: Receive) -> bytes:
@@ -60,7 +60,7 @@ class BodyReader:
                 chunk = message["body"]
                 self._buffered += len(chunk)
                 body += chunk
-                self._refuse_longer(len(body))
+                self.refuse_longer(len(body))
                 if not message.get("more_body"):
                     return bytes(body)
                 if self._buffered > _BODIES_IN_MEMORY * self._max_bytes:
@@ -74,9 +74,10 @@ class BodyReader:
             return
         if not length.isdigit() or len(length) > _MOST_LENGTH_DIGITS:
             raise Rejected("bad_length", "Content-Length is not a number of bytes.")
-        self._refuse_longer(int(length))
+        self.refuse_longer(int(length))
 
-    def _refuse_longer(self, size: int) -> None:
+    def refuse_longer(self, size: int) -> None:
+        """Raises Rejected (413) for a body of more than `max_bytes`."""
         if size > self._max_bytes:
             raise Rejected(
                 "body_too_large", f"The body is over {self._max_bytes} bytes, the limit here.", status=413
@@ -147,4 +148,5 @@ _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def safe_text(text: str, most: int) -> str:
     """Foreign text for rows, logs and terminals: no control character, no surrogate, at most `most` long."""
-    return _UNSAFE.sub("\ufffd", text[:most])
+    cut = text[:most]
+    return cut if cut.isascii() and cut.isprintable() else _UNSAFE.sub("\ufffd", cut)

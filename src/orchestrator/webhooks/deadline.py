@@ -14,14 +14,14 @@ def protocol_with_deadline(
 ) -> type[asyncio.Protocol]:
     """For uvicorn's `http=`. Headers must be complete in `seconds`, the whole request in twice that."""
 
-    class WithDeadline(_DeadlineProtocol):
+    class WithDeadline(DeadlineProtocol):
         receive_timeout_s = seconds
         message_bytes = max_message_bytes
 
     return WithDeadline
 
 
-class _DeadlineProtocol(HttpToolsProtocol):
+class DeadlineProtocol(HttpToolsProtocol):
     """Drops a connection whose request is late or too long; waiting for a next one is uvicorn's keep-alive."""
 
     receive_timeout_s: ClassVar[float]

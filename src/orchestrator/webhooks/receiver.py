@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -82,6 +82,13 @@ _SENDERS: Final = {
 }
 
 
+class Stored(Protocol):
+    """What the store says of a delivery that is durably there."""
+
+    @property
+    def is_new(self) -> bool: ...
+
+
 class Receiver:
     """One POST route. `accept` stores durably and says whether it is new; Transient from it becomes 503."""
 
@@ -90,7 +97,7 @@ class Receiver:
         *,
         source: Source,
         secrets: Sequence[bytes],
-        accept: Callable[[Delivery], Awaitable[bool]],
+        accept: Callable[[Delivery], Awaitable[Stored]],
         clock: Clock,
         max_body_bytes: int,
         receive_timeout_s: float,
@@ -112,21 +119,33 @@ class Receiver:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         deadline = asyncio.get_running_loop().time() + self._receive_timeout_s
         try:
-            is_new = await self._take(scope, receive, deadline)
+            stored = await self._received(scope, receive, deadline)
+            body = answer_to(await stored)
         except ClientGoneError:
             return
         except (Rejected, Transient) as refusal:
-            self._note(refusal)
-            await _refuse(refusal, receive, send, deadline)
+            await self._refuse(refusal, receive, send, deadline)
         else:
-            await _answer(send, 200, _ACCEPTED if is_new else _DUPLICATE)
+            await _answer(send, 200, body)
 
-    async def _take(self, scope: Scope, receive: Receive, deadline: float) -> bool:
-        """Nothing is parsed, and nothing stored, before the signature was verified."""
-        if scope["method"] != "POST":
-            raise Rejected("method_not_allowed", "Webhooks are sent with POST.", status=405)
-        headers: Headers = dict(scope["headers"])
-        body = await self._bodies.read(headers, receive, deadline)
+    def refusing(self, error: BaseException) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        """An app that says why what `take` began came to nothing. What is no refusal of ours is raised in it."""
+
+        async def refuse(_scope: Scope, receive: Receive, send: Send) -> None:
+            if not isinstance(error, Rejected | Transient):
+                raise error
+            deadline = asyncio.get_running_loop().time() + self._receive_timeout_s
+            await self._refuse(error, receive, send, deadline)
+
+        return refuse
+
+    def take(self, scope: Scope, body: bytes) -> "asyncio.Future[Stored]":
+        """A whole body: verified, parsed, handed to the store. Raises Rejected or Transient before that.
+
+        Nothing is parsed before the signature was verified. The body is not held while the disk is waited for.
+        """
+        headers = _headers_of_post(scope)
+        self._bodies.refuse_longer(len(body))
         signed = form_payload(body) if self._content_type(headers) == _FORM else body
         if not self._is_authentic(scope, headers, signed):
             raise Rejected(
@@ -134,7 +153,15 @@ class Receiver:
                 "The signature does not verify. Set the same secret in the webhook and in the orchestrator.",
                 status=401,
             )
-        return await self._store(self._delivery(headers, signed))
+        return self._stored(self._delivery(headers, signed))
+
+    async def _received(self, scope: Scope, receive: Receive, deadline: float) -> "asyncio.Future[Stored]":
+        body = await self._bodies.read(_headers_of_post(scope), receive, deadline)
+        return self.take(scope, body)
+
+    async def _refuse(self, refusal: Rejected | Transient, receive: Receive, send: Send, deadline: float) -> None:
+        self._note(refusal)
+        await _refuse(refusal, receive, send, deadline)
 
     def _content_type(self, headers: Headers) -> bytes:
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -167,14 +194,16 @@ class Receiver:
             headers=tuple(kept.items()),
         )
 
-    async def _store(self, delivery: Delivery) -> bool:
+    def _stored(self, delivery: Delivery) -> "asyncio.Future[Stored]":
         if self._waiting >= self._max_waiting:
             raise Transient("busy", "Too many deliveries are waiting to be stored. Send it again later.")
         self._waiting += 1
-        try:
-            return await self._accept(delivery)
-        finally:
-            self._waiting -= 1
+        stored = asyncio.ensure_future(self._accept(delivery))
+        stored.add_done_callback(self._left)
+        return stored
+
+    def _left(self, _stored: object) -> None:
+        self._waiting -= 1
 
     def _note(self, refusal: OrchestratorError) -> None:
         """One line per reason and pause: whoever can send rubbish must not be able to fill the disk with lines."""
@@ -185,6 +214,17 @@ class Receiver:
             return
         self._quiet[refusal.code] = (now + _LOG_EVERY_S, 0)
         _log.warning("delivery_refused", source=self._source, code=refusal.code, more_since_last=unseen)
+
+
+def answer_to(stored: Stored) -> bytes:
+    """What a sender whose delivery was stored is told, with 200."""
+    return _ACCEPTED if stored.is_new else _DUPLICATE
+
+
+def _headers_of_post(scope: Scope) -> Headers:
+    if scope["method"] != "POST":
+        raise Rejected("method_not_allowed", "Webhooks are sent with POST.", status=405)
+    return dict(scope["headers"])
 
 
 async def _refuse(refusal: Rejected | Transient, receive: Receive, send: Send, deadline: float) -> None:
