@@ -40,7 +40,7 @@ class WallClock:
 class Site:
     """The webhook and, beside it, a /health, a route that ignores its body, and one that answers slowly."""
 
-    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, timeout_s: float = TIMEOUT_S, *, is_unsigned_allowed: bool = False) -> None:
         self.stored: list[Delivery] = []
         self.timeout_s = timeout_s
         self.fault: Exception | None = None
@@ -54,6 +54,7 @@ class Site:
             clock=WallClock(),
             max_body_bytes=CAP,
             receive_timeout_s=timeout_s,
+            allow_unsigned_loopback=is_unsigned_allowed,
         )
 
     async def accept(self, delivery: Delivery) -> Recorded:
@@ -89,7 +90,7 @@ def serving(site: Site, **limits: Any) -> Iterator[int]:
         ws="none",
         lifespan="off",
         log_config=None,
-        timeout_keep_alive=20,
+        timeout_keep_alive=int(2 * PATIENCE_S),  # whoever waits for the server to close has given up by then
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -420,6 +421,21 @@ async def test_what_arrives_whole_is_taken_without_asgi_and_the_rest_is_not(site
     assert b"duplicate" in await socket.answer()
     assert site.ordinary == 1
     socket.writer.close()
+
+
+async def test_what_is_not_whole_is_not_taken_even_if_it_could_be() -> None:
+    """Signed, the beginning of a body is never taken; unsigned, it may well be JSON."""
+    site = Site(timeout_s=PATIENCE_S, is_unsigned_allowed=True)
+    with serving(site) as port:
+        socket = await connect(port)
+        await socket.send(
+            head(b"Content-Length: %d" % (len(BODY) + 1)).replace(b"Host: x", b"Host: 127.0.0.1") + BODY
+        )
+        assert await healthy(port)  # so the beginning was read before
+        await socket.send(b"x")
+        assert b" 400 " in await socket.answer()
+        assert site.stored == []
+        socket.writer.close()
 
 
 async def test_who_waits_to_be_asked_for_the_body_is_asked(site: Site, port: int) -> None:

@@ -77,7 +77,7 @@ class _DirectProtocol(DeadlineProtocol):
 
     def _took(self, cycle: RequestResponseCycle, taker: Taker) -> bool:
         """False: it goes the ordinary way, with its body where it was."""
-        if cycle.more_body or cycle.waiting_for_100_continue or self.transport.is_closing():
+        if cycle.more_body or self.transport.is_closing():
             return False
         try:
             stored = taker.take(cast("Scope", cycle.scope), bytes(cycle.body))
