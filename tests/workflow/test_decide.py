@@ -381,6 +381,13 @@ def test_only_the_newest_return_keeps_its_feedback() -> None:
     assert [bool(one.feedback) for one in second.returns] == [False, True]
 
 
+def test_a_gate_that_asks_for_rework_holds_what_it_held() -> None:
+    red = replace(GREEN, checks=(replace(CHECK, state=CheckState.FAILURE), LINT))
+    held = {gate: [one.code for one in verdict.held] for gate, verdict in decide(PROJECT, TASK, red).verdicts}
+    assert held["QG-3"] == ["changes_made", "document", "pull_request", "paths_untouched"]
+    assert held["QG-4"] == ["check_green"]
+
+
 def test_an_approval_after_a_rejection_stops_the_rework() -> None:
     rejected = replace(GREEN, documents=(BRD,), runs=RUNS[:1], remarks=(remark(11, BORIS, ":rejected: no"),))
     back = applied(TASK, decide(PROJECT, at(Stage.ANALYSIS), rejected))

@@ -85,6 +85,11 @@ def lacking(project: Project, task: Task, facts: Facts, name: DocumentName) -> t
     )
 
 
+def there_is(project: Project, task: Task, document: Document) -> Item:
+    """What a gate holds of a document that lacks nothing."""
+    return Item("document", (("document", path_of(project, task, document.name)),), (document.blob,))
+
+
 def _found(facts: Facts, names: tuple[DocumentName, ...]) -> tuple[Document, ...]:
     if isinstance(facts.documents, Unobserved):
         return ()
@@ -102,28 +107,33 @@ def _row(language: Language, heading: str) -> str | None:
 
 
 def _gate(stage: Stage, project: Project, task: Task, facts: Facts) -> Verdict:
+    lacks = {name: lacking(project, task, facts, name) for name in OF_STAGE[stage]}
+    there = (there_is(project, task, one) for one in _found(facts, OF_STAGE[stage]) if not lacks[one.name])
+    given = (
+        Item("approved", (("person", word.person),), (word.comment,))
+        for word in votes(project, task, facts).of(stage).approvals
+    )
+    held = (*there, *given)
     if unknown := unseen(facts.documents, facts.remarks):
-        return Unknown(unknown)
-    missing = tuple(item for name in OF_STAGE[stage] for item in lacking(project, task, facts, name))
-    if missing:
-        return Waiting(missing)
-    return _approved(stage, project, task, facts)
+        return Unknown(unknown, held)
+    if missing := tuple(item for items in lacks.values() for item in items):
+        return Waiting(missing, held)
+    return _approved(stage, project, task, facts, held)
 
 
-def _approved(stage: Stage, project: Project, task: Task, facts: Facts) -> Verdict:
+def _approved(stage: Stage, project: Project, task: Task, facts: Facts, held: tuple[Item, ...]) -> Verdict:
     every, found = votes(project, task, facts), of_stage(facts, stage)
     ballot = every.of(stage)
     if ballot.rejection:
         said = ballot.rejection
         params = (("stage", stage.value), ("person", said.person))
-        return Failed((Item("document_rejected", params, (said.comment,), who="agent", action="run"),))
+        rejected = Item("document_rejected", params, (said.comment,), who="agent", action="run")
+        return Failed((rejected,), held)
     if len(ballot.approvals) >= project.gates.approvals:
-        there = (Item("document", (("document", path_of(project, task, one.name)),), (one.blob,)) for one in found)
-        given = (Item("approved", (("person", word.person),), (word.comment,)) for word in ballot.approvals)
-        return Passed((*there, *given))
+        return Passed(held)
     seen = max(one.seen for one in found)
     asked = _approval(stage, project, task, facts, len(ballot.approvals))
-    return Waiting((asked, *not_counted(project, facts, every, stage, seen)))
+    return Waiting((asked, *not_counted(project, facts, every, stage, seen)), held)
 
 
 def _approval(stage: Stage, project: Project, task: Task, facts: Facts, have: int) -> Item:

@@ -45,7 +45,7 @@ def with_rework(task: Task, facts: Facts, step: Step, verdict: Verdict) -> Verdi
     ):
         return verdict
     params = (("cause", back.cause.value), ("role", step.role or ""))
-    return Waiting((Item("rework_due", params, back.evidence, who="agent", action="run"),))
+    return Waiting((Item("rework_due", params, back.evidence, who="agent", action="run"),), verdict.held)
 
 
 def unanswered(task: Task, facts: Facts, stage: Stage) -> Return | None:
