@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from orchestrator.domain.model import DocumentName, Role, Stage
 
 VERSION = 3
-"""Part of every decision's configuration digest; raise it when the meaning of the table changes, or what gates say."""
+"""Part of every decision's configuration digest; raise it when the table or what gates say changes."""
 
 
 @dataclass(frozen=True, slots=True)
