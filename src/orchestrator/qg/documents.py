@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from orchestrator.domain.model import DocumentName, Language, Project, Stage, Task
@@ -68,21 +69,7 @@ def votes(project: Project, task: Task, facts: Facts) -> Ballots:
 
 def lacking(project: Project, task: Task, facts: Facts, name: DocumentName) -> tuple[Item, ...]:
     """What an agent has to mend about a document before a person is asked to read it."""
-    found = _found(facts, (name,))
-    params = (("document", path_of(project, task, name)),)
-    if not found:
-        return (Item("document_missing", params, who="agent", action="run"),)
-    if found[0].is_blank:
-        return (Item("document_blank", params, (found[0].blob,), who="agent", action="run"),)
-    if name is DocumentName.DEV_TASK and not found[0].is_ready:
-        return (Item("document_not_ready", params, (found[0].blob,), who="agent", action="run"),)
-    rows = HEADINGS[project.language] if name is DocumentName.BRD else {}
-    there = {_row(project.language, heading) for heading in found[0].headings} if rows else set()
-    return tuple(
-        Item("section_missing", (*params, ("section", row)), (found[0].blob,), who="agent", action="run")
-        for row in rows
-        if row not in there
-    )
+    return _lacks(project, task, name, _found(facts, (name,)))
 
 
 def there_is(project: Project, task: Task, document: Document) -> Item:
@@ -93,7 +80,29 @@ def there_is(project: Project, task: Task, document: Document) -> Item:
 def _found(facts: Facts, names: tuple[DocumentName, ...]) -> tuple[Document, ...]:
     if isinstance(facts.documents, Unobserved):
         return ()
-    return tuple(one for name in names for one in facts.documents if one.name is name)
+    return tuple([one for name in names for one in facts.documents if one.name is name])
+
+
+def _lacks(project: Project, task: Task, name: DocumentName, found: Sequence[Document]) -> tuple[Item, ...]:
+    """Of the first of `found` that has this name."""
+    one = next((one for one in found if one.name is name), None)
+    params = (("document", path_of(project, task, name)),)
+    if one is None:
+        return (Item("document_missing", params, who="agent", action="run"),)
+    if one.is_blank:
+        return (Item("document_blank", params, (one.blob,), who="agent", action="run"),)
+    if name is DocumentName.DEV_TASK and not one.is_ready:
+        return (Item("document_not_ready", params, (one.blob,), who="agent", action="run"),)
+    return _sections_missing(project, params, one) if name is DocumentName.BRD else ()
+
+
+def _sections_missing(project: Project, params: tuple[tuple[str, str]], one: Document) -> tuple[Item, ...]:
+    there = {_row(project.language, heading) for heading in one.headings}
+    return tuple(
+        Item("section_missing", (*params, ("section", row)), (one.blob,), who="agent", action="run")
+        for row in HEADINGS[project.language]
+        if row not in there
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -107,8 +116,9 @@ def _row(language: Language, heading: str) -> str | None:
 
 
 def _gate(stage: Stage, project: Project, task: Task, facts: Facts) -> Verdict:
-    lacks = {name: lacking(project, task, facts, name) for name in OF_STAGE[stage]}
-    there = (there_is(project, task, one) for one in _found(facts, OF_STAGE[stage]) if not lacks[one.name])
+    found = _found(facts, OF_STAGE[stage])
+    lacks = {name: _lacks(project, task, name, found) for name in OF_STAGE[stage]}
+    there = (there_is(project, task, one) for one in found if not lacks[one.name])
     given = (
         Item("approved", (("person", word.person),), (word.comment,))
         for word in votes(project, task, facts).of(stage).approvals

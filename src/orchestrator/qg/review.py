@@ -13,6 +13,7 @@ _STATE = {
     VerdictWord.APPROVED: ReviewState.APPROVED,
     VerdictWord.CHANGES_REQUESTED: ReviewState.CHANGES_REQUESTED,
 }
+_SAYS_SO = (ReviewState.APPROVED, ReviewState.CHANGES_REQUESTED)
 
 
 def review_approved(project: Project, task: Task, facts: Facts) -> Verdict:
@@ -53,8 +54,7 @@ def as_review(word: VerdictWord) -> ReviewState | None:
 def is_published(facts: Facts, head: str, state: ReviewState) -> bool:
     """A review of the reviewer's user says so of this commit already, whatever became of it."""
     return any(
-        one.author.casefold() == facts.us.reviewer.casefold() and one.commit == head and one.state is state
-        for one in _reviews(facts)
+        one.commit == head and one.state is state and _is_of(one, facts.us.reviewer) for one in _reviews(facts)
     )
 
 
@@ -62,16 +62,21 @@ def last_words(facts: Facts) -> tuple[Review, ...]:
     """Each person's newest approval or change request, oldest first. A dismissed one stays their last word."""
     newest: dict[str, Review] = {}
     for review in _reviews(facts):
-        if review.state is ReviewState.APPROVED or review.state is ReviewState.CHANGES_REQUESTED:
+        if review.state in _SAYS_SO:
             login = review.author.casefold()
-            if login not in newest or newest[login].id < review.id:
+            known = newest.get(login)
+            if known is None or known.id < review.id:
                 newest[login] = review
     return tuple(sorted(newest.values(), key=lambda one: one.id))
 
 
 def change_requests(facts: Facts, head: str) -> tuple[Review, ...]:
     """Those that stand on the head commit and were made by somebody who may."""
-    return tuple(one for one in last_words(facts) if _is_objection(one) and one.is_official and one.commit == head)
+    return _official_objections(last_words(facts), head)
+
+
+def _official_objections(words: tuple[Review, ...], head: str) -> tuple[Review, ...]:
+    return tuple(one for one in words if _is_objection(one) and one.is_official and one.commit == head)
 
 
 def _reviews(facts: Facts) -> tuple[Review, ...]:
@@ -84,7 +89,7 @@ def _is_objection(review: Review) -> bool:
 
 def _of_reviews(project: Project, facts: Facts, pull: PullRequest, head: Sha) -> Verdict:
     words = last_words(facts)
-    reasons = [_objection(one, "agent", "run") for one in change_requests(facts, head)]
+    reasons = [_objection(one, "agent", "run") for one in _official_objections(words, head)]
     # Said of an older commit, or by somebody whose word is not official: it stands, but sends nothing back.
     missing = [
         _objection(one, one.author, "review_again")

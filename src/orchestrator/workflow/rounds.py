@@ -128,7 +128,7 @@ def run_ended(run: RunFact) -> Item:
 
 
 def _last_return(task: Task, stage: Stage) -> Return | None:
-    return next((one for one in reversed(task.returns) if one.stage is stage), None)
+    return next((one for one in reversed(task.returns) if one.stage is stage), None) if task.returns else None
 
 
 def _mark(facts: Facts, stage: Stage) -> str:
