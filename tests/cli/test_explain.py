@@ -25,6 +25,12 @@ BODY: dict[str, Any] = {
         {**GATE, "held": [WRITTEN], "missing": [ITEM, SECTION]},
         {**GATE, "gate": "QG-2", "state": "not_reached", "held": [], "missing": []},
     ],
+    "approvals": [
+        {
+            "gate": "QG-1", "comment": "k1", "person": "u-\x1b[1manna", "digest": "cd" * 32, "position": 11,
+            "approved_at": "2026-11-24T11:00:00Z",
+        }
+    ],
     "limits": {
         "returns": {"ci_red": CAP, "test_failed": {**CAP, "used": 0}}, "returns_in_all": {**CAP, "limit": 8},
         "attempts": CAP, "attempts_made": 1,
@@ -53,6 +59,9 @@ def test_people_see_the_closest_first_then_gates_limits_and_switches() -> None:
     assert "over 1 d" in text
     assert "not asked yet" in text
     assert "attempts 1 of 3; sent back 1 of 8; for ci_red 1 of 3; paused; budget $7" in text
+    assert (
+        "QG-1 was opened by u-\ufffd[1manna at 2026-11-24T11:00:00Z (comment k1, documents cdcdcdcdcdcd)" in text
+    )
     assert "decision 3 of 2026-11-24T12:00:00Z, configuration abababababab" in text
 
 

@@ -33,6 +33,9 @@ def show(body: Any, console: Console) -> None:
     for number, item in enumerate(body["unblock"]):
         console.print(_safe(f"{'next' if number == 0 else 'then'}: {item['text']}{_by(item)}{_since(item)}"))
     console.print(_gates(body["gates"]))
+    for one in body["approvals"]:
+        given = f"{one['gate']} was opened by {one['person']} at {one['approved_at']}"
+        console.print(_safe(f"{given} (comment {one['comment']}, documents {one['digest'][:12]})"), soft_wrap=True)
     console.print(_safe("; ".join(_limits(body))), soft_wrap=True)
     if decision := body["decision"]:
         rested = f"configuration {decision['config_digest'][:12]}"

@@ -93,10 +93,11 @@ def _lacks(project: Project, task: Task, name: DocumentName, found: Sequence[Doc
         return (Item("document_blank", params, (one.blob,), who="agent", action="run"),)
     if name is DocumentName.DEV_TASK and not one.is_ready:
         return (Item("document_not_ready", params, (one.blob,), who="agent", action="run"),)
-    return _sections_missing(project, params, one) if name is DocumentName.BRD else ()
+    return _sections_missing(project, task, one) if name is DocumentName.BRD else ()
 
 
-def _sections_missing(project: Project, params: tuple[tuple[str, str]], one: Document) -> tuple[Item, ...]:
+def _sections_missing(project: Project, task: Task, one: Document) -> tuple[Item, ...]:
+    params = (("document", path_of(project, task, one.name)),)
     there = {_row(project.language, heading) for heading in one.headings}
     return tuple(
         Item("section_missing", (*params, ("section", row)), (one.blob,), who="agent", action="run")

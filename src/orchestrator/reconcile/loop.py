@@ -19,8 +19,8 @@ from orchestrator.qg.facts import Document, Facts, Remark, RunFact, Unobserved
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.deliver import Delivery
 from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Forges, Observed, Observer
-from orchestrator.reconcile.writeback import Addresses, Planned, planned
-from orchestrator.store import canonical, decisions, journal, outbox, runs, sightings, tasks, watermarks
+from orchestrator.reconcile.writeback import Addresses, Planned, named_people, planned
+from orchestrator.store import approvals, canonical, decisions, journal, outbox, runs, sightings, tasks, watermarks
 from orchestrator.store.decisions import Basis
 from orchestrator.store.sightings import Sightings
 from orchestrator.workflow.decide import decide
@@ -205,12 +205,13 @@ class Reconciler:
     async def _apply(self, rows: _Rows, basis: Basis, decision: Decision, engine: Engine) -> None:
         now, digest = self._clock.now(), decisions.digest(decision)
         starts = [action for action in decision.actions if isinstance(action, StartRun)]
-        effects = planned(basis, decision, self._options.addresses) if digest != rows.decided else ()
+        effects = await self._effects(basis, decision) if digest != rows.decided else ()
 
         def commit(connection: Connection) -> list[RunId]:
             """The one transaction of a look: decision, stage, runs, effects, and the events it answered."""
             if digest != rows.decided:
                 decisions.record(connection, basis, decision, now)
+                approvals.record(connection, basis, decision, now)
                 tasks.apply(connection, basis, decision, digest, now)
             for one in effects:
                 _queue(connection, rows.task.id, one, now)
@@ -224,6 +225,11 @@ class Reconciler:
         for run in intended:
             engine.start_run(run)
         await self._stop(rows.task.id, decision, engine)
+
+    async def _effects(self, basis: Basis, decision: Decision) -> tuple[Planned, ...]:
+        project = basis.project
+        people = await self._observer.people(project, named_people(decision)) if project else ()
+        return planned(basis, decision, self._options.addresses, people)
 
     async def _stop(self, task: TaskId, decision: Decision, engine: Engine) -> None:
         stops = [action for action in decision.actions if isinstance(action, StopRun)]

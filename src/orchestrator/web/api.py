@@ -260,7 +260,7 @@ def _posted(new: NewTask, project_of_repo: Callable[[RepoName], Project | None])
             hint="Map it to a Plane project there, and restart.",
         )
     title = new.title or new.task.strip().splitlines()[0][:100]
-    return Posted(new.role, repo, title, new.task, project.base_branch)
+    return Posted(new.role, project.repo, title, new.task, project.base_branch)
 
 
 def _piece(path: Path, offset: int) -> bytes:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from orchestrator.domain.model import Cause, GateOptions, Language, Stage
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting, items
+from orchestrator.store.approvals import Approval
 from orchestrator.store.decisions import Told
 from orchestrator.store.views import TaskStory
 from orchestrator.words.sentences import sentence
@@ -109,7 +110,9 @@ class DecisionId:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where a task is and why. `unblock` is what it waits for, the closest first."""
+    """Where a task is and why. `unblock` is what it waits for, the closest first; `approvals` are those that once
+    opened a gate, though the documents may have changed since.
+    """
 
     key: str
     title: str
@@ -119,6 +122,7 @@ class Explanation:
     agent_running: bool
     unblock: list[Lacking]
     gates: list[Gate]
+    approvals: list[Approval]
     limits: Limits
     switches: SwitchPositions
     decision: DecisionId | None
@@ -145,6 +149,7 @@ def explain(story: TaskStory, options: GateOptions | None, now: datetime, langua
         agent_running=task.agent_running,
         unblock=teller.unblock(),
         gates=[teller.gate(step) for step in STEPS if step.gate],
+        approvals=list(story.approvals),
         limits=_limits(story, decided, options or _options(story)),
         switches=SwitchPositions(
             is_paused=decided.switches.is_paused,
