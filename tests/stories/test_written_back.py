@@ -95,6 +95,10 @@ def test_people_are_called_by_their_names_and_their_approvals_are_kept(world: Wo
         assert 'href="http://evil' not in told
         assert approver.id not in told
         explained = team.client.get(f"/api/v1/tasks/{team.key}/explain").json()
+        closed = explained["gates"][2]
+        assert (closed["state"], [one["code"] for one in closed["held"]]) == ("closed", ["document"] * 2)
+        assert all(one["evidence"] and one["age_s"] is not None for one in closed["held"])
+        assert [one["code"] for one in team.task()["gates"][-1]["held"]] == ["document"] * 2
         (given,) = explained["approvals"]
         assert (given["gate"], given["comment"], given["person"]) == ("QG-1", comment, approver.id)
         assert given["position"] == query(team.service, "SELECT position FROM approvals")[0][0] > 0

@@ -65,7 +65,7 @@ class Waits(BaseModel):
 
 
 class Held(BaseModel):
-    """One thing that an open gate rests on."""
+    """One thing that an open gate rests on, or that a closed one has already."""
 
     code: str
     text: str
@@ -316,7 +316,7 @@ def _gate(name: str, verdict: Verdict, language: Language) -> Gate:
             params=dict(item.params),
             evidence=list(item.evidence),
         )
-        for item in (verdict.held if isinstance(verdict, Passed) else ())
+        for item in verdict.held
     ]
     closed = "unknown" if isinstance(verdict, Unknown) else "closed"
     state = "open" if isinstance(verdict, Passed) else closed
