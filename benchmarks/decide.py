@@ -108,7 +108,7 @@ def _remarks(number: int) -> tuple[Remark, ...]:
         line = said.get(order, "/orch why" if order % 7 == 0 else "More talk.")
         person = PEOPLE[0 if order in said else order % len(PEOPLE)]
         lines = (f"A line of talk {number}.", line)
-        found.append(Remark(CommentId(f"{number}-{order}"), person, order, is_untouched=True, lines=lines))
+        found.append(Remark(CommentId(f"comment-{order}"), person, order, is_untouched=True, lines=lines))
     return tuple(found)
 
 

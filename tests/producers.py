@@ -14,6 +14,7 @@ ADAPTERS = {f"{system}_{fault}" for system in ("plane", "gitea") for fault in ("
 VALUES = {
     "observation.code": {"no_plane_token", "no_gitea_token"} | ADAPTERS,
     "order.verb.value": {"status", "why"},
+    "one.item.code": {"status", "why"},
     "f'run_{run.state}'": {f"run_{state}" for state in RunState if state is not RunState.ENDED},
     "kind.value": {kind.value for kind in TriggerKind},
     "who or 'maintainer'": {"maintainer", "agent"},

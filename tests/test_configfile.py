@@ -40,6 +40,8 @@ def test_a_good_file_is_read_whole() -> None:
     assert project.approvers == (OTHER,)
     assert directory.people[0].gitea_login == "alice"
     assert directory.project_of_repo(RepoName("acme", "enduro-trails")) is project
+    assert directory.project_of_repo(RepoName("Acme", "ENDURO-trails")) is project
+    assert directory.project_of_repo(RepoName("acme", "enduro_trails")) is None
 
 
 @pytest.mark.parametrize("text", ["", "projects:\n", "projects: []\npeople: []\n"])
@@ -70,6 +72,11 @@ def test_a_missing_file_maps_nothing(tmp_path: Path) -> None:
         (GOOD.replace("approver: yes", "approver: perhaps"), 11, "neither"),
         (GOOD.replace("language: ru", "base_branch: x"), 5, "twice"),
         (GOOD.replace("    language: ru", f"  - plane_project: {UUID}\n    repository: a/b"), 5, "mapped twice"),
+        (
+            GOOD.replace("    language: ru", f"  - plane_project: {OTHER}\n    repository: Acme/Enduro-Trails"),
+            5,
+            "another",
+        ),
         (
             GOOD.replace("    language: ru", f"  - plane_project: {OTHER}\n    repository: acme/enduro-trails"),
             5,

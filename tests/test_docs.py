@@ -266,3 +266,10 @@ def test_decisions_are_numbered_without_a_gap_and_dated() -> None:
         text = _text(file)
         assert text.startswith(f"# {int(file.name[:4])}. ")
         assert re.search(r"^(Accepted|Superseded by .+), \d{4}-\d\d-\d\d\.$", text, re.MULTILINE), file.name
+
+
+def test_the_fragments_are_named_as_contributing_says() -> None:
+    kinds = "added|changed|fixed|removed|security"
+    assert f"`<issue>.<what>.<{kinds}>.md`" in _text(ROOT / "CONTRIBUTING.md")
+    named = re.compile(rf"[0-9]+(\.[a-z-]+)?\.({kinds})\.md")
+    assert [one.name for one in (ROOT / "changelog.d").iterdir() if not named.fullmatch(one.name)] == []

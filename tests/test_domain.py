@@ -1,6 +1,35 @@
+"""Values: what they refuse, and that what is queued comes back whole."""
+
+from dataclasses import fields
+from typing import get_args
+
 import pytest
 
-from orchestrator.domain.model import RepoName, parse_sha
+from orchestrator.domain.effect import (
+    EFFECTS,
+    Effect,
+    GateStatus,
+    ItemState,
+    OpenPull,
+    PullLink,
+    PullNote,
+    PullReview,
+    TrackerNote,
+)
+from orchestrator.domain.forge import CheckState, ReviewState
+from orchestrator.domain.model import RepoName, Sha, parse_sha
+from orchestrator.store import canonical
+
+REPO, HEAD = RepoName("acme", "shop"), Sha("a" * 40)
+QUEUED: tuple[Effect, ...] = (
+    TrackerNote("A-1:standing", "<p>ё</p>"),
+    ItemState("In Progress"),
+    PullLink("https://git.example/pulls/7", "Pull request 7"),
+    OpenPull(REPO, "feature/A-1", "main", "A-1: title", "body"),
+    PullNote(REPO, 7, "orchestrator:A-1:standing", "text"),
+    PullReview(REPO, 7, HEAD, ReviewState.APPROVED, "text"),
+    GateStatus(REPO, HEAD, CheckState.PENDING, "waits", "https://here.example"),
+)
 
 
 @pytest.mark.parametrize("text", ["a/b", "Acme.Inc/x_y-z", "a/.github"])
@@ -25,3 +54,22 @@ def test_only_full_names_are_commits(text: str) -> None:
 @pytest.mark.parametrize("text", ["a" * 40, "0" * 64])
 def test_both_hash_lengths_are_commits(text: str) -> None:
     assert parse_sha(text) == text
+
+
+def test_the_case_of_a_repositorys_name_does_not_matter_and_all_else_does() -> None:
+    assert REPO.is_same(RepoName("Acme", "SHOP"))
+    assert not REPO.is_same(RepoName("acme", "shop2"))
+    assert not REPO.is_same(RepoName("acm", "eshop"))
+
+
+@pytest.mark.parametrize("effect", QUEUED, ids=lambda effect: type(effect).__name__)
+def test_an_effect_comes_back_from_the_outbox_as_it_was_queued(effect: Effect) -> None:
+    restored = canonical.decode(canonical.encode(effect), (*EFFECTS, RepoName))
+    assert restored == effect
+    assert [type(getattr(restored, one.name)) for one in fields(effect)] == [
+        type(getattr(effect, one.name)) for one in fields(effect)
+    ]
+
+
+def test_every_effect_can_be_brought_back() -> None:
+    assert {type(one) for one in QUEUED} == set(EFFECTS) == set(get_args(Effect))

@@ -55,7 +55,7 @@ class Directory:
         return next((one for one in self.projects if one.id == project), None)
 
     def project_of_repo(self, repo: RepoName) -> Project | None:
-        return next((one for one in self.projects if one.repo == repo), None)
+        return next((one for one in self.projects if one.repo.is_same(repo)), None)
 
 
 @cache
@@ -114,10 +114,10 @@ def _check_projects(check: Check, root: yaml.MappingNode, value: Mapping[str, An
         ident, repo = str(given.get("plane_project", "")).lower(), given.get("repository", "")
         if ident and ident in projects:
             check.fault(node, f"plane_project {ident} is mapped twice")
-        elif repo and repo in repositories:
+        elif repo and repo.casefold() in repositories:
             check.fault(node, f"repository {repo} belongs to another project already")
         projects.add(ident)
-        repositories.add(repo)
+        repositories.add(repo.casefold())
         _check_documents(check, node, given.get("documents", {}))
         _check_paths(check, node, given.get("gates", {}).get("protected_paths") or ())
 

@@ -12,6 +12,8 @@ ITEM = {
     "action": ":approved:", "since": "2026-11-24T10:00:00Z", "since_decision": 2, "age_s": 7300.0,
     "is_older": False,
 }  # fmt: skip
+SECTION = {**ITEM, "text": "section", "age_s": 90000.0, "is_older": True}
+WRITTEN = {**ITEM, "text": "written", "age_s": 120.0}
 GATE = {"gate": "QG-1", "leaves": "analysis", "state": "closed", "verdict": "waiting", "decision": 3}
 CAP = {"used": 1, "limit": 3, "left": 2}
 BODY: dict[str, Any] = {
@@ -20,8 +22,14 @@ BODY: dict[str, Any] = {
     "unblock": [ITEM, {**ITEM, "text": "merge", "age_s": None, "action": ""}],
     "gates": [
         {**GATE, "gate": "QG-0", "state": "open", "held": [{**ITEM, "text": "mapped"}], "missing": []},
-        {**GATE, "held": [], "missing": [ITEM, {**ITEM, "text": "section", "age_s": 90000.0, "is_older": True}]},
+        {**GATE, "held": [WRITTEN], "missing": [ITEM, SECTION]},
         {**GATE, "gate": "QG-2", "state": "not_reached", "held": [], "missing": []},
+    ],
+    "approvals": [
+        {
+            "gate": "QG-1", "comment": "k1", "person": "u-\x1b[1manna", "digest": "cd" * 32, "position": 11,
+            "approved_at": "2026-11-24T11:00:00Z",
+        }
     ],
     "limits": {
         "returns": {"ci_red": CAP, "test_failed": {**CAP, "used": 0}}, "returns_in_all": {**CAP, "limit": 8},
@@ -46,9 +54,14 @@ def test_people_see_the_closest_first_then_gates_limits_and_switches() -> None:
     assert lines[2].endswith("(approver: :approved:), for 2 h")
     assert lines[3] == "then: merge"
     assert "✓ mapped [b1]" in text
+    (held,) = (line for line in lines if "✓ written [b1]" in line)
+    assert held.rstrip().endswith("2 min")
     assert "over 1 d" in text
-    assert "not reached" in text
+    assert "not asked yet" in text
     assert "attempts 1 of 3; sent back 1 of 8; for ci_red 1 of 3; paused; budget $7" in text
+    assert (
+        "QG-1 was opened by u-\ufffd[1manna at 2026-11-24T11:00:00Z (comment k1, documents cdcdcdcdcdcd)" in text
+    )
     assert "decision 3 of 2026-11-24T12:00:00Z, configuration abababababab" in text
 
 

@@ -22,7 +22,7 @@ from orchestrator.domain.model import ProjectId, WorkItemId
 from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.trackers import plane as adapters
-from orchestrator.trackers.html import to_html
+from orchestrator.words.marks import Code, Paragraph, Span, Text, to_html
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "plane"
 SERVERS = ["simulator"] + ["server"] * ("ORCH_TEST_PLANE_URL" in os.environ)
@@ -304,20 +304,24 @@ async def test_the_adapter_sees_that_an_item_is_gone_and_that_a_project_is_not_o
     assert refusal.value.code == "plane_refused"
 
 
+def said(*spans: Span) -> str:
+    return to_html([Paragraph(spans)])
+
+
 async def test_the_adapter_keeps_one_comment_under_a_key(plane: Plane, adapter: adapters.Plane) -> None:
     project, item = ProjectId(plane.project), WorkItemId(plane.new_item()["id"])
     key = f"{item}/sticky"
-    first = await adapter.comment(project, item, key, to_html("Say `:approved:`, @bob <b>"))
-    assert await adapter.comment(project, item, key, to_html("again")) == first
+    first = await adapter.comment(project, item, key, said(Text("Say "), Code(":approved:"), Text(", @bob <b>")))
+    assert await adapter.comment(project, item, key, said(Text("again"))) == first
     (before,) = await adapter.comments(project, item)
     assert (before.id, before.external_id, before.is_edited) == (first, key, False)
     assert before.lines == ("Say \ufffc, @\ufffdbob <b>",)
-    assert await adapter.edit_comment(project, item, first, to_html("new"))
+    assert await adapter.edit_comment(project, item, first, said(Text("new")))
     (after,) = await adapter.comments(project, item)
     assert (after.id, after.lines, after.author) == (first, ("new",), await adapter.whoami())
     assert after.digest != before.digest
     plane.call("DELETE", f"{plane.items}{item}/comments/{first}/")
-    assert not await adapter.edit_comment(project, item, first, to_html("newer"))
+    assert not await adapter.edit_comment(project, item, first, said(Text("newer")))
 
 
 async def test_the_adapter_hears_what_was_said_and_not_what_was_quoted(

@@ -41,6 +41,26 @@ def test_mentions_and_references_are_dead(text: str) -> None:
     assert made.replace("\u200b", "").replace("\x1b", "")
 
 
+def test_the_page_that_a_text_is_for_stays_an_address_and_every_other_is_dead() -> None:
+    own = "/acme/enduro-trails/pulls/7"
+    address = f"https://git.example.test{own}"
+    kept = f"[pull request](<{address}>), {address}/files, {address}#issuecomment-5"
+    assert harmless(kept, own=own) == kept
+    assert not FORGE_REFERENCE.search(harmless(kept))
+    for other in (
+        f"{address}7", "https://git.example.test/acme/enduro-trails/pulls/8", "/acme/enduro-trails/issues/7",
+        "https://git.example.test/acme/xenduro-trails/pulls/7", "/pulls/7", "trails/pulls/7",
+    ):  # fmt: skip
+        assert not FORGE_REFERENCE.search(harmless(f"{other} {other}", own=own)), other
+    assert not FORGE_REFERENCE.search(harmless("/pulls/7", own="/pulls/"))
+
+
+@given(st.text(alphabet=st.sampled_from("/acmepulisu0178 "), max_size=60))
+def test_no_text_refers_to_another_page(text: str) -> None:
+    made = harmless(f"{text}/acme/pulls/7{text}", own="/acme/pulls/7")
+    assert not FORGE_REFERENCE.search(re.sub(r"/acme/pulls/7(?![0-9])", "", made))
+
+
 def test_ordinary_text_stays_as_it_is() -> None:
     text = "# Отчёт\n\n- [x] tests: 12 of 12\n\n```python\nx = 1  # one\n```\nhttps://ci.example.test/job/7\n"
     assert harmless(text) == text

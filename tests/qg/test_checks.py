@@ -53,6 +53,9 @@ def test_green_facts_open_the_gate_and_say_what_it_rested_on() -> None:
     assert [item.code for item in verdict.held] == ["project_mapped", "new_work_item"]
 
 
+MAPPED = Item("project_mapped", (("repo", str(REPO)),))
+NEW = Item("new_work_item", (), ("w1",))
+
 SPOILED = {
     "unmapped": (
         None,
@@ -64,37 +67,37 @@ SPOILED = {
         PROJECT,
         TASK,
         replace(GREEN, item=replace(ITEM, is_draft=True)),
-        Failed((Item("item_is_draft", (("item", "ENDURO-1"),), (), "author", "publish"),)),
+        Failed((Item("item_is_draft", (("item", "ENDURO-1"),), (), "author", "publish"),), (MAPPED, NEW)),
     ),
     "archived": (
         PROJECT,
         TASK,
         replace(GREEN, item=replace(ITEM, is_archived=True)),
-        Failed((Item("item_is_archived", (("item", "ENDURO-1"),), (), "author", "restore"),)),
+        Failed((Item("item_is_archived", (("item", "ENDURO-1"),), (), "author", "restore"),), (MAPPED, NEW)),
     ),
     "gone": (
         PROJECT,
         TASK,
         replace(GREEN, item=Absent()),
-        Failed((Item("item_gone", (("item", "w1"),), (), "author", "restore"),)),
+        Failed((Item("item_gone", (("item", "w1"),), (), "author", "restore"),), (MAPPED,)),
     ),
     "no token": (
         PROJECT,
         TASK,
         replace(GREEN, item=Unobserved("no_plane_token")),
-        Unknown((Item("no_plane_token", (("detail", ""),), (), "operator", "orch doctor"),)),
+        Unknown((Item("no_plane_token", (("detail", ""),), (), "operator", "orch doctor"),), (MAPPED,)),
     ),
     "not new": (
         PROJECT,
         replace(TASK, seen_created=False),
         GREEN,
-        Waiting((Item("trigger", (("trigger", "new_item"), ("value", "")), (), "author", "new_item"),)),
+        Waiting((Item("trigger", (("trigger", "new_item"), ("value", "")), (), "author", "new_item"),), (MAPPED,)),
     ),
     "older than our watch": (
         PROJECT,
         replace(TASK, seen_created=False),
         replace(GREEN, since=LATER),
-        Waiting((Item("trigger", (("trigger", "new_item"), ("value", "")), (), "author", "new_item"),)),
+        Waiting((Item("trigger", (("trigger", "new_item"), ("value", "")), (), "author", "new_item"),), (MAPPED,)),
     ),
 }
 

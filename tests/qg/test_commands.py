@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from green import remark
 from orchestrator.qg.commands import Approve, Misspelt, Order, Reject, Verb, commands
+from orchestrator.qg.facts import newer
 
 
 @pytest.mark.parametrize("line", [":approved:", "  :approved:  ", "\t:approved:"])
@@ -93,3 +95,9 @@ def test_only_the_first_commands_of_a_comment_are_read() -> None:
 @given(st.lists(st.sampled_from(["/orch pause", ":approved:", "text", ":rejected: x", "/orch x"]) | st.text()))
 def test_any_comment_gives_a_bounded_number_of_commands(lines: list[str]) -> None:
     assert len(commands(tuple(lines))) <= 10
+
+
+@given(st.lists(st.integers(1, 20), unique=True).map(sorted), st.integers(0, 21))
+def test_newer_remarks_are_those_of_a_greater_order(orders: list[int], order: int) -> None:
+    remarks = tuple(remark(one) for one in orders)
+    assert newer(remarks, order) == tuple(one for one in remarks if one.order > order)

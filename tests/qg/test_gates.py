@@ -16,6 +16,7 @@ from green import (
     DOCUMENTS,
     GREEN,
     HEAD,
+    ITEM,
     LINT,
     OLD,
     OURSELF,
@@ -500,3 +501,104 @@ def test_every_gate_of_the_head_closes_when_the_head_moves(head: Sha) -> None:
     moved = replace(GREEN, branch=replace(BRANCH, head=head))
     for name in ("QG-3", "QG-5", "QG-6"):
         assert not isinstance(gate(name, moved), Passed)
+
+
+# -- what a closed gate holds
+
+
+def held(verdict: Verdict) -> list[str]:
+    return [item.code for item in verdict.held]
+
+
+EVERY_SPOILED = [
+    *((name, GREEN, row[0], PROJECT) for name, rows in SPOILED_DOCUMENTS.items() for row in rows),
+    *(("QG-3", GREEN, row[0], PROJECT) for row in SPOILED_WORK),
+    *((name, GREEN, row[0], PROJECT) for name in ("QG-4", "QG-6") for row in SPOILED_CHECKS),
+    *(("QG-5", GREEN, row[0], PROJECT) for row in SPOILED_REVIEWS),
+    *(("QG-5", BY_HUMAN, row[0], HUMAN) for row in SPOILED_HUMANS),
+    *(("QG-6", GREEN, row[0], PROJECT) for row in SPOILED_TESTS),
+]
+ADDED = {"change_request", "check_red", "check_not_green", "human_review"}
+"""What may close a gate by something that came beside what it holds."""
+
+
+@pytest.mark.parametrize(("name", "green", "spoiled", "project"), EVERY_SPOILED)
+def test_a_closed_gate_holds_less_than_an_open_one(
+    name: str, green: Facts, spoiled: Facts, project: Project
+) -> None:
+    whole, verdict = gate(name, green, project), gate(name, spoiled, project)
+    assert not set(verdict.held) & set(items(verdict))
+    assert all(not item.who and not item.action for item in verdict.held)
+    if project is PROJECT:
+        assert {(one.code, one.params) for one in verdict.held} <= {(one.code, one.params) for one in whole.held}
+    if not ADDED & set(codes(verdict)):
+        assert len(verdict.held) < len(whole.held)
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name, fields in SEEN.items() for field in fields])
+@pytest.mark.parametrize("unseen", [DOWN, NOT_NEEDED])
+def test_what_was_not_seen_is_not_held(name: str, field: str, unseen: Unobserved) -> None:
+    verdict = gate(name, replace(GREEN, **{field: unseen}))
+    assert set(verdict.held) < set(gate(name).held)
+
+
+REST = ["check_green", "check_green"]
+MINE, CLEAR, OPEN = "changes_made", "paths_untouched", "pull_request"
+SEEN_BY, OK = "reviewer_verdict", "review_approved"
+DRAFT = replace(ITEM, is_draft=True)
+HOLDS: dict[str, tuple[str, Facts, list[str]]] = {
+    "a draft": ("QG-0", replace(GREEN, item=DRAFT), ["project_mapped", "new_work_item"]),
+    "no item": ("QG-0", replace(GREEN, item=Absent()), ["project_mapped"]),
+    "item not seen": ("QG-0", replace(GREEN, item=DOWN), ["project_mapped"]),
+    "no section": ("QG-1", documents(replace(BRD, headings=())), ["approved"]),
+    "not approved": ("QG-1", replace(GREEN, remarks=()), ["document"]),
+    "remarks not seen": ("QG-1", replace(GREEN, remarks=DOWN), ["document"]),
+    "rejected": ("QG-1", replace(GREEN, remarks=(remark(12, BORIS, ":rejected: no"),)), ["document"]),
+    "not ready": ("QG-2", documents(replace(DEV_TASK, is_ready=False)), ["document", "approved"]),
+    "one of two": ("QG-2", documents(without=ARCHITECTURE), ["document"]),
+    "no work": ("QG-3", replace(GREEN, changed_paths=()), ["document", OPEN, CLEAR]),
+    "no report": ("QG-3", documents(without=REPORT), [MINE, OPEN, CLEAR]),
+    "no pull": ("QG-3", replace(GREEN, pull=Absent()), [MINE, "document", CLEAR]),
+    "protected": ("QG-3", replace(GREEN, changed_paths=("a", ".gitea/b")), [MINE, "document", OPEN]),
+    "documents not seen": ("QG-3", replace(GREEN, documents=DOWN), [MINE, OPEN, CLEAR]),
+    "pull not seen": ("QG-3", replace(GREEN, pull=DOWN), [MINE, "document", CLEAR]),
+    "paths not seen": ("QG-3", replace(GREEN, changed_paths=DOWN), ["document", OPEN]),
+    "one check": ("QG-4", with_checks(CHECK), ["check_green"]),
+    "one red": ("QG-4", with_checks(CHECK, replace(LINT, state=CheckState.FAILURE)), ["check_green"]),
+    "not reviewed": ("QG-5", replace(GREEN, runs=()), [OK]),
+    "not published": ("QG-5", replace(GREEN, reviews=()), [SEEN_BY]),
+    "reviews not seen": ("QG-5", replace(GREEN, reviews=DOWN), [SEEN_BY]),
+    "objection": ("QG-5", reviews(A, rejection_of(login="vera", ident=2)), [SEEN_BY, OK]),
+    "not tested": ("QG-6", replace(GREEN, runs=()), REST),
+    "failed": ("QG-6", replace(GREEN, runs=(replace(TESTED, verdict=RoleVerdict(VerdictWord.FAILED, "")),)), REST),
+    "red after the test": ("QG-6", with_checks(CHECK), ["tester_verdict", "check_green"]),
+    "checks not seen": ("QG-6", replace(GREEN, checks=DOWN), ["tester_verdict"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HOLDS)
+def test_what_is_there_already_is_held(case: str) -> None:
+    name, facts, there = HOLDS[case]
+    verdict = gate(name, facts)
+    assert not isinstance(verdict, Passed)
+    assert held(verdict) == there
+
+
+def test_one_approval_of_two_is_held_and_a_rejection_does_not_hide_it() -> None:
+    two = gates(approvals=2)
+    assert held(gate("QG-1", replace(GREEN, remarks=(remark(11),)), two)) == ["document", "approved"]
+    both = replace(GREEN, remarks=(remark(11), remark(12, BORIS, ":rejected: no")), documents=(BRD,))
+    assert held(gate("QG-1", both)) == ["document", "approved"]
+
+
+def test_people_who_approved_are_held_while_others_are_waited_for() -> None:
+    two = replace(HUMAN, gates=replace(HUMAN.gates, approvals=2))
+    (item,) = gate("QG-5", BY_HUMAN, two).held
+    assert (item.code, dict(item.params)["login"], item.evidence) == ("review_approved", "vera", (HEAD,))
+    assert held(gate("QG-5", replace(BY_HUMAN, reviews=DOWN), HUMAN)) == []
+
+
+def test_an_allowed_head_holds_what_was_allowed() -> None:
+    touched = replace(GREEN, changed_paths=("a.py", ".gitea/ci.yml"))
+    allowed = gate("QG-3", touched, task=replace(TASK, switches=Switches(allowed=(HEAD,))))
+    assert [(one.code, one.evidence) for one in allowed.held][-1] == ("paths_allowed", (".gitea/ci.yml",))

@@ -1,11 +1,11 @@
 """Globs of contexts and paths."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.model import PROTECTED_PATHS
-from orchestrator.qg.globs import context_glob, is_plain, path_globs
+from orchestrator.qg.globs import context_glob, is_plain, path_globs, plain_start
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,25 @@ def test_any_pattern_compiles_and_a_plain_one_is_itself(pattern: str, text: str)
     path_globs((pattern,)).fullmatch(text)
     if is_plain(pattern):
         assert context_glob(pattern).fullmatch(pattern)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text("ab*?[!]{},\\/", max_size=6), st.text("ab*[{/", max_size=5))
+def test_whatever_fits_begins_with_the_plain_start(pattern: str, context: str) -> None:
+    for text in (context, pattern, plain_start(pattern) + context):
+        assert not context_glob(pattern).fullmatch(text) or text.startswith(plain_start(pattern))
+
+
+def test_the_plain_start_is_as_long_as_it_can_be() -> None:
+    assert [plain_start(one) for one in ("ci/lint*", "ci/te?t", "ci", "*", "a{b,c}", "[a]")] == [
+        "ci/lint", "ci/te", "ci", "", "a", "",
+    ]  # fmt: skip
+
+
+def test_patterns_for_any_folder_and_for_the_root_stand_side_by_side() -> None:
+    globs = path_globs(("**/CLAUDE.md", "ci/**", "**/.x/**"))
+    fits = ("claude.md", "a/b/claude.md", "ci", "ci/a", ".x", "a/.x/b/c")
+    assert all(globs.fullmatch(one) for one in fits)
+    assert not any(
+        globs.fullmatch(one) for one in ("a/ci/b", "claude.mdx", "a/b.x/c", "xclaude.md", "a/xclaude.md")
+    )

@@ -159,3 +159,16 @@ async def test_parallel_identical_deliveries_make_one_event_and_one_task(databas
     assert sum(answer.is_new for answer in answers) == 1
     assert len(await rows(database)) == 1
     assert await database.read(lambda c: len(c.execute(select(task_table)).all())) == 1
+
+
+async def test_the_forge_may_write_a_repositorys_name_in_other_capitals(database: Database) -> None:
+    posted = Posted(Role.ANALYST, RepoName("acme", "enduro-trails"), "Title", "Text", "main")
+    task = await database.write(lambda connection: tasks.post(connection, posted, NOW))
+    moves = [
+        BranchMoved("ACME/Enduro-Trails", task.branch, None, "x"),
+        BranchMoved("acme/enduro-trails", task.branch, None, "x"),
+        BranchMoved("acme/enduro_trails", task.branch, None, "x"),
+        BranchMoved("acme/enduro-trails", task.branch.upper(), None, "x"),
+    ]
+    answers = await record(database, *(delivery(str(place), move) for place, move in enumerate(moves)))
+    assert [one.task for one in answers] == [task.id, task.id, None, None]

@@ -1,15 +1,18 @@
 """Stored decisions are made again; whatever was changed in a row is found."""
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from green import GREEN, NOW, PROJECT, TASK
+from green import CHECK, GREEN, NOW, PROJECT, TASK
 from orchestrator.domain.model import Stage
 from orchestrator.store import canonical
-from orchestrator.store.decisions import Basis, Stored
+from orchestrator.store.decisions import Basis, Stored, config_digest, decoded
 from orchestrator.store.recompute import Same, compared
 from orchestrator.workflow.decide import decide
+from orchestrator.workflow.pipeline import VERSION
 
 DECISION = decide(PROJECT, TASK, GREEN)
 ROW = Stored(
@@ -19,7 +22,9 @@ ROW = Stored(
     canonical.encode(Basis(PROJECT, TASK, GREEN)),
     canonical.encode(DECISION),
     canonical.encode(DECISION.verdicts),
+    config_digest(PROJECT),
 )
+WAITS = replace(GREEN, checks=(CHECK,))
 
 
 def test_a_decision_comes_out_byte_for_byte() -> None:
@@ -56,3 +61,50 @@ def test_a_changed_row_is_found(row: Stored, what: str) -> None:
 def test_a_decision_of_another_stage_differs_though_nothing_was_changed() -> None:
     basis = Basis(PROJECT, replace(TASK, stage=Stage.DONE), GREEN)
     assert compared(replace(ROW, basis=canonical.encode(basis)))[0] is Same.NO
+
+
+def as_before(text: str) -> str:
+    """As a version wrote it that told nothing of what closed gates hold, and of QG-3 only the pull request."""
+
+    def without(value: Any) -> Any:
+        if isinstance(value, list):
+            return [without(one) for one in value if not (isinstance(one, dict) and one.get("code") in NEW_ITEMS)]
+        if not isinstance(value, dict):
+            return value
+        is_closed = value.get("type") in {"Waiting", "Failed", "Unknown"}
+        return {name: without(one) for name, one in value.items() if not (is_closed and name == "held")}
+
+    return json.dumps(without(json.loads(text)), separators=(",", ":"), ensure_ascii=False)
+
+
+NEW_ITEMS = {"changes_made", "paths_untouched"}
+
+
+def closed_row(version: int) -> Stored:
+    """A decision with a closed gate, in the old form, said to be by that version."""
+    decision = decide(PROJECT, TASK, WAITS)
+    assert [one.held for _, one in decision.verdicts][-1]
+    return replace(
+        ROW,
+        basis=canonical.encode(Basis(PROJECT, TASK, WAITS)),
+        decision=as_before(canonical.encode(decision)),
+        verdicts=as_before(canonical.encode(decision.verdicts)),
+        config_digest=config_digest(PROJECT, version),
+    )
+
+
+def test_a_decision_of_an_older_version_is_the_same_when_it_says_the_same_of_less() -> None:
+    old = closed_row(VERSION - 1)
+    assert decoded(old.decision).verdicts[-1][1].held == ()
+    assert compared(old) == (Same.MEANING, "")
+    assert compared(closed_row(VERSION)) == (Same.NO, "decision differs")
+
+
+def test_a_decision_that_older_rules_made_otherwise_is_no_damage() -> None:
+    old = closed_row(VERSION - 1)
+    otherwise = replace(old, decision=old.decision.replace("check_missing", "no_such_check"))
+    verdicts = old.verdicts.replace("check_missing", "no_such_check")
+    assert compared(replace(otherwise, verdicts=verdicts)) == (Same.OLDER, "")
+    assert compared(otherwise) == (Same.NO, "decision differs")  # its own verdicts do not say so
+    assert compared(replace(old, config_digest="0" * 64)) == (Same.NO, "decision differs")
+    assert compared(replace(old, basis="{"))[0] is Same.NO

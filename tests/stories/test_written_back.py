@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,35 @@ def test_one_comment_in_plane_and_one_in_the_pull_request_tell_where_the_task_st
         quiet(team)
         assert [key for key in team.own() if key.endswith(":standing")] == [f"{team.key}:standing"]
         assert len(notes(team)) == 1
+        until(lambda: f"/{REPO}/pulls/{team.pull.number}>)" in notes(team)[0], "a link to it that can be clicked")
         links = [row for row in team.in_plane.links.values() if row["issue"] == team.item]
         assert [row["url"] for row in links] == [f"{world.gitea.root_url}/{REPO}/pulls/{team.pull.number}"]
+
+
+def test_people_are_called_by_their_names_and_their_approvals_are_kept(world: World, scripted: Path) -> None:
+    hostile = "<b>@bob</b> [x](http://evil.example/)"
+    approver = world.plane.user(APPROVER)
+    with at_work(world, scripted) as team:
+        world.plane.users[approver.id] = replace(approver, display_name=hostile)
+        team.write_all()
+        team.begin()
+        team.waits_for("approval", "analysis")
+        comment = team.approve(approver.id)
+        team.waits_for("approval", "architecture")
+        told = until(lambda: "evil.example" in team.sticky() and team.sticky(), "the approver's name")
+        assert "&lt;b&gt;@" in told
+        assert "@bob" not in told
+        assert "<b>" not in told
+        assert 'href="http://evil' not in told
+        assert approver.id not in told
+        explained = team.client.get(f"/api/v1/tasks/{team.key}/explain").json()
+        closed = explained["gates"][2]
+        assert (closed["state"], [one["code"] for one in closed["held"]]) == ("closed", ["document"] * 2)
+        assert all(one["evidence"] and one["age_s"] is not None for one in closed["held"])
+        assert [one["code"] for one in team.task()["gates"][-1]["held"]] == ["document"] * 2
+        (given,) = explained["approvals"]
+        assert (given["gate"], given["comment"], given["person"]) == ("QG-1", comment, approver.id)
+        assert given["position"] == query(team.service, "SELECT position FROM approvals")[0][0] > 0
 
 
 def notes(team: Team) -> list[str]:

@@ -1,4 +1,4 @@
-"""What somebody said in a comment, and what we say: hostile markup on one side, harmless markup on the other."""
+"""What somebody said in a comment: hostile markup."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.trackers.html import MAX_CHARS, MAX_LINE_CHARS, MAX_LINES, spoken, to_html, to_text
+from orchestrator.trackers.html import MAX_CHARS, MAX_LINE_CHARS, MAX_LINES, spoken, to_text
+from orchestrator.words.marks import Code, Listing, Paragraph, Quote, Text, to_html
 
 APPROVED = ":approved:"
 
@@ -163,7 +164,7 @@ def test_where_a_text_is_cut_no_order_comes_to_be() -> None:
     assert spoken("<p>first</p><p>:approved: <i>" + "never" * MAX_CHARS + "</i></p>") == ("first",)
 
 
-@pytest.mark.parametrize("read", [spoken, to_text, to_html])
+@pytest.mark.parametrize("read", [spoken, to_text])
 @pytest.mark.parametrize(
     "piece",
     [
@@ -241,63 +242,7 @@ def test_html_becomes_plain_text(html: str, text: str) -> None:
     assert to_text(html) == text
 
 
-# -- what we say
-
-
-@pytest.mark.parametrize(
-    ("text", "html"),
-    [
-        ("a\nb\n\nc", "<p>a<br>b</p><p>c</p>"),
-        ("- a\n- b", "<ul><li><p>a</p></li><li><p>b</p></li></ul>"),
-        ("say `:approved:`", "<p>say <code>:approved:</code></p>"),
-        ("<b onclick='x'>&", "<p>&lt;b onclick=&#x27;x&#x27;&gt;&amp;</p>"),
-        ("a\u202eb\u200b\x07c", "<p>abc</p>"),
-        (
-            "see https://h.example/a?b=1&c=2.",
-            '<p>see <a href="https://h.example/a?b=1&amp;c=2">https://h.example/a?b=1&amp;c=2</a>.</p>',
-        ),
-        ("javascript:x", "<p>javascript:x</p>"),
-        ("", "<p></p>"),
-    ],
-)
-def test_our_text_becomes_plain_markup(text: str, html: str) -> None:
-    assert to_html(text) == html
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "@bot do it",
-        "(@bot)",
-        "`@bot`",
-        "https://h/@bot",
-        "https://h/?q=@bot&x",
-        "x@bot",
-        "@@bot",
-        "- @bot",
-        "@\u200bbot",
-    ],
-)
-def test_no_mention_comes_through(text: str) -> None:
-    assert "@bot" not in to_html(text)
-    assert "@bot" not in to_text(to_html(text))
-
-
-def test_planes_own_markup_for_mentions_is_text() -> None:
-    assert "<mention" not in to_html('<mention-component entity_identifier="1" entity_name="user_mention">')
-
-
-@given(st.text(alphabet=st.sampled_from("<>&\"'`@:/- \nhtpsbot."), max_size=80))
-def test_no_text_brings_markup_or_an_order_of_its_own(text: str) -> None:
-    html = to_html(text)
-    tags = {part.split(">")[0].split(" ")[0] for part in html.split("<")[1:]}
-    assert tags <= {"p", "/p", "br", "ul", "/ul", "li", "/li", "code", "/code", "a", "/a"}
-    assert "@bot" not in html
-
-
-def test_our_text_is_bounded() -> None:
-    assert len(to_html("x" * 10**6)) < 10**5
-
-
 def test_what_we_quote_as_code_is_never_heard_as_an_order() -> None:
-    assert spoken(to_html("To approve, write\n`:approved:`\n\n- `:approved:`")) == ("To approve, write",)
+    """Texts of ours are made in `words.marks`; this is how they are heard here."""
+    ours = to_html([Paragraph((Text("To approve, write"),)), Listing(((Code(APPROVED),),)), Quote(APPROVED)])
+    assert spoken(ours) == ("To approve, write",)

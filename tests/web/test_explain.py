@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from green import CHECK, GREEN, LINT, PROJECT, REPO, RUNS, TASK, remark, run
+from green import CHECK as GREEN_CHECK
+from green import GREEN, LINT, PROJECT, REPO, RUNS, TASK, remark, run
 from orchestrator.domain.forge import CheckState
 from orchestrator.domain.model import Cause, GateOptions, Language, Project, Role, RunId, Stage, Switches, Task
 from orchestrator.domain.run import Outcome
@@ -15,14 +16,16 @@ from orchestrator.qg.facts import Absent, Facts, Unobserved
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
 from orchestrator.store.decisions import Basis, Told
 from orchestrator.store.views import RunView, TaskStory, TaskView
-from orchestrator.web.explain import LOOK_BACK, Explanation, GateState, explain, missing_since, same
+from orchestrator.web.explain import LOOK_BACK, Explanation, GateState, explain, said_since, same
 from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import Decision
 
+CHECK = replace(GREEN_CHECK, url="http://ci/1")
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 NOW = START + timedelta(hours=10)
 MISSING = Item("approval", (("documents", "BRD.md"), ("have", "0")), ("b1",), "approver", ":approved:")
 OTHER = Item("document_missing", (("document", "BRD.md"),), (), "agent", "run")
+PENDING = replace(LINT, state=CheckState.PENDING)
 CLOSED, OPEN = Waiting((MISSING,)), Passed((Item("document", (("document", "BRD.md"),), ("b1",)),))
 
 
@@ -80,7 +83,7 @@ def more(item: Item, have: str) -> Item:
         ([], None),
     ],
 )
-def test_an_item_is_missing_since_the_oldest_decision_of_an_unbroken_run(
+def test_an_item_is_said_since_the_oldest_decision_of_an_unbroken_run(
     verdicts: Sequence[Verdict | None], since: int | None
 ) -> None:
     decisions = [judged(Stage.ANALYSIS, one) for one in verdicts]
@@ -100,11 +103,11 @@ def test_what_no_gate_says_is_as_old_as_it_was_waited_for() -> None:
 
 def test_the_look_back_is_bounded_and_says_so() -> None:
     decisions = told(*(judged(Stage.ANALYSIS, CLOSED) for _ in range(LOOK_BACK)))
-    since = missing_since(decisions, lambda one: dict(one.verdicts)["QG-1"].missing, MISSING)  # type: ignore[union-attr]
+    since = said_since(decisions, lambda one: dict(one.verdicts)["QG-1"].missing, MISSING)  # type: ignore[union-attr]
     assert since.told is decisions[-1]
     assert since.is_older
-    assert not missing_since(decisions[1:], lambda one: (MISSING,), MISSING).is_older
-    assert not missing_since(decisions, lambda one: None, MISSING).is_older
+    assert not said_since(decisions[1:], lambda one: (MISSING,), MISSING).is_older
+    assert not said_since(decisions, lambda one: None, MISSING).is_older
 
 
 def test_the_same_thing_may_change_its_counts_but_not_what_it_is_about() -> None:
@@ -186,6 +189,31 @@ def test_a_red_check_is_told_with_its_return_and_the_attempt_that_answers_it() -
     assert (found.limits.returns_in_all.used, found.limits.returns_in_all.limit) == (1, 8)
     assert found.limits.attempts is not None
     assert (found.limits.attempts.used, found.limits.attempts.left) == (1, 2)
+
+
+def test_a_closed_gate_shows_what_it_holds_with_evidence_and_age() -> None:
+    facts = replace(GREEN, checks=(CHECK,))
+    once, later = decide(PROJECT, TASK, facts), decide(PROJECT, TASK, replace(facts, checks=(CHECK, PENDING)))
+    waits = told(once, later)
+    found = explain(TaskStory(view(Stage.CI, later.waiting), waits, None), None, NOW, Language.EN).gates[4]
+    assert found.state is GateState.CLOSED
+    assert [(one.code, one.evidence, one.since_decision, one.age_s) for one in found.held] == [
+        ("check_green", ["http://ci/1"], 0, 36000)
+    ]
+    assert [(one.code, one.since_decision, one.age_s) for one in found.missing] == [("check_not_green", 1, 32400)]
+
+
+def test_a_gate_that_was_not_asked_yet_tells_nothing_though_it_was_asked_before() -> None:
+    back = judged(Stage.ANALYSIS, CLOSED)
+    found = explained(Stage.ANALYSIS, judged(Stage.CI, OPEN, "QG-3"), back).gates[3]
+    assert (found.state, found.held, found.missing) == (GateState.NOT_REACHED, [], [])
+
+
+def test_what_was_held_before_decisions_said_so_is_as_old_as_the_first_that_did() -> None:
+    holds = Waiting((MISSING,), OPEN.held)
+    found = explained(Stage.ANALYSIS, judged(Stage.ANALYSIS, CLOSED), judged(Stage.ANALYSIS, holds)).gates[1]
+    assert [(one.code, one.since_decision, one.is_older) for one in found.held] == [("document", 1, False)]
+    assert [one.since_decision for one in found.missing] == [0]
 
 
 def test_a_missing_approval_names_who_gives_it_and_how() -> None:

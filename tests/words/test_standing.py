@@ -82,12 +82,13 @@ Closest unmet requirement: `tasks/ENDURO-1/BRD.md` waits for approval, 0 of 1 (a
 **Gates**
 
 - ✅ **QG-0 intake**: open, passed earlier
-- ⏳ **QG-1 requirements**: closed, waiting — `tasks/ENDURO-1/BRD.md` waits for approval, 0 of 1 (approver; `b1`)
-- ⬜ **QG-2 architecture and work order**: not reached
-- ⬜ **QG-3 pull request**: not reached
-- ⬜ **QG-4 checks**: not reached
-- ⬜ **QG-5 review**: not reached
-- ⬜ **QG-6 test**: not reached
+- ⏳ **QG-1 requirements**: closed, waiting — `tasks/ENDURO-1/BRD.md` waits for approval, 0 of 1 (approver; `b1`)\
+; holds: `tasks/ENDURO-1/BRD.md` is there (`b1`)
+- ⬜ **QG-2 architecture and work order**: not asked yet
+- ⬜ **QG-3 pull request**: not asked yet
+- ⬜ **QG-4 checks**: not asked yet
+- ⬜ **QG-5 review**: not asked yet
+- ⬜ **QG-6 test**: not asked yet
 
 **What to do next**
 
@@ -124,12 +125,13 @@ def test_red_checks_beyond_the_cap_in_russian() -> None:
 - ✅ **QG-1 бизнес-требования**: открыт — `tasks/ENDURO-1/BRD.md` на месте (`b1`); одобрение: Anna (`k11`)
 - ✅ **QG-2 архитектура и задание**: открыт — `tasks/ENDURO-1/ARCHITECTURE.md` на месте (`c1`); \
 `tasks/ENDURO-1/DEV_TASK.md` на месте (`d1`); одобрение: Anna (`k21`)
-- ✅ **QG-3 пул-реквест**: открыт — пул-реквест 7 открыт, и слить его можно \
-([подробности](<http://forge/pulls/7>); `aaaaaaaaaa`)
+- ✅ **QG-3 пул-реквест**: открыт — вне `tasks/ENDURO-1/` есть изменения (`aaaaaaaaaa`); \
+`tasks/ENDURO-1/DEV_REPORT.md` на месте (`e1`); пул-реквест 7 открыт, и слить его можно \
+([подробности](<http://forge/pulls/7>); `aaaaaaaaaa`); защищённые файлы не изменены (`aaaaaaaaaa`)
 - ❌ **QG-4 проверки CI**: закрыт, отказ — проверка `ci/test` красная (разработчик; \
-[подробности](<https://ci.example/9>))
-- ⬜ **QG-5 ревью**: не дошло
-- ⬜ **QG-6 тестирование**: не дошло
+[подробности](<https://ci.example/9>)); уже есть: проверка `ci/lint (push)` зелёная
+- ⬜ **QG-5 ревью**: ещё не спрошен
+- ⬜ **QG-6 тестирование**: ещё не спрошен
 
 **Что делать дальше**
 

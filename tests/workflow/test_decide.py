@@ -60,6 +60,8 @@ from orchestrator.workflow.decision import (
     StartRun,
     StopRun,
 )
+from orchestrator.workflow.pipeline import step_of_stage
+from orchestrator.workflow.rounds import attempts_of_round
 
 DOWN = Unobserved("forge_unreachable", "down")
 
@@ -379,6 +381,13 @@ def test_only_the_newest_return_keeps_its_feedback() -> None:
     task = replace(applied(TASK, first), returns=(replace(first.returns[0], mark=OLD),))
     second = decide(PROJECT, task, replace(GREEN, checks=(RED, LINT)))
     assert [bool(one.feedback) for one in second.returns] == [False, True]
+
+
+def test_a_gate_that_asks_for_rework_holds_what_it_held() -> None:
+    red = replace(GREEN, checks=(replace(CHECK, state=CheckState.FAILURE), LINT))
+    held = {gate: [one.code for one in verdict.held] for gate, verdict in decide(PROJECT, TASK, red).verdicts}
+    assert held["QG-3"] == ["changes_made", "document", "pull_request", "paths_untouched"]
+    assert held["QG-4"] == ["check_green"]
 
 
 def test_an_approval_after_a_rejection_stops_the_rework() -> None:
@@ -710,3 +719,16 @@ def test_a_posted_task_starts_its_own_role_and_is_done_after_one_success() -> No
         assert codes(decide(None, at_review, replace(facts, branch=branch))) == [code]
     assert codes(decide(None, replace(at_review, switches=Switches(is_paused=True)), facts)) == ["paused"]
     assert codes(decide(None, replace(POSTED, stage=Stage.CI), facts)) == ["stage_not_automated"]
+
+
+def test_the_attempts_that_a_cap_counts_are_those_of_the_round_or_all_of_a_posted_task() -> None:
+    runs = tuple(run(Stage.DEVELOPMENT, number, base=HEAD if number > 1 else OLD) for number in (1, 2, 3))
+    reviews = tuple(run(Stage.REVIEW, number, base=HEAD if number > 1 else OLD) for number in (1, 2, 3))
+    facts = replace(GREEN, runs=(*runs, *reviews))
+    sent_back = (Return(Cause.CI_RED, Stage.DEVELOPMENT, HEAD, 2),)
+    assert attempts_of_round(TASK, facts, step_of_stage(Stage.DEVELOPMENT)) == 3
+    assert attempts_of_round(replace(TASK, returns=sent_back), facts, step_of_stage(Stage.DEVELOPMENT)) == 1
+    assert attempts_of_round(TASK, facts, step_of_stage(Stage.REVIEW)) == 2
+    assert attempts_of_round(TASK, replace(facts, branch=Absent()), step_of_stage(Stage.REVIEW)) == 0
+    posted = replace(TASK, role=Role.REVIEWER)
+    assert attempts_of_round(posted, facts, step_of_stage(Stage.REVIEW)) == 3

@@ -12,6 +12,7 @@ from rich.text import Text
 from orchestrator.cli.ask import call
 
 _STYLES = {"open": "green", "closed": "yellow", "unknown": "red", "not_reached": "dim"}
+_STATES = {"not_reached": "not asked yet"}
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -32,6 +33,9 @@ def show(body: Any, console: Console) -> None:
     for number, item in enumerate(body["unblock"]):
         console.print(_safe(f"{'next' if number == 0 else 'then'}: {item['text']}{_by(item)}{_since(item)}"))
     console.print(_gates(body["gates"]))
+    for one in body["approvals"]:
+        given = f"{one['gate']} was opened by {one['person']} at {one['approved_at']}"
+        console.print(_safe(f"{given} (comment {one['comment']}, documents {one['digest'][:12]})"), soft_wrap=True)
     console.print(_safe("; ".join(_limits(body))), soft_wrap=True)
     if decision := body["decision"]:
         rested = f"configuration {decision['config_digest'][:12]}"
@@ -44,7 +48,7 @@ def _gates(gates: Any) -> Table:
     for name in ("gate", "", "what holds, what is missing", "who", "since"):
         table.add_column(name)
     for gate in gates:
-        state = Text(gate["state"].replace("_", " "), _STYLES[gate["state"]])
+        state = Text(_STATES.get(gate["state"], gate["state"]), _STYLES[gate["state"]])
         rows = list(_rows(gate)) or [("", "", "")]
         for number, (text, who, since) in enumerate(rows):
             first = (gate["gate"], state) if number == 0 else ("", "")
@@ -54,7 +58,7 @@ def _gates(gates: Any) -> Table:
 
 def _rows(gate: Any) -> Iterator[tuple[str, str, str]]:
     for item in gate["held"]:
-        yield f"✓ {item['text']}{_evidence(item)}", "", ""
+        yield f"✓ {item['text']}{_evidence(item)}", "", _age(item)
     for item in gate["missing"]:
         yield f"✗ {item['text']}{_evidence(item)}", item["who"], _age(item)
 

@@ -59,6 +59,7 @@ def _page(database: Database, after: int, task: TaskId | None) -> list[Stored]:
 
 
 def _summary(counts: Counter[Same]) -> str:
-    older = f" ({counts[Same.MEANING]} of them written in an older form)" if counts[Same.MEANING] else ""
+    written = f" ({counts[Same.MEANING]} of them written in an older form)" if counts[Same.MEANING] else ""
     fine = counts[Same.BYTES] + counts[Same.MEANING]
-    return f"{counts.total()} decisions made again: {fine} the same{older}, {counts[Same.NO]} differ"
+    older = f"{counts[Same.OLDER]} by older rules that said something else, " if counts[Same.OLDER] else ""
+    return f"{counts.total()} decisions made again: {fine} the same{written}, {older}{counts[Same.NO]} differ"

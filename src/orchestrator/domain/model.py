@@ -79,6 +79,10 @@ class RepoName:
             raise ValueError(f"not a repository name (owner/name): {text[:80]!r}")
         return cls(owner, name)
 
+    def is_same(self, other: "RepoName") -> bool:
+        """The forge tells no capitals from small letters in names, and gives them as somebody once wrote them."""
+        return str(self).casefold() == str(other).casefold()
+
     def __str__(self) -> str:
         return f"{self.owner}/{self.name}"
 

@@ -210,7 +210,8 @@ class Gitea:
 
     async def pull_comment(self, repo: RepoName, pull: int, marker: str, text: str) -> None:
         line = hidden(marker)
-        body = f"{line}\n{harmless(text.removeprefix(line).lstrip(), self._may_mention)}"
+        own = f"/{repo}/pulls/{pull:d}"
+        body = f"{line}\n{harmless(text.removeprefix(line).lstrip(), self._may_mention, own)}"
         issues = f"{places.of_repo(repo)}/issues"
         ours = await self._comment(f"{issues}/{pull:d}/comments", line)
         if ours is None:

@@ -44,16 +44,18 @@ def outgoing(text: str, may_mention: Collection[str] = ()) -> str:
     return "\n".join(part for part in (marker, harmless(rest, may_mention)) if part)
 
 
-def harmless(text: str, may_mention: Collection[str] = ()) -> str:
+def harmless(text: str, may_mention: Collection[str] = (), own: str = "") -> str:
     """Bounded, without invisible characters, and naming nobody and nothing: no mention (other than those that
     are asked for) rings, no reference links or closes an issue, and nothing is hidden in it.
+
+    `own` (`/acme/shop/pulls/7`) is the page that the text is for: an address of it refers to nothing else.
     """
     shown = _UNSEEN.sub("", _ANSI.sub("", text.replace("\r\n", "\n")))
     shown = shown if len(shown) <= MAX_CHARS else shown[:MAX_CHARS] + _CUT
     shown = shown.replace("<!--", f"<{_GAP}!--")
     shown = _MENTION.sub(lambda found: _mention(found, may_mention), shown)
     shown = _REFERENCE.sub(rf"\1{_GAP}", shown)
-    return _ADDRESS.sub(rf"/\1/{_GAP}", shown)
+    return _ADDRESS.sub(lambda found: found[0] if _is_of(found, own) else f"/{found[1]}/{_GAP}", shown)
 
 
 def one_line(text: str, max_chars: int) -> str:
@@ -72,6 +74,15 @@ def log_end(raw: bytes, max_chars: int) -> str:
 def _unwrapped(key: str) -> str:
     found = _HIDDEN_LINE.fullmatch(key)
     return found[1] if found else key
+
+
+def _is_of(found: re.Match[str], own: str) -> bool:
+    """The whole number too: 7 is not 77."""
+    where, kind = found.string, f"{found[0]}"
+    repo, _, number = own.partition(kind)
+    begin, end = found.start() - len(repo), found.end() + len(number)
+    is_there = bool(number) and begin >= 0 and where[begin:end] == own
+    return is_there and not where[end : end + 1].isdigit()
 
 
 def _mention(found: re.Match[str], may_mention: Collection[str]) -> str:

@@ -120,11 +120,8 @@ def _words(project: Project, facts: Facts, after: int | None) -> list[Word]:
     if after is None or not isinstance(facts.remarks, tuple):
         return []
     allowed = approvers(project, facts)
-    said = (
-        _word(remark, commands(remark.lines))
-        for remark in facts.remarks
-        if remark.person in allowed and remark.order > after and remark.is_untouched and has_vote(remark.lines)
-    )
+    theirs = [one for one in facts.remarks if one.person in allowed and one.order > after and one.is_untouched]
+    said = [_word(one, commands(one.lines)) for one in theirs if has_vote(one.lines)]
     return sorted((word for word in said if word), key=lambda word: word.order)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from orchestrator.domain.forge import Check, CheckState
 from orchestrator.domain.model import CiPolicy, Project, Task
 from orchestrator.qg.facts import Facts, Unobserved
-from orchestrator.qg.globs import context_glob, is_plain
+from orchestrator.qg.globs import context_glob, is_plain, plain_start
 from orchestrator.qg.once import once
 from orchestrator.qg.unseen import unseen
 from orchestrator.qg.verdict import Item, Passed, Unknown, Verdict, Waiting, closed
@@ -66,8 +66,9 @@ def _of_contexts(project: Project, required: Sequence[str], every: Sequence[Chec
 def _named(pattern: str, every: Sequence[Check]) -> list[Check]:
     if is_plain(pattern):
         return [check for check in every if check.context == pattern]
-    glob = context_glob(pattern)
-    return [one for one in every if glob.fullmatch(one.context) and not one.context.startswith(OWN)]
+    start, glob = plain_start(pattern), context_glob(pattern)
+    likely = [one for one in every if one.context.startswith(start)]
+    return [one for one in likely if glob.fullmatch(one.context) and not one.context.startswith(OWN)]
 
 
 def _item(check: Check, creators: frozenset[str]) -> Item:

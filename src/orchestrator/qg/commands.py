@@ -53,7 +53,7 @@ class Misspelt:
 
 Command = Approve | Reject | Order | Misspelt
 
-_REJECTED = ":rejected:"
+_APPROVED, _REJECTED, _ORDER = ":approved:", ":rejected:", "/orch"
 _VERBS = frozenset(verb.value for verb in Verb)
 _ARGUMENTS = {Verb.BUDGET: _BUDGET, Verb.ALLOW_PATHS: _SHA}
 
@@ -62,6 +62,8 @@ def commands(lines: tuple[str, ...]) -> tuple[Command, ...]:
     """The commands of a comment's lines, in their order. The whole comment stands behind a rejection: the lines
     below it are its reason.
     """
+    if not _may_command("\n".join(lines)):
+        return ()
     found: list[Command] = []
     for number, line in enumerate(lines):
         text = line.strip()
@@ -75,16 +77,20 @@ def commands(lines: tuple[str, ...]) -> tuple[Command, ...]:
 def has_vote(lines: tuple[str, ...]) -> bool:
     """It may approve or reject. Much quicker than to parse a comment that says neither."""
     text = "\n".join(lines)
-    return ":approved:" in text or _REJECTED in text
+    return _APPROVED in text or _REJECTED in text
+
+
+def _may_command(text: str) -> bool:
+    return _APPROVED in text or _REJECTED in text or _ORDER in text
 
 
 def _command(text: str, below: tuple[str, ...]) -> Command | None:
-    if text == ":approved:":
+    if text == _APPROVED:
         return Approve()
     if text.startswith(_REJECTED):
         return Reject("\n".join((text.removeprefix(_REJECTED), *below)).strip()[:MAX_TEXT])
     words = text.split(maxsplit=3)
-    return _order(words[1:], text) if words[0] == "/orch" else None
+    return _order(words[1:], text) if words[0] == _ORDER else None
 
 
 def _order(words: list[str], text: str) -> Order | Misspelt:

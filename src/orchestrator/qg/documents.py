@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from orchestrator.domain.model import DocumentName, Language, Project, Stage, Task
@@ -68,27 +69,41 @@ def votes(project: Project, task: Task, facts: Facts) -> Ballots:
 
 def lacking(project: Project, task: Task, facts: Facts, name: DocumentName) -> tuple[Item, ...]:
     """What an agent has to mend about a document before a person is asked to read it."""
-    found = _found(facts, (name,))
-    params = (("document", path_of(project, task, name)),)
-    if not found:
-        return (Item("document_missing", params, who="agent", action="run"),)
-    if found[0].is_blank:
-        return (Item("document_blank", params, (found[0].blob,), who="agent", action="run"),)
-    if name is DocumentName.DEV_TASK and not found[0].is_ready:
-        return (Item("document_not_ready", params, (found[0].blob,), who="agent", action="run"),)
-    rows = HEADINGS[project.language] if name is DocumentName.BRD else {}
-    there = {_row(project.language, heading) for heading in found[0].headings} if rows else set()
-    return tuple(
-        Item("section_missing", (*params, ("section", row)), (found[0].blob,), who="agent", action="run")
-        for row in rows
-        if row not in there
-    )
+    return _lacks(project, task, name, _found(facts, (name,)))
+
+
+def there_is(project: Project, task: Task, document: Document) -> Item:
+    """What a gate holds of a document that lacks nothing."""
+    return Item("document", (("document", path_of(project, task, document.name)),), (document.blob,))
 
 
 def _found(facts: Facts, names: tuple[DocumentName, ...]) -> tuple[Document, ...]:
     if isinstance(facts.documents, Unobserved):
         return ()
-    return tuple(one for name in names for one in facts.documents if one.name is name)
+    return tuple([one for name in names for one in facts.documents if one.name is name])
+
+
+def _lacks(project: Project, task: Task, name: DocumentName, found: Sequence[Document]) -> tuple[Item, ...]:
+    """Of the first of `found` that has this name."""
+    one = next((one for one in found if one.name is name), None)
+    params = (("document", path_of(project, task, name)),)
+    if one is None:
+        return (Item("document_missing", params, who="agent", action="run"),)
+    if one.is_blank:
+        return (Item("document_blank", params, (one.blob,), who="agent", action="run"),)
+    if name is DocumentName.DEV_TASK and not one.is_ready:
+        return (Item("document_not_ready", params, (one.blob,), who="agent", action="run"),)
+    return _sections_missing(project, task, one) if name is DocumentName.BRD else ()
+
+
+def _sections_missing(project: Project, task: Task, one: Document) -> tuple[Item, ...]:
+    params = (("document", path_of(project, task, one.name)),)
+    there = {_row(project.language, heading) for heading in one.headings}
+    return tuple(
+        Item("section_missing", (*params, ("section", row)), (one.blob,), who="agent", action="run")
+        for row in HEADINGS[project.language]
+        if row not in there
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -102,28 +117,34 @@ def _row(language: Language, heading: str) -> str | None:
 
 
 def _gate(stage: Stage, project: Project, task: Task, facts: Facts) -> Verdict:
+    found = _found(facts, OF_STAGE[stage])
+    lacks = {name: _lacks(project, task, name, found) for name in OF_STAGE[stage]}
+    there = (there_is(project, task, one) for one in found if not lacks[one.name])
+    given = (
+        Item("approved", (("person", word.person),), (word.comment,))
+        for word in votes(project, task, facts).of(stage).approvals
+    )
+    held = (*there, *given)
     if unknown := unseen(facts.documents, facts.remarks):
-        return Unknown(unknown)
-    missing = tuple(item for name in OF_STAGE[stage] for item in lacking(project, task, facts, name))
-    if missing:
-        return Waiting(missing)
-    return _approved(stage, project, task, facts)
+        return Unknown(unknown, held)
+    if missing := tuple(item for items in lacks.values() for item in items):
+        return Waiting(missing, held)
+    return _approved(stage, project, task, facts, held)
 
 
-def _approved(stage: Stage, project: Project, task: Task, facts: Facts) -> Verdict:
+def _approved(stage: Stage, project: Project, task: Task, facts: Facts, held: tuple[Item, ...]) -> Verdict:
     every, found = votes(project, task, facts), of_stage(facts, stage)
     ballot = every.of(stage)
     if ballot.rejection:
         said = ballot.rejection
         params = (("stage", stage.value), ("person", said.person))
-        return Failed((Item("document_rejected", params, (said.comment,), who="agent", action="run"),))
+        rejected = Item("document_rejected", params, (said.comment,), who="agent", action="run")
+        return Failed((rejected,), held)
     if len(ballot.approvals) >= project.gates.approvals:
-        there = (Item("document", (("document", path_of(project, task, one.name)),), (one.blob,)) for one in found)
-        given = (Item("approved", (("person", word.person),), (word.comment,)) for word in ballot.approvals)
-        return Passed((*there, *given))
+        return Passed(held)
     seen = max(one.seen for one in found)
     asked = _approval(stage, project, task, facts, len(ballot.approvals))
-    return Waiting((asked, *not_counted(project, facts, every, stage, seen)))
+    return Waiting((asked, *not_counted(project, facts, every, stage, seen)), held)
 
 
 def _approval(stage: Stage, project: Project, task: Task, facts: Facts, have: int) -> Item:

@@ -1,7 +1,9 @@
 """The snapshot that gates may see. Whoever builds it has looked; a gate only reads."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 from orchestrator.domain.forge import BranchRules, Check, PullRequest, Review
 from orchestrator.domain.model import Branch, DocumentName, Sha, Stage, UserId, WorkItem
@@ -67,6 +69,14 @@ class Remark:
     """Never changed since it was written, as far as the tracker tells and we saw."""
     lines: tuple[str, ...]
     """As in domain.tracker.Comment, bounded."""
+
+
+def newer(remarks: tuple[Remark, ...], order: int) -> tuple[Remark, ...]:
+    """Those that came after this one of the journal; given and returned oldest first."""
+    return remarks[bisect_right(remarks, order, key=_ORDER) :]
+
+
+_ORDER = attrgetter("order")
 
 
 @dataclass(frozen=True, slots=True)

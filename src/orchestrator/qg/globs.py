@@ -5,12 +5,19 @@ from functools import lru_cache
 
 _BRACES = {"{": "(?:", "}": ")", ",": "|"}
 _SPECIAL = frozenset("*?[{\\")
+_ANYWHERE = "**/"
 _TOKEN = re.compile(r"\\.|\*+/?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 
 
 def is_plain(pattern: str) -> bool:
     """It stands for itself only."""
     return _SPECIAL.isdisjoint(pattern)
+
+
+def plain_start(pattern: str) -> str:
+    """What everything that fits begins with. Much quicker to ask for than the whole pattern."""
+    first = (place for place, char in enumerate(pattern) if char in _SPECIAL)
+    return pattern[: next(first, len(pattern))]
 
 
 @lru_cache(maxsize=1024)
@@ -24,7 +31,12 @@ def path_globs(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """Case-folded paths of any of the patterns: `*` stays within a folder, `**/` is any folders, or none. `x/**`
     is `x` itself too, for a link may stand where the folder was.
     """
-    return re.compile("|".join(f"(?s:{_path(pattern.casefold())})" for pattern in patterns) or r"(?!)")
+    folded = [pattern.casefold() for pattern in patterns]
+    rooted = [_path(one) for one in folded if not one.startswith(_ANYWHERE)]
+    floating = [_path(one.removeprefix(_ANYWHERE)) for one in folded if one.startswith(_ANYWHERE)]
+    # What may lie in any folder is looked for in one walk through the path, not in one for each pattern.
+    every = [*rooted, *([f"(?:[^/]+/)*(?:{'|'.join(floating)})"] if floating else [])]
+    return re.compile("|".join(f"(?s:{one})" for one in every) or r"(?!)")
 
 
 def _path(pattern: str) -> str:

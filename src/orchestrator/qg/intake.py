@@ -3,7 +3,7 @@
 from orchestrator.domain.model import Project, Task, TriggerKind, WorkItem
 from orchestrator.qg.facts import Absent, Facts, Unobserved
 from orchestrator.qg.unseen import unseen
-from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
+from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting, closed
 
 
 def intake(project: Project | None, task: Task, facts: Facts) -> Verdict:
@@ -15,11 +15,12 @@ def intake(project: Project | None, task: Task, facts: Facts) -> Verdict:
         return Passed((Item("posted_through_api", (("repo", str(task.repo)),)),))
     if project is None:
         return Waiting((unmapped(task),))
+    mapped = Item("project_mapped", (("repo", str(project.repo)),))
     if isinstance(facts.item, Unobserved):
-        return Unknown(unseen(facts.item))
+        return Unknown(unseen(facts.item), (mapped,))
     if isinstance(facts.item, Absent):
-        return Failed((gone(task),))
-    return _item_may_start(project, task, facts.item, facts)
+        return Failed((gone(task),), (mapped,))
+    return _of_item(project, task, facts.item, facts, mapped)
 
 
 def unmapped(task: Task) -> Item:
@@ -34,18 +35,23 @@ def archived(item: WorkItem) -> Item:
     return Item("item_is_archived", (("item", item.key),), who="author", action="restore")
 
 
-def _item_may_start(project: Project, task: Task, item: WorkItem, facts: Facts) -> Verdict:
-    if item.is_draft:
-        return Failed((Item("item_is_draft", (("item", item.key),), who="author", action="publish"),))
-    if item.is_archived:
-        return Failed((archived(item),))
+def _of_item(project: Project, task: Task, item: WorkItem, facts: Facts, mapped: Item) -> Verdict:
     kind, value = project.trigger.kind, project.trigger.value
     params = (("trigger", kind.value), ("value", value))
-    if not _is_triggered(kind, value, task, item, facts):
-        return Waiting((Item("trigger", params, who="author", action=kind.value),))
     is_new = kind is TriggerKind.NEW_ITEM
-    trigger = Item("new_work_item", (), (item.id,)) if is_new else Item("triggered", params, (item.id,))
-    return Passed((Item("project_mapped", (("repo", str(project.repo)),)), trigger))
+    held = [mapped]
+    missing = []
+    if _is_triggered(kind, value, task, item, facts):
+        held.append(Item("new_work_item", (), (item.id,)) if is_new else Item("triggered", params, (item.id,)))
+    else:
+        missing.append(Item("trigger", params, who="author", action=kind.value))
+    return closed(_not_workable(item), missing, held)
+
+
+def _not_workable(item: WorkItem) -> tuple[Item, ...]:
+    if item.is_draft:
+        return (Item("item_is_draft", (("item", item.key),), who="author", action="publish"),)
+    return (archived(item),) if item.is_archived else ()
 
 
 def _is_triggered(kind: TriggerKind, value: str, task: Task, item: WorkItem, facts: Facts) -> bool:

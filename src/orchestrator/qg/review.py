@@ -4,15 +4,16 @@ from orchestrator.domain.forge import BranchRules, PullRequest, Review, ReviewSt
 from orchestrator.domain.model import Project, ReviewPolicy, Sha, Stage, Task
 from orchestrator.domain.run import VerdictWord
 from orchestrator.qg import runs
-from orchestrator.qg.facts import Facts, RunFact, Unobserved
+from orchestrator.qg.facts import Facts, Unobserved
 from orchestrator.qg.pull import branch_gone, head_of
 from orchestrator.qg.unseen import unseen
-from orchestrator.qg.verdict import Item, Unknown, Verdict, Waiting, closed
+from orchestrator.qg.verdict import Item, Unknown, Verdict, Waiting, closed, parted
 
 _STATE = {
     VerdictWord.APPROVED: ReviewState.APPROVED,
     VerdictWord.CHANGES_REQUESTED: ReviewState.CHANGES_REQUESTED,
 }
+_SAYS_SO = (ReviewState.APPROVED, ReviewState.CHANGES_REQUESTED)
 
 
 def review_approved(project: Project, task: Task, facts: Facts) -> Verdict:
@@ -21,9 +22,10 @@ def review_approved(project: Project, task: Task, facts: Facts) -> Verdict:
     The agent's approval is a review by the reviewer's own user. Where that user is missing, or wrote the code
     or the pull request, people are asked instead: one user cannot approve its own work.
     """
-    if unknown := unseen(facts.branch, facts.pull, facts.reviews, facts.rules):
-        return Unknown(unknown)
     head = head_of(facts)
+    if unknown := unseen(facts.branch, facts.pull, facts.reviews, facts.rules):
+        said = (_agents_word(facts, head),) if head and asks_agent(project) else ()
+        return Unknown(unknown, parted(said)[1])
     if head is None:
         return Waiting((branch_gone(task),))
     if not isinstance(facts.pull, PullRequest):
@@ -52,8 +54,7 @@ def as_review(word: VerdictWord) -> ReviewState | None:
 def is_published(facts: Facts, head: str, state: ReviewState) -> bool:
     """A review of the reviewer's user says so of this commit already, whatever became of it."""
     return any(
-        one.author.casefold() == facts.us.reviewer.casefold() and one.commit == head and one.state is state
-        for one in _reviews(facts)
+        one.commit == head and one.state is state and _is_of(one, facts.us.reviewer) for one in _reviews(facts)
     )
 
 
@@ -61,16 +62,21 @@ def last_words(facts: Facts) -> tuple[Review, ...]:
     """Each person's newest approval or change request, oldest first. A dismissed one stays their last word."""
     newest: dict[str, Review] = {}
     for review in _reviews(facts):
-        if review.state is ReviewState.APPROVED or review.state is ReviewState.CHANGES_REQUESTED:
+        if review.state in _SAYS_SO:
             login = review.author.casefold()
-            if login not in newest or newest[login].id < review.id:
+            known = newest.get(login)
+            if known is None or known.id < review.id:
                 newest[login] = review
     return tuple(sorted(newest.values(), key=lambda one: one.id))
 
 
 def change_requests(facts: Facts, head: str) -> tuple[Review, ...]:
     """Those that stand on the head commit and were made by somebody who may."""
-    return tuple(one for one in last_words(facts) if _is_objection(one) and one.is_official and one.commit == head)
+    return _official_objections(last_words(facts), head)
+
+
+def _official_objections(words: tuple[Review, ...], head: str) -> tuple[Review, ...]:
+    return tuple(one for one in words if _is_objection(one) and one.is_official and one.commit == head)
 
 
 def _reviews(facts: Facts) -> tuple[Review, ...]:
@@ -83,7 +89,7 @@ def _is_objection(review: Review) -> bool:
 
 def _of_reviews(project: Project, facts: Facts, pull: PullRequest, head: Sha) -> Verdict:
     words = last_words(facts)
-    reasons = [_objection(one, "agent", "run") for one in change_requests(facts, head)]
+    reasons = [_objection(one, "agent", "run") for one in _official_objections(words, head)]
     # Said of an older commit, or by somebody whose word is not official: it stands, but sends nothing back.
     missing = [
         _objection(one, one.author, "review_again")
@@ -95,14 +101,14 @@ def _of_reviews(project: Project, facts: Facts, pull: PullRequest, head: Sha) ->
     held: list[Item] = []
     is_agent_asked, is_alone = asks_agent(project), not is_independent_reviewer(facts)
     if is_agent_asked:
-        run = runs.with_verdict(facts, Stage.REVIEW, head)
-        if run and run.verdict and run.verdict.word is VerdictWord.CHANGES_REQUESTED:
-            params = (("attempt", str(run.attempt)), ("head", head))
-            reasons.append(Item("reviewer_requests_changes", params, who="agent", action="run"))
-        (held if run else missing).append(_agents_word(run, head))
+        word = _agents_word(facts, head)
+        group = {"reviewer_verdict": held, "review_due": missing}.get(word.code, reasons)
+        group.append(word)
         if not is_alone:
             ok = next((one for one in words if _is_of(one, facts.us.reviewer) and _counts(one, head)), None)
-            (held if ok else missing).append(_approved(ok) if ok else _reviewers_approval(facts, run, head))
+            (held if ok else missing).append(
+                _approved(ok) if ok else _reviewers_approval(facts, head, is_due=word.code == "review_due")
+            )
     if not is_agent_asked or is_alone or project.gates.review is ReviewPolicy.BOTH:
         people = [one for one in words if _is_human(one, facts, pull) and _counts(one, head)]
         held.extend(_approved(one) for one in people)
@@ -115,10 +121,14 @@ def _objection(review: Review, who: str, action: str) -> Item:
     return Item("change_request", params, (review.commit,), who=who or "maintainer", action=action)
 
 
-def _agents_word(run: RunFact | None, head: Sha) -> Item:
-    if run is None:
+def _agents_word(facts: Facts, head: Sha) -> Item:
+    run = runs.with_verdict(facts, Stage.REVIEW, head)
+    if run is None or run.verdict is None:
         return Item("review_due", (("head", head),), who="agent", action="run")
-    return Item("reviewer_verdict", (("attempt", str(run.attempt)), ("head", head)))
+    params = (("attempt", str(run.attempt)), ("head", head))
+    if run.verdict.word is VerdictWord.CHANGES_REQUESTED:
+        return Item("reviewer_requests_changes", params, who="agent", action="run")
+    return Item("reviewer_verdict", params)
 
 
 def _approved(review: Review) -> Item:
@@ -140,7 +150,7 @@ def _is_human(review: Review, facts: Facts, pull: PullRequest) -> bool:
     return review.author.casefold() not in {login.casefold() for login in ours}
 
 
-def _reviewers_approval(facts: Facts, run: RunFact | None, head: Sha) -> Item:
+def _reviewers_approval(facts: Facts, head: Sha, *, is_due: bool) -> Item:
     """Why the reviewer's own approval does not count, or who still has to give it."""
     login = facts.us.reviewer
     params = (("login", login), ("head", head))
@@ -148,7 +158,7 @@ def _reviewers_approval(facts: Facts, run: RunFact | None, head: Sha) -> Item:
     if given is None or given.state is not ReviewState.APPROVED:
         if is_published(facts, head, ReviewState.APPROVED):
             return Item("review_superseded", params, (), "developer", "push")
-        action = ("orchestrator", "publish_review") if run else ("agent", "run")
+        action = ("agent", "run") if is_due else ("orchestrator", "publish_review")
         return Item("reviewer_approval", params, (), *action)
     if given.is_dismissed:
         return Item("review_dismissed", params, (str(given.id),), "developer", "push")

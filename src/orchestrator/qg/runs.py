@@ -22,8 +22,8 @@ def of_stage(facts: Facts, stage: Stage) -> list[RunFact]:
 
 def with_verdict(facts: Facts, stage: Stage, head: str) -> RunFact | None:
     """The newest attempt that looked at this commit and gave a verdict."""
-    found = [run for run in of_stage(facts, stage) if run.base == head and has_verdict(run)]
-    return found[-1] if found else None
+    found = [run for run in facts.runs if run.stage is stage and run.base == head and has_verdict(run)]
+    return max(found, key=lambda run: run.attempt, default=None)
 
 
 def has_verdict(run: RunFact) -> bool:

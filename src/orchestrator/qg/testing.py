@@ -1,13 +1,15 @@
 """QG-6: the tester passed the head commit, and its checks are still green."""
 
-from orchestrator.domain.model import Project, Stage, Task
+from dataclasses import replace
+
+from orchestrator.domain.model import Project, Sha, Stage, Task
 from orchestrator.domain.run import VerdictWord
 from orchestrator.qg import runs
 from orchestrator.qg.ci import checks_green
 from orchestrator.qg.facts import Facts
 from orchestrator.qg.pull import branch_gone, head_of
 from orchestrator.qg.unseen import unseen
-from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
+from orchestrator.qg.verdict import Item, Passed, Unknown, Verdict, Waiting, closed, parted
 
 
 def passed_by_tester(project: Project, task: Task, facts: Facts) -> Verdict:
@@ -18,14 +20,20 @@ def passed_by_tester(project: Project, task: Task, facts: Facts) -> Verdict:
     if head is None:
         return Waiting((branch_gone(task),))
     green = checks_green(project, task, facts)
+    missing, said = parted((_word(facts, head),))
+    held = (*said, *green.held)
     if not isinstance(green, Passed):
-        return green
+        return replace(green, held=held)
+    failed = [item for item in missing if item.code == "test_failed"]
+    return closed(failed, missing, held)
+
+
+def _word(facts: Facts, head: Sha) -> Item:
+    """What the newest verdict on the head says, or that there is none."""
     run = runs.with_verdict(facts, Stage.TESTING, head)
     if run is None or run.verdict is None:
-        return Waiting((Item("test_due", (("head", head),), who="agent", action="run"),))
-    item = Item(
-        "tester_verdict", (("attempt", str(run.attempt)), ("head", head), ("word", run.verdict.word.value))
-    )
+        return Item("test_due", (("head", head),), who="agent", action="run")
+    params = (("attempt", str(run.attempt)), ("head", head), ("word", run.verdict.word.value))
     if run.verdict.word is VerdictWord.PASSED:
-        return Passed((item, *green.held))
-    return Failed((Item("test_failed", item.params, who="agent", action="run"),))
+        return Item("tester_verdict", params)
+    return Item("test_failed", params, who="agent", action="run")

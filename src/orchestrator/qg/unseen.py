@@ -6,8 +6,8 @@ from orchestrator.qg.verdict import Item
 
 def unseen(*observations: object) -> tuple[Item, ...]:
     """An item for each observation that was not made, without repeating one."""
-    found = (_item(one) for one in observations if isinstance(one, Unobserved))
-    return tuple(dict.fromkeys(found))
+    found = [_item(one) for one in observations if isinstance(one, Unobserved)]
+    return tuple(dict.fromkeys(found)) if found else ()
 
 
 def _item(observation: Unobserved) -> Item:

@@ -1,6 +1,6 @@
 """What a gate answers. Items are codes with parameters and evidence; words are made outside the core."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 
@@ -27,23 +27,26 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Closed until somebody supplies what is missing."""
+    """Closed until somebody supplies what is missing; `held` is what is there already."""
 
     missing: tuple[Item, ...]
+    held: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Closed by something that has to be undone."""
+    """Closed by something that has to be undone; `held` is what is there beside it."""
 
     reasons: tuple[Item, ...]
+    held: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Closed because we could not look."""
+    """Closed because we could not look; `held` is what was seen all the same."""
 
     observations: tuple[Item, ...]
+    held: tuple[Item, ...] = ()
 
 
 Verdict = Passed | Waiting | Failed | Unknown
@@ -58,8 +61,14 @@ def items(verdict: Verdict) -> tuple[Item, ...]:
     return verdict.reasons if isinstance(verdict, Failed) else verdict.observations
 
 
+def parted(found: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """What is missing, and what holds: an item that names nobody who has to take a step."""
+    every = tuple(found)
+    return tuple(item for item in every if item.who), tuple(item for item in every if not item.who)
+
+
 def closed(reasons: Collection[Item], missing: Collection[Item], held: Collection[Item]) -> Verdict:
     """What has to be undone comes before what is missing; open only when there is neither."""
     if reasons:
-        return Failed(tuple(reasons))
-    return Waiting(tuple(missing)) if missing else Passed(tuple(held))
+        return Failed(tuple(reasons), tuple(held))
+    return Waiting(tuple(missing), tuple(held)) if missing else Passed(tuple(held))

@@ -20,8 +20,8 @@ from orchestrator.qg.facts import Document, Facts, Remark, RunFact, Unobserved
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.deliver import Delivery
 from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Forges, Observed, Observer
-from orchestrator.reconcile.writeback import Addresses, Planned, planned
-from orchestrator.store import canonical, decisions, journal, outbox, runs, sightings, tasks, watermarks
+from orchestrator.reconcile.writeback import Addresses, Planned, named_people, planned
+from orchestrator.store import approvals, canonical, decisions, journal, outbox, runs, sightings, tasks, watermarks
 from orchestrator.store.decisions import Basis
 from orchestrator.store.sightings import Sightings
 from orchestrator.workflow.decide import decide
@@ -280,15 +280,14 @@ class Reconciler:
     async def _apply(self, course: _Course, engine: Engine) -> None:
         """The one transaction of some steps: decisions, stage, effects, runs, and the events that they answer."""
         now, rows, steps, last = self._clock.now(), course.rows, course.steps, course.steps[-1].decision
-        effects = [
-            planned(one.basis, one.decision, self._options.addresses) if one.is_new else () for one in steps
-        ]
+        effects = [await self._effects(one) if one.is_new else () for one in steps]
         starts = [action for action in last.actions if isinstance(action, StartRun)]
 
         def commit(connection: Connection) -> list[RunId]:
             for step, queued in zip(steps, effects, strict=True):
                 if step.is_new:
                     decisions.record(connection, step.basis, step.decision, now)
+                    approvals.record(connection, step.basis, step.decision, now)
                     tasks.apply(connection, step.basis, step.decision, step.digest, now)
                 for one in queued:
                     _queue(connection, rows.task.id, one, now)
@@ -302,6 +301,11 @@ class Reconciler:
         for run in intended:
             engine.start_run(run)
         await self._stop(rows.task.id, last, engine)
+
+    async def _effects(self, step: _Step) -> tuple[Planned, ...]:
+        project = step.basis.project
+        people = await self._observer.people(project, named_people(step.decision)) if project else ()
+        return planned(step.basis, step.decision, self._options.addresses, people)
 
     async def _stop(self, task: TaskId, decision: Decision, engine: Engine) -> None:
         stops = [action for action in decision.actions if isinstance(action, StopRun)]

@@ -1,6 +1,6 @@
 """Reads the truth through the ports, as little of it as the stage needs, and freezes it."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from orchestrator.loglimit import LogLimit
 from orchestrator.ports import Clock, Forge, Tracker
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Unobserved, Us
 from orchestrator.reconcile.documents import Library, named
+from orchestrator.words.sentences import People
 from orchestrator.workflow.names import branch_name
 from orchestrator.workflow.needs import Look
 
@@ -108,6 +109,17 @@ class Observer:
         if unsaid is not None:
             said = {"code": error.code, "message": error.message, "hint": error.hint}
             log.warning("look_failed", what=what, more_since_last=unsaid, **said)
+
+    async def people(self, project: Project, wanted: Collection[str]) -> People:
+        """Names of these users, where the tracker tells them: they are a help to readers, not a fact."""
+        if self._tracker is None or not wanted:
+            return ()
+        try:
+            members = await self._tracker.members(project.id)
+        except OrchestratorError as error:
+            self.complain("members", error)
+            return ()
+        return tuple((user, members[user]) for user in sorted(members) if user in wanted and members[user])
 
     @property
     def ourselves(self) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """What a decision means for the outside: effects with their keys. Pure; the words come from orchestrator.words."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from orchestrator.domain.effect import (
@@ -16,9 +16,11 @@ from orchestrator.domain.effect import (
 )
 from orchestrator.domain.forge import PullRequest
 from orchestrator.domain.model import Branch, Language, Project, Stage, Task, WorkItem
+from orchestrator.qg.verdict import items
 from orchestrator.reconcile.documents import named
 from orchestrator.store.decisions import Basis
 from orchestrator.words import answers, standing
+from orchestrator.words.sentences import People
 from orchestrator.words.standing import Standing
 from orchestrator.workflow.decision import (
     Decision,
@@ -47,12 +49,20 @@ class Addresses:
     forge: str = ""
 
 
-def planned(basis: Basis, decision: Decision, addresses: Addresses) -> tuple[Planned, ...]:
-    """All effects of a decision, in the order in which people want to see them."""
+def named_people(decision: Decision) -> frozenset[str]:
+    """Users' ids that a text about this decision may name."""
+    told = [item for _, verdict in decision.verdicts for item in (*verdict.held, *items(verdict))]
+    return frozenset(
+        value for item in (*decision.waiting, *told) for name, value in item.params if name == "person"
+    )
+
+
+def planned(basis: Basis, decision: Decision, addresses: Addresses, people: People = ()) -> tuple[Planned, ...]:
+    """All effects of a decision, in the order in which people want to see them. `people` are names by ids."""
     project, task = basis.project, basis.task
     if project is None or task.role is not None or not _key(task, decision):
         return ()
-    here = _standing(project, basis, decision, addresses)
+    here = replace(_standing(project, basis, decision, addresses), people=people)
     return (*_actions(task, decision, here, project.language), *_shown(project, basis, decision, here))
 
 
@@ -96,7 +106,9 @@ def _actions(task: Task, decision: Decision, here: Standing, language: Language)
                 yield from _report(task, report, here, language)
             case Reply(comment, item, about):
                 key = f"{here.key}:reply:{comment}"
-                yield Planned(f"{task.id}:{key}", TrackerNote(key, answers.reply_html(item, about, language)))
+                yield Planned(
+                    f"{task.id}:{key}", TrackerNote(key, answers.reply_html(item, about, language, here.people))
+                )
             case _:
                 pass  # branches, runs: their own rows say what is left to do
 

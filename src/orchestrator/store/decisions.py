@@ -130,12 +130,13 @@ class Stored:
     basis: str
     decision: str
     verdicts: str
+    config_digest: str
 
 
 @cache
-def config_digest(project: Project | None) -> str:
+def config_digest(project: Project | None, version: int = VERSION) -> str:
     """Digest of what an operator configured and of the pipeline's table."""
-    return _sha256(canonical.encode([VERSION, STEPS, project]))
+    return _sha256(canonical.encode([version, STEPS, project]))
 
 
 def digest(decision: Decision) -> str:
@@ -152,6 +153,12 @@ def decoded(text: str) -> Decision:
     """The decision that was stored."""
     decision: Decision = canonical.decode(text, _IN_A_DECISION)
     return decision
+
+
+def decoded_verdicts(text: str) -> tuple[tuple[str, Verdict], ...]:
+    """The verdicts that were stored; those of closed gates once had no `held`."""
+    verdicts: tuple[tuple[str, Verdict], ...] = canonical.decode(text, _IN_VERDICTS)
+    return verdicts
 
 
 # Statements are built once: SQLAlchemy takes longer to build most of them than SQLite to run them.
@@ -223,7 +230,9 @@ def stored(connection: Connection, after: int, limit: int, task: TaskId | None =
     if task is not None:
         query = query.where(decisions.c.task_id == task)
     return [
-        Stored(row.id, TaskId(row.task_id), row.decided_at, row.facts, row.decision, row.verdicts)
+        Stored(
+            row.id, TaskId(row.task_id), row.decided_at, row.facts, row.decision, row.verdicts, row.config_digest
+        )
         for row in connection.execute(query)
     ]
 
@@ -231,7 +240,7 @@ def stored(connection: Connection, after: int, limit: int, task: TaskId | None =
 def verdicts_of(connection: Connection, task: TaskId, limit: int) -> list[tuple[tuple[str, Verdict], ...]]:
     """Of the newest decisions that judged gates, newest first."""
     rows = connection.execute(_JUDGED, {"task": task, "limit": limit})
-    return [canonical.decode(row.verdicts, _IN_VERDICTS) for row in rows]
+    return [decoded_verdicts(row.verdicts) for row in rows]
 
 
 def _sha256(text: str) -> str:

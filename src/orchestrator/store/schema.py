@@ -69,7 +69,7 @@ tasks = Table(
     Column("returns", Text),
 )
 Index("tasks_open", tasks.c.created_at.desc(), tasks.c.id.desc(), sqlite_where=tasks.c.stage != "done")
-Index("tasks_branch", tasks.c.repo, tasks.c.branch)
+Index("tasks_branch", tasks.c.branch, tasks.c.repo)
 Index("tasks_head", tasks.c.head_sha, sqlite_where=tasks.c.head_sha.is_not(None))
 
 events = Table(
@@ -164,7 +164,9 @@ approvals = Table(
     Column("person", String(100), nullable=False),
     Column("digest", String(64), nullable=False),
     Column("approved_at", UtcDateTime, nullable=False),
+    Column("position", Integer, nullable=False, server_default=text("0")),
 )
+Index("approvals_task", approvals.c.task_id)
 
 effects = Table(
     "effects",

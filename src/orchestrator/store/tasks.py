@@ -221,8 +221,9 @@ def open_ids(connection: Connection) -> list[TaskId]:
 # which takes ten times as long as the look-ups. CROSS JOIN says which side is looked up in which.
 _BY_ITEM = text("SELECT id, plane_id FROM tasks WHERE plane_id IN (SELECT value FROM json_each(:keys))")
 _BY_BRANCH = text(
-    "SELECT tasks.id, repo, branch FROM json_each(:keys) AS wanted CROSS JOIN tasks "
-    "ON repo = json_extract(wanted.value, '$[0]') AND branch = json_extract(wanted.value, '$[1]')"
+    "SELECT tasks.id, json_extract(wanted.value, '$[0]') AS repo, branch FROM json_each(:keys) AS wanted "
+    "CROSS JOIN tasks ON branch = json_extract(wanted.value, '$[1]') "
+    "AND tasks.repo = json_extract(wanted.value, '$[0]') COLLATE NOCASE"
 )
 _BY_HEAD = text("SELECT id, head_sha FROM tasks WHERE head_sha IN (SELECT value FROM json_each(:keys))")
 
@@ -232,6 +233,7 @@ def ids_by_item(connection: Connection, items: Collection[str]) -> dict[str, Tas
 
 
 def ids_by_branch(connection: Connection, branches: Collection[tuple[str, str]]) -> dict[tuple[str, str], TaskId]:
+    """Of repository and branch as the forge names them: capitals in the former do not matter to it."""
     return {(row.repo, row.branch): TaskId(row.id) for row in _look_up(connection, _BY_BRANCH, branches)}
 
 

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, Row, func, select
 
 from orchestrator.domain.model import Cause, RunId, Stage, TaskId
 from orchestrator.qg.verdict import Item, Verdict
-from orchestrator.store import decisions
+from orchestrator.store import approvals, decisions
+from orchestrator.store.approvals import Approval
 from orchestrator.store.decisions import Basis, Told
 from orchestrator.store.schema import agent_runs, tasks
 from orchestrator.store.tasks import returns_of, waiting_items
@@ -75,6 +76,7 @@ class TaskStory:
     task: TaskView
     decisions: tuple[Told, ...]
     basis: Basis | None
+    approvals: tuple[Approval, ...] = ()
 
 
 def active_tasks(connection: Connection, limit: int) -> list[TaskView]:
@@ -111,7 +113,8 @@ def story(connection: Connection, key: str, limit: int) -> TaskStory | None:
     if found is None:
         return None
     told = tuple(decisions.history(connection, found.id, limit))
-    return TaskStory(found, told, decisions.newest_basis(connection, found.id))
+    given = tuple(approvals.of_task(connection, found.id))
+    return TaskStory(found, told, decisions.newest_basis(connection, found.id), given)
 
 
 def run(connection: Connection, ident: RunId) -> RunView | None:

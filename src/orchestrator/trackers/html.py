@@ -7,7 +7,6 @@ characters of `<a ` kept it busy for 20 s, and it raises on some declarations.
 import html as entities
 import re
 import unicodedata
-from urllib.parse import quote
 
 MAX_CHARS = 200_000
 MAX_LINES = 200
@@ -168,56 +167,3 @@ def _is_unseen(char: str) -> bool:
 def _line(text: str) -> str:
     shown = " ".join(text.split(" ")).strip(f" {_UNSEEN}{_JOINERS}")
     return " ".join(shown.replace(_UNSEEN, "\ufffd").split())[:MAX_LINE_CHARS]
-
-
-# -- what we say
-
-_PIECE = re.compile(r"`([^`\n]{1,500})`|(https?://[^\s<>\"'`]{1,1000})")
-_MENTION = re.compile(r"@(?=\w)")
-MAX_SAID_CHARS = 50_000
-
-
-def to_html(text: str) -> str:
-    """Safe HTML of a text of ours: paragraphs, `- ` lists, `code` in backquotes and addresses as links.
-
-    Everything is escaped, so no markup of the text comes through, Plane's own for mentions among it. `@name`
-    gets a word joiner after the @: it looks the same, and neither Plane nor a bot that reads comments finds a
-    name in it. Control and invisible characters are left out.
-    """
-    shown, blocks = text[:MAX_SAID_CHARS] + "…" * (len(text) > MAX_SAID_CHARS), []
-    for block in re.split(r"\n[^\S\n]*\n\s*", shown.strip()):
-        lines = [_clean(line) for line in block.split("\n")]
-        blocks.append(_list(lines) if all(line.startswith("- ") for line in lines) else _paragraph(lines))
-    return "".join(blocks)
-
-
-def _clean(line: str) -> str:
-    return _visible(line.strip()).replace(_UNSEEN, "").strip()
-
-
-def _list(lines: list[str]) -> str:
-    return "<ul>" + "".join(f"<li><p>{_inline(line[2:])}</p></li>" for line in lines) + "</ul>"
-
-
-def _paragraph(lines: list[str]) -> str:
-    return f"<p>{'<br>'.join(_inline(line) for line in lines)}</p>"
-
-
-def _inline(line: str) -> str:
-    done, at = "", 0
-    for found in _PIECE.finditer(line):
-        done += _escaped(line[at : found.start()])
-        done += f"<code>{_escaped(found[1])}</code>" if found[1] else _link(found[2])
-        at = found.end()
-    return done + _escaped(line[at:])
-
-
-def _link(address: str) -> str:
-    """In an address `@` and `%40` mean the same, and only one of them calls a bot."""
-    bare = address.rstrip(".,;:!?)")
-    exact = quote(bare, safe=":/?#[]!$&'()*+,;=%~")
-    return f'<a href="{entities.escape(exact)}">{_escaped(bare)}</a>{_escaped(address[len(bare) :])}'
-
-
-def _escaped(text: str) -> str:
-    return entities.escape(_MENTION.sub("@\u2060", text))

@@ -65,7 +65,7 @@ class Waits(BaseModel):
 
 
 class Held(BaseModel):
-    """One thing that an open gate rests on."""
+    """One thing that an open gate rests on, or that a closed one has already."""
 
     code: str
     text: str
@@ -260,7 +260,7 @@ def _posted(new: NewTask, project_of_repo: Callable[[RepoName], Project | None])
             hint="Map it to a Plane project there, and restart.",
         )
     title = new.title or new.task.strip().splitlines()[0][:100]
-    return Posted(new.role, repo, title, new.task, project.base_branch)
+    return Posted(new.role, project.repo, title, new.task, project.base_branch)
 
 
 def _piece(path: Path, offset: int) -> bytes:
@@ -316,7 +316,7 @@ def _gate(name: str, verdict: Verdict, language: Language) -> Gate:
             params=dict(item.params),
             evidence=list(item.evidence),
         )
-        for item in (verdict.held if isinstance(verdict, Passed) else ())
+        for item in verdict.held
     ]
     closed = "unknown" if isinstance(verdict, Unknown) else "closed"
     state = "open" if isinstance(verdict, Passed) else closed

@@ -1,12 +1,13 @@
 """Why a task is where it is, as a value for API and command line. Pure: rows in, answer out."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 
 from orchestrator.domain.model import Cause, GateOptions, Language, Stage
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting, items
+from orchestrator.store.approvals import Approval
 from orchestrator.store.decisions import Told
 from orchestrator.store.views import TaskStory
 from orchestrator.words.sentences import sentence
@@ -29,37 +30,35 @@ class GateState(StrEnum):
     NOT_REACHED = "not_reached"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """One thing that a gate rested on."""
-
-    code: str
-    text: str
-    params: dict[str, str]
-    evidence: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Lacking:
-    """One thing that is missing or wrong, who can mend it, and by what. `since` is the time of the oldest decision
-    of an unbroken run that says so; `is_older`: the run goes on beyond what was looked at.
+    """One thing that a gate holds. `since` is the time of the oldest decision of an unbroken run that says so;
+    `is_older`: the run goes on beyond what was looked at.
     """
 
     code: str
     text: str
     params: dict[str, str]
     evidence: list[str]
-    who: str
-    action: str
     since: datetime | None
     since_decision: int | None
     age_s: float | None
     is_older: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lacking(Held):
+    """One thing that is missing or wrong, who can mend it, and by what."""
+
+    who: str
+    action: str
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """`verdict` is the word of `decision`, the newest that judged this gate: passed, waiting, failed, unknown."""
+    """`verdict` is the word of `decision`, the newest that judged this gate: passed, waiting, failed, unknown. One
+    that was not asked yet tells nothing.
+    """
 
     gate: str
     leaves: str
@@ -111,7 +110,9 @@ class DecisionId:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where a task is and why. `unblock` is what it waits for, the closest first."""
+    """Where a task is and why. `unblock` is what it waits for, the closest first; `approvals` are those that once
+    opened a gate, though the documents may have changed since.
+    """
 
     key: str
     title: str
@@ -121,6 +122,7 @@ class Explanation:
     agent_running: bool
     unblock: list[Lacking]
     gates: list[Gate]
+    approvals: list[Approval]
     limits: Limits
     switches: SwitchPositions
     decision: DecisionId | None
@@ -147,6 +149,7 @@ def explain(story: TaskStory, options: GateOptions | None, now: datetime, langua
         agent_running=task.agent_running,
         unblock=teller.unblock(),
         gates=[teller.gate(step) for step in STEPS if step.gate],
+        approvals=list(story.approvals),
         limits=_limits(story, decided, options or _options(story)),
         switches=SwitchPositions(
             is_paused=decided.switches.is_paused,
@@ -167,10 +170,8 @@ def _lasting(item: Item) -> tuple[tuple[str, str], ...]:
     return tuple(param for param in item.params if param[0] not in _CHANGING)
 
 
-def missing_since(
-    decisions: Sequence[Told], said: Callable[[Decision], Sequence[Item] | None], item: Item
-) -> _Since:
-    """The oldest decision of the unbroken run that misses `item`. A decision of which `said` is None says nothing
+def said_since(decisions: Sequence[Told], said: Callable[[Decision], Sequence[Item] | None], item: Item) -> _Since:
+    """The oldest decision of the unbroken run that says `item`. A decision of which `said` is None says nothing
     of it, and breaks nothing.
     """
     oldest: Told | None = None
@@ -206,21 +207,18 @@ class _Teller:
     def gate(self, step: Step) -> Gate:
         told, verdict = self._newest(step.gate)
         state = self._state(step, told, verdict)
-        held: list[Held] = []
-        missing: list[Lacking] = []
-        if state is GateState.OPEN and isinstance(verdict, Passed):
-            held = [self._held(item) for item in verdict.held]
-        elif state in {GateState.CLOSED, GateState.UNKNOWN} and verdict is not None:
-            missing = [self._lacking(item, self._since_in(step.gate, item)) for item in items(verdict)]
         is_told = told is not None and state is not GateState.NOT_REACHED
+        said = verdict if is_told else None
+        held = said.held if said and (isinstance(said, Passed) or state is not GateState.OPEN) else ()
+        missing = items(said) if said and state is not GateState.OPEN else ()
         return Gate(
             gate=step.gate,
             leaves=step.stage.value,
             state=state,
             verdict=_word(verdict) if is_told else None,
             decision=told.id if told and is_told else None,
-            held=held,
-            missing=missing,
+            held=[self._held(item, self._since_in(step.gate, item, _held)) for item in held],
+            missing=[self._lacking(item, self._since_in(step.gate, item, items)) for item in missing],
         )
 
     def _newest(self, gate: str) -> tuple[Told | None, Verdict | None]:
@@ -252,33 +250,38 @@ class _Teller:
         for gate in (step.gate for step in STEPS if step.gate):
             _, verdict = self._newest(gate)
             if verdict is not None and any(same(item, one) for one in items(verdict)):
-                return self._since_in(gate, item)
-        return missing_since(self._story.decisions, lambda decision: decision.waiting, item)
+                return self._since_in(gate, item, items)
+        return said_since(self._story.decisions, lambda decision: decision.waiting, item)
 
-    def _since_in(self, gate: str, item: Item) -> _Since:
+    def _since_in(self, gate: str, item: Item, of: Callable[[Verdict], Sequence[Item]]) -> _Since:
         def said(decision: Decision) -> Sequence[Item] | None:
             verdict = _verdict_of(decision, gate)
-            return None if verdict is None else items(verdict)
+            return None if verdict is None else of(verdict)
 
-        return missing_since(self._story.decisions, said, item)
+        return said_since(self._story.decisions, said, item)
 
-    def _held(self, item: Item) -> Held:
-        return Held(item.code, sentence(item, self._language), dict(item.params), list(item.evidence))
-
-    def _lacking(self, item: Item, since: _Since) -> Lacking:
+    def _held(self, item: Item, since: _Since) -> Held:
         at = since.told.decided_at if since.told else None
-        return Lacking(
+        return Held(
             code=item.code,
             text=sentence(item, self._language),
             params=dict(item.params),
             evidence=list(item.evidence),
-            who=item.who,
-            action=item.action,
             since=at,
             since_decision=since.told.id if since.told else None,
             age_s=max((self._now - at).total_seconds(), 0.0) if at else None,
             is_older=since.is_older,
         )
+
+    def _lacking(self, item: Item, since: _Since) -> Lacking:
+        held = self._held(item, since)
+        return Lacking(
+            **{one.name: getattr(held, one.name) for one in fields(held)}, who=item.who, action=item.action
+        )
+
+
+def _held(verdict: Verdict) -> tuple[Item, ...]:
+    return verdict.held
 
 
 def _word(verdict: Verdict | None) -> str:

@@ -10,7 +10,7 @@ from orchestrator.words import marks
 from orchestrator.words.marks import Block, Listing, Paragraph, Quote, Spans, Text
 from orchestrator.words.names import ROLES, VERDICT_WORDS, in_language
 from orchestrator.words.phrases import PHRASES
-from orchestrator.words.sentences import spans, what_is, what_to_do, who_can, with_step
+from orchestrator.words.sentences import People, spans, what_is, what_to_do, who_can, with_step
 
 MAX_ABOUT = 10
 MAX_CHARS = 200
@@ -19,14 +19,14 @@ MAX_REPORT_CHARS = 20_000
 """Forges take more; who reads more reads the run."""
 
 
-def reply_text(item: Item, about: Sequence[Item], language: Language) -> str:
+def reply_text(item: Item, about: Sequence[Item], language: Language, people: People = ()) -> str:
     """An answer to a comment, as Markdown."""
-    return marks.to_markdown(_reply(item, about, language))
+    return marks.to_markdown(_reply(item, about, language, people))
 
 
-def reply_html(item: Item, about: Sequence[Item], language: Language) -> str:
+def reply_html(item: Item, about: Sequence[Item], language: Language, people: People = ()) -> str:
     """An answer to a comment, for the tracker."""
-    return marks.to_html(_reply(item, about, language))
+    return marks.to_html(_reply(item, about, language, people))
 
 
 def review_text(
@@ -49,21 +49,21 @@ def report_html(attempt: int, at: str, word: VerdictWord, text: str, language: L
     return marks.to_html(_report(Role.TESTER, attempt, at, word.value, text, language))
 
 
-def _reply(item: Item, about: Sequence[Item], language: Language) -> list[Block]:
-    blocks: list[Block] = [Paragraph(_told(item, language))]
-    rows = tuple(_row(one, language) for one in about[:MAX_ABOUT])
+def _reply(item: Item, about: Sequence[Item], language: Language, people: People) -> list[Block]:
+    blocks: list[Block] = [Paragraph(_told(item, language, people))]
+    rows = tuple(_row(one, language, people) for one in about[:MAX_ABOUT])
     return [*blocks, Listing(rows)] if rows else blocks
 
 
-def _row(item: Item, language: Language) -> Spans:
+def _row(item: Item, language: Language, people: People) -> Spans:
     who = who_can(item, language)
-    told = _told(item, language)
+    told = _told(item, language, people)
     return (*told, Text(" ("), who, Text(")")) if who else told
 
 
-def _told(item: Item, language: Language) -> Spans:
-    todo = what_to_do(item, language, max_chars=MAX_CHARS)
-    return with_step(what_is(item, language, max_chars=MAX_CHARS), todo)
+def _told(item: Item, language: Language, people: People) -> Spans:
+    todo = what_to_do(item, language, people, MAX_CHARS)
+    return with_step(what_is(item, language, people, MAX_CHARS), todo)
 
 
 def _report(role: Role, attempt: int, at: str, word: str, text: str, language: Language) -> list[Block]:

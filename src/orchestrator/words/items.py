@@ -102,6 +102,8 @@ _PULL = {
     "pull_request": Said(
         "pull request {number} is open and can be merged", "пул-реквест {number} открыт, и слить его можно"
     ),
+    "changes_made": Said("something is changed outside `{folder}`", "вне `{folder}` есть изменения"),
+    "paths_untouched": Said("no protected file is changed", "защищённые файлы не изменены"),
     "changes_missing": Said("nothing is changed outside `{folder}`", "вне `{folder}` ничего не изменено"),
     "pull_request_missing": Said(
         "there is no pull request from `{branch}` onto `{base}`", "нет пул-реквеста из `{branch}` в `{base}`"

@@ -15,7 +15,8 @@ PHRASES: dict[str, Pair] = {
     "waiting": ("closed, waiting", "закрыт, ждёт"),
     "failed": ("closed, failed", "закрыт, отказ"),
     "unknown": ("closed, could not look", "закрыт, не удалось посмотреть"),
-    "not_reached": ("not reached", "не дошло"),
+    "holds": ("; holds: ", "; уже есть: "),
+    "not_reached": ("not asked yet", "ещё не спрошен"),
     "more": (" and {count} more", " и ещё {count}"),
     "next": ("What to do next", "Что делать дальше"),
     "nobody": (

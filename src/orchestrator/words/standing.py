@@ -179,19 +179,25 @@ class _Sticky:
                 return (Text(mark[0]), *head, *_spans(mark[1], self.language))
             case Passed(held):
                 return (Text("✅ "), *head, *self._listed("open", held))
-            case Waiting(missing):
-                return (Text("⏳ "), *head, *self._listed("waiting", missing))
-            case Failed(reasons):
-                return (Text("❌ "), *head, *self._listed("failed", reasons))
-            case Unknown(observations):
-                return (Text("❔ "), *head, *self._listed("unknown", observations))
+            case Waiting(missing, held):
+                return (Text("⏳ "), *head, *self._listed("waiting", missing), *self._besides(held))
+            case Failed(reasons, held):
+                return (Text("❌ "), *head, *self._listed("failed", reasons), *self._besides(held))
+            case Unknown(observations, held):
+                return (Text("❔ "), *head, *self._listed("unknown", observations), *self._besides(held))
 
     def _listed(self, word: str, found: Sequence[Item]) -> Spans:
         """The word, then the items, as many as the bounds allow."""
-        rows = list(_spans(word, self.language))
+        told = self._within_bounds(found)
+        return (*_spans(word, self.language), *((Text(" — "), *told) if told and self.bounds.items else told))
+
+    def _besides(self, held: Sequence[Item]) -> Spans:
+        """What a closed gate has already."""
+        return (*_spans("holds", self.language), *self._within_bounds(held)) if held and self.bounds.items else ()
+
+    def _within_bounds(self, found: Sequence[Item]) -> Spans:
         told = list(dict.fromkeys(tuple(self._told(item)) for item in found))
-        for number, spans_ in enumerate(told[: self.bounds.items]):
-            rows += [Text("; " if number else " — "), *spans_]
+        rows = [span for spans_ in told[: self.bounds.items] for span in (Text("; "), *spans_)][1:]
         left = len(told) - self.bounds.items
         return (*rows, *(_spans("more", self.language, count=str(left)) if left > 0 else ()))
 

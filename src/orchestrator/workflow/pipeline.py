@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from orchestrator.domain.model import DocumentName, Role, Stage
 
-VERSION = 2
-"""Part of every decision's configuration digest; raise it when the meaning of the table changes."""
+VERSION = 3
+"""Part of every decision's configuration digest; raise it when the table or what gates say changes."""
 
 
 @dataclass(frozen=True, slots=True)

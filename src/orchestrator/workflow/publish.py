@@ -1,13 +1,11 @@
 """What goes out beside the work: verdicts of reviewers and testers, and answers to people."""
 
-from dataclasses import replace
-
 from orchestrator.domain.forge import PullRequest
 from orchestrator.domain.model import Project, Stage, Task
 from orchestrator.qg import documents, review, runs
 from orchestrator.qg.approvals import approvers
 from orchestrator.qg.commands import Approve, commands, has_vote
-from orchestrator.qg.facts import Facts, Remark
+from orchestrator.qg.facts import Facts, Remark, newer
 from orchestrator.qg.pull import head_of
 from orchestrator.qg.verdict import Item
 from orchestrator.workflow.decision import PublishReport, PublishReview, Reply
@@ -50,7 +48,7 @@ def answers(project: Project, task: Task, facts: Facts, stage: Stage) -> tuple[t
     up_to = task.switches.approvals_up_to
     if not isinstance(facts.remarks, tuple) or not isinstance(facts.documents, tuple):
         return (), up_to
-    new = [remark for remark in facts.remarks if remark.order > up_to]
+    new = newer(facts.remarks, up_to)
     if not new:
         return (), up_to
     allowed, counted = approvers(project, facts), documents.votes(project, task, facts).counted()
@@ -63,7 +61,7 @@ def answers(project: Project, task: Task, facts: Facts, stage: Stage) -> tuple[t
         and Approve() in commands(remark.lines)
     ]
     replies = tuple(Reply(one.comment, _vain(facts, stage, one)) for one in vain)
-    return replies, max(remark.order for remark in new)
+    return replies, new[-1].order
 
 
 def _vain(facts: Facts, stage: Stage, remark: Remark) -> Item:
@@ -88,11 +86,8 @@ def _why(facts: Facts, stage: Stage, remark: Remark) -> str:
 def answered(replies: tuple[Reply, ...], stage: Stage, waiting: tuple[Item, ...]) -> tuple[Reply, ...]:
     """Questions get their answers: where the task stands, and for `why` what it waits for."""
     params = (("stage", stage.value),)
+    about = {"why": waiting, "status": waiting[:1]}
     return tuple(
-        replace(
-            one, item=replace(one.item, params=params), about=waiting if one.item.code == "why" else waiting[:1]
-        )
-        if one.item.code in {"status", "why"}
-        else one
+        Reply(one.comment, Item(one.item.code, params), about[one.item.code]) if one.item.code in about else one
         for one in replies
     )

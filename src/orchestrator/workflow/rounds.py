@@ -45,7 +45,7 @@ def with_rework(task: Task, facts: Facts, step: Step, verdict: Verdict) -> Verdi
     ):
         return verdict
     params = (("cause", back.cause.value), ("role", step.role or ""))
-    return Waiting((Item("rework_due", params, back.evidence, who="agent", action="run"),))
+    return Waiting((Item("rework_due", params, back.evidence, who="agent", action="run"),), verdict.held)
 
 
 def unanswered(task: Task, facts: Facts, stage: Stage) -> Return | None:
@@ -128,7 +128,7 @@ def run_ended(run: RunFact) -> Item:
 
 
 def _last_return(task: Task, stage: Stage) -> Return | None:
-    return next((one for one in reversed(task.returns) if one.stage is stage), None)
+    return next((one for one in reversed(task.returns) if one.stage is stage), None) if task.returns else None
 
 
 def _mark(facts: Facts, stage: Stage) -> str:

@@ -7,7 +7,7 @@ from orchestrator.domain.model import Project, Switches, Task
 from orchestrator.domain.tracker import CommentId
 from orchestrator.qg.approvals import approvers
 from orchestrator.qg.commands import Misspelt, Order, Verb, commands
-from orchestrator.qg.facts import Facts, Remark
+from orchestrator.qg.facts import Facts, newer
 from orchestrator.qg.pull import head_of
 from orchestrator.qg.runs import of_stage
 from orchestrator.qg.verdict import Item
@@ -29,30 +29,22 @@ def carry_out(project: Project, task: Task, facts: Facts) -> tuple[Switches, tup
 
     Replies to `status` and `why` are questions still: the answer is known when the rest is decided.
     """
-    switches, replies = task.switches, []
+    switches, replies = task.switches, list[Reply]()
     if not isinstance(facts.remarks, tuple):
         return switches, ()
-    new = [remark for remark in facts.remarks if remark.order > switches.commands_up_to]
+    new = newer(facts.remarks, switches.commands_up_to)
     if not new:
         return switches, ()
     allowed = approvers(project, facts)
-    for remark in new:
-        if remark.person in allowed and remark.is_untouched:
-            switches, answers = _of_remark(task, facts, switches, remark)
-            replies.extend(answers)
-    return replace(switches, commands_up_to=max(remark.order for remark in new)), tuple(replies)
-
-
-def _of_remark(task: Task, facts: Facts, switches: Switches, remark: Remark) -> tuple[Switches, list[Reply]]:
-    answers: list[Reply] = []
-    for command in commands(remark.lines):
+    heard = [one for one in new if one.person in allowed and one.is_untouched]
+    for comment, command in [(one.comment, command) for one in heard for command in commands(one.lines)]:
         if isinstance(command, Order):
-            switches, answer = _ordered(task, facts, switches, command, remark.comment)
-            answers += [answer] if answer else []
+            switches, answer = _ordered(task, facts, switches, command, comment)
+            replies += [answer] if answer else []
         elif isinstance(command, Misspelt):
             params = (("command", command.text), ("commands", _COMMANDS))
-            answers.append(Reply(remark.comment, Item("unknown_command", params, who="approver", action="/orch")))
-    return switches, answers
+            replies.append(Reply(comment, Item("unknown_command", params, who="approver", action="/orch")))
+    return replace(switches, commands_up_to=new[-1].order), tuple(replies)
 
 
 def _ordered(
