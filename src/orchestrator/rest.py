@@ -15,6 +15,8 @@ from orchestrator.pace import Circuit, Pace
 
 log = structlog.get_logger()
 T = TypeVar("T")
+Transport = httpx.AsyncBaseTransport
+"""How requests travel. Given only where server and client live in one process."""
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MAX_QUOTED_CHARS = 200
 
@@ -66,13 +68,19 @@ class RestClient:
         pace: Pace | None = None,
         circuit: Circuit | None = None,
         scope_of: Callable[[str, str], str] | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self._system = system
         self._pace = pace
         self._circuit = circuit
         self._scope_of = scope_of
         self._http = httpx.AsyncClient(
-            base_url=base_url, headers=headers, timeout=timeout_s, follow_redirects=False, trust_env=False
+            base_url=base_url,
+            headers=headers,
+            timeout=timeout_s,
+            follow_redirects=False,
+            trust_env=False,
+            transport=transport,
         )
 
     async def aclose(self) -> None:

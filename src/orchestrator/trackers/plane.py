@@ -15,7 +15,7 @@ from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItem, WorkItemId
 from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState
 from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, is_background
-from orchestrator.rest import Answer, Json, RestClient, System
+from orchestrator.rest import Answer, Json, RestClient, System, Transport
 from orchestrator.trackers.html import spoken, to_text
 from orchestrator.workflow.names import is_key
 
@@ -181,6 +181,7 @@ class Plane:
         timeout_s: float = 15.0,
         calls_per_minute: int = 50,
         timing: Timing = REAL_TIME,
+        transport: Transport | None = None,
     ) -> None:
         self._workspace = workspace
         self._me = UserId("")
@@ -196,6 +197,7 @@ class Plane:
             timeout_s,
             pace=Pace(_PLANE.code, calls_per_minute, timing),
             circuit=self.circuit,
+            transport=transport,
         )
 
     async def aclose(self) -> None:
