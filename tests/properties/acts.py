@@ -1,7 +1,7 @@
 """What people and build servers do. Each act is the same in every place: it asks only what lies there.
 
 `can`: there is something to do it to. Nobody reviews a pull request that is not there.
-`withdraws`: it makes a fact undone that stood before. Whoever has not looked meanwhile will never know of that fact.
+`withdraws`: it makes a fact undone that stood before. Whoever has not looked meanwhile never knows of that fact.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ from orchestrator.domain.model import DocumentName, Language
 from orchestrator.sim import writings
 from orchestrator.sim.world import PROJECT, REPO
 from orchestrator.workflow.names import branch_name
-from properties.small_world import APPROVER, BUG, CODE, CONTEXT, GUEST, PERSON, STRANGER, Place
+from properties.place import APPROVER, BUG, CODE, CONTEXT, GUEST, PERSON, STRANGER, Place
 
 TITLE = "GPX"
 APPROVED = "<p>:approved:</p>"
@@ -143,6 +143,17 @@ def has_pull(place: Place) -> bool:
     return bool(place.item and place.pull and place.pull.state == "open" and place.pull.head_sha == place.head)
 
 
+def has_work(place: Place) -> bool:
+    """What the developer made is on the branch: before, there is nothing to build, to review or to break."""
+    folder = f"tasks/{place.key}"
+    there = all(f"{folder}/{name}.md" in place.files for name in ("BRD", "ARCHITECTURE", "DEV_TASK", "DEV_REPORT"))
+    return has_pull(place) and there
+
+
+def touches_ci(place: Place) -> bool:
+    return has_work(place) and CI_FILE in place.files
+
+
 def reviews(event: str) -> Callable[[Place], Awaitable[None]]:
     return lambda place: place.review(event, PERSON, place.head)
 
@@ -188,6 +199,7 @@ def always(_: Place) -> bool:
 
 BRD = "tasks/{key}/BRD.md"
 DESIGN = "tasks/{key}/ARCHITECTURE.md"
+CI_FILE = ".gitea/workflows/ci.yml"
 MORE = "\nMore, {n}.\n"
 
 VOTES = (
@@ -211,21 +223,21 @@ BACKWARDS = (
 )
 CODING = (
     Act("push_code", pushes(CODE, "GOOD = {n}\n"), has_file(CODE)),
-    Act("push_bug", pushes(CODE, BUG + " = {n}\n"), has_file(CODE)),
-    Act("push_ci_file", pushes(".gitea/workflows/ci.yml", "on: [push] # {n}\n"), has_branch),
+    Act("push_bug", pushes(CODE, BUG + " = {n}\n"), has_work),
+    Act("push_ci_file", pushes(CI_FILE, "# {n}\n"), has_work),
     Act("rewrite_newest", rewrite_newest, has_past(1), always),
-    Act("allow_paths", allow, has_branch),
+    Act("allow_paths", allow, touches_ci),
 )
 CHECKS = (
-    Act("ci_green", posts("success"), has_pull, has_other_check),
-    Act("ci_red", posts("failure"), has_pull, has_other_check),
+    Act("ci_green", posts("success"), has_work, has_other_check),
+    Act("ci_red", posts("failure"), has_work, has_other_check),
     Act("ci_green_of_older", posts("success", back=1), has_past(1)),
     Act("other_ci_green", posts("success", context="ci/other"), has_branch),
-    Act("ci_pending", posts("pending"), has_pull, has_other_check),
+    Act("ci_pending", posts("pending"), has_work, has_other_check),
 )
 REVIEWS = (
-    Act("review_approves", reviews("APPROVED"), has_pull, has_reviewed),
-    Act("review_asks_for_changes", reviews("REQUEST_CHANGES"), has_pull, has_reviewed),
+    Act("review_approves", reviews("APPROVED"), has_work, has_reviewed),
+    Act("review_asks_for_changes", reviews("REQUEST_CHANGES"), has_work, has_reviewed),
     Act("dismiss", dismiss, has_reviewed, always),
 )
 ENDS = (

@@ -1,15 +1,14 @@
 """The oracle: somebody who stands beside a place of its own, sees all that happens there, at once and in order.
 
 It asks no API, keeps no journal and no database, and hears of no delivery: facts are taken from where they lie, and
-what came before what is the order in which it happened. Only the decision is the product's own. That makes it
-stronger than a second orchestrator whose deliveries all arrive (which would share each fault of receiver, journal,
-sightings, adapters and outbox, and orders comments and documents by guess when one look finds both), and stronger
-than a second set of gates, which knows nothing of rounds, caps and commands. What the gates themselves owe is held
-by `tests/workflow` and, told once more in other words, by `further` below.
+their order is the one in which they happened. Only the decision is the product's own. That makes it stronger than a
+second orchestrator whose deliveries all arrive, which would share each fault of receiver, journal, sightings, adapters
+and outbox, and would order what one look finds by the same rule; and stronger than a second set of gates, which would
+know nothing of rounds, caps and commands. What the gates themselves owe is told once more, in other words, by
+`truth.py`, and asked after every step.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from green import applied
@@ -52,7 +51,8 @@ from orchestrator.workflow.decision import (
 )
 from orchestrator.workflow.needs import needs
 from orchestrator.workflow.pipeline import step_of_role
-from properties.small_world import OURSELVES, START, Place, Standing, Violation
+from properties.place import OURSELVES, START, Place, Violation
+from properties.small_world import Standing
 
 MAX_STEPS = 40
 NAMES = {name: f"{name.value.upper()}.md" for name in DocumentName}
@@ -154,7 +154,18 @@ class Told(Place):
         created = datetime.fromisoformat(row["created_at"])
         item, place = WorkItemId(self.item), ProjectId(PROJECT)
         return WorkItem(
-            item, place, self.key, row["name"], "", "", (), (), False, False, created, created  # noqa: FBT003
+            item,
+            place,
+            self.key,
+            row["name"],
+            "",
+            "",
+            (),
+            (),
+            False,
+            False,
+            created,
+            created,
         )
 
     def _documents(self) -> tuple[Document, ...]:
@@ -187,7 +198,7 @@ class Told(Place):
             pull.title,
             pull.state == "open",
             merged,
-            False,  # noqa: FBT003
+            False,
             mergeable,
             pull.head,
             Sha(pull.head_sha),
@@ -229,6 +240,3 @@ def arrival(place: Place, path: str) -> int:
             return since
         since = moment.version
     return since
-
-
-__all__ = ["replace"]

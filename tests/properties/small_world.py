@@ -7,10 +7,9 @@ after another, no timers) and the agents (they commit at once).
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,12 +22,12 @@ from orchestrator.configfile import Directory
 from orchestrator.db import Database
 from orchestrator.domain.errors import Permanent
 from orchestrator.domain.model import (
-    DocumentName,
     GateOptions,
     Language,
     Project,
     ProjectId,
     RepoName,
+    Return,
     Role,
     RunId,
     Sha,
@@ -44,7 +43,6 @@ from orchestrator.domain.run import (
     RunResult,
     RunSpec,
     Usage,
-    VerdictWord,
 )
 from orchestrator.forges.gitea import Gitea
 from orchestrator.main import Orchestrator, asgi
@@ -55,27 +53,27 @@ from orchestrator.reconcile.execute import Execution
 from orchestrator.reconcile.loop import Options, Reconciler
 from orchestrator.reconcile.observe import Forges, Observer
 from orchestrator.reconcile.resync import Resync
-from orchestrator.sim import writings
-from orchestrator.sim.gitea import GiteaSim, Pull, Repo
-from orchestrator.sim.gitea_people import People
-from orchestrator.sim.plane import PlaneSim
-from orchestrator.sim.webhook import Courier, Outgoing
-from orchestrator.sim.world import GITEA_SECRET, HOOK_EVENTS, PROJECT, REPO, USERS
+from orchestrator.sim.webhook import Outgoing
+from orchestrator.sim.world import GITEA_SECRET, PROJECT, REPO
 from orchestrator.store import schema, tasks
 from orchestrator.trackers.plane import Plane
-from properties.memory_git import MemoryGit, Objects, changed
+from orchestrator.workflow.pipeline import place as place_of
+from properties.place import (
+    APPROVER,
+    HALTS,
+    HERE,
+    MAX_ROUNDS,
+    OURS,
+    OURSELVES,
+    PLANE_SECRET,
+    Place,
+    Spoken,
+    Violation,
+    called,
+)
+from properties.truth import furthest
 from support import FIXTURES
 
-APPROVER, STRANGER, GUEST, OURSELVES, PERSON = "alice", "bob", "carol", "orchestrator", "boss"
-OURS = frozenset({"orchestrator", "developer", "reviewer"})
-PLANE_SECRET = "plane-secret"
-CONTEXT = "ci/test"
-CODE = "src/code.py"
-BUG = "BUG"
-START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-HERE = "http://orchestrator.test"
-DOCUMENTS = ("BRD.md", "ARCHITECTURE.md", "DEV_TASK.md")
-MAX_ROUNDS = 200
 SETTINGS = Settings(
     plane_webhook_secret=PLANE_SECRET,
     gitea_webhook_secret=GITEA_SECRET,
@@ -84,78 +82,18 @@ SETTINGS = Settings(
 )
 
 
-class Clock:
-    """Moves a little with every look at it, so that nothing happens at the same time as something else."""
-
-    def __init__(self) -> None:
-        self.at = START
-
-    def now(self) -> datetime:
-        self.at += timedelta(milliseconds=1)
-        return self.at
-
-    def monotonic(self) -> float:
-        return (self.at - START).total_seconds()
-
-    def advance(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
-
-
-@dataclass
-class Mailbag(Courier):
-    """Carries nothing: the test decides what becomes of a delivery."""
-
-    waiting: list[Outgoing] = field(default_factory=list)
-
-    def send(self, delivery: Outgoing) -> None:
-        self.waiting.append(delivery)
-
-    def taken(self) -> list[Outgoing]:
-        found, self.waiting = self.waiting, []
-        return found
-
-
 class Wire(httpx.AsyncBaseTransport):
     """Calls the other side's app."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, before: Callable[[], Awaitable[None]]) -> None:
         self._app = app
+        self._before = before
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await self._before()
         headers = [(name.lower(), value) for name, value in request.headers.raw]
         url = request.url
         return await called(self._app, request.method, url.raw_path, headers, await request.aread())
-
-
-async def called(
-    app: Any, method: str, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
-) -> httpx.Response:
-    path, _, query = target.partition(b"?")
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": httpx.URL(path.decode()).path,
-        "raw_path": path,
-        "query_string": query,
-        "root_path": "",
-        "headers": headers,
-        "client": ("127.0.0.1", 1),
-        "server": ("test", 80),
-    }
-    sent: list[Mapping[str, Any]] = []
-
-    async def receive() -> Mapping[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Mapping[str, Any]) -> None:
-        sent.append(message)
-
-    await app(scope, receive, send)
-    content = b"".join(one.get("body", b"") for one in sent[1:])
-    return httpx.Response(sent[0]["status"], headers=sent[0].get("headers", ()), content=content)
 
 
 def project(gates: GateOptions) -> Project:
@@ -182,13 +120,9 @@ class OneThread(asyncio.SelectorEventLoop):
         done = self.create_future()
         try:
             done.set_result(func(*args))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - belongs to whoever awaits it
             done.set_exception(error)
         return done
-
-
-class Violation(AssertionError):
-    """An invariant does not hold."""
 
 
 class Agents:
@@ -270,6 +204,8 @@ class Desk:
         self.pending: dict[TaskId, None] = {}
         self.runs: dict[RunId, asyncio.Task[TaskId]] = {}
         self.looks = 0
+        self.began_at = 0
+        """The world's version when the newest look began; and that which it saw, when nothing moved meanwhile."""
         self.looked_at = -1
         self.wakes = 0
 
@@ -291,9 +227,11 @@ class Desk:
             if self.pending:
                 task = next(iter(self.pending))
                 del self.pending[task]
+                self.began_at = world.version
                 looked = await world.reconciler.look(task, self)
                 self.looks += 1
-                self.looked_at = world.version
+                is_whole = world.version == self.began_at
+                self.looked_at = world.version if is_whole else -1
                 if looked.again_in_s is not None and not world.is_item_gone:
                     raise Violation(f"the look was put off: {world.standing()}")
                 continue
@@ -330,154 +268,32 @@ class Standing:
         return frozenset(item.code for item in self.waiting)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """What stood on the task's branch, from `version` on."""
-
-    version: int
-    head: str
-    files: Mapping[str, str]
-
-
-class Place:
-    """Plane and Gitea with one team, and what happened in them. `version` counts that."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.version = 0
-        self.item = ""
-        self.history: list[Moment] = []
-        self.said: dict[str, int] = {}
-        self.plane = PlaneSim.from_recording(FIXTURES / "plane", rate_per_minute=10**9, now=self.clock.now)
-        self.gitea = GiteaSim(Path("/nonexistent"), now=self.clock.now, in_threads=False)
-        self.mail = Mailbag(1.0)
-        self.plane.courier = self.gitea.courier = self.mail
-        self.people = People(self.gitea)
-        self._found_repository()
-        self.plane.add_webhook(f"{HERE}/webhook/plane", PLANE_SECRET)
-        self.gitea.add_hook(REPO, f"{HERE}/webhook/gitea", GITEA_SECRET, HOOK_EVENTS)
-        self._tokens = {login: self.gitea.add_token(login) for login in USERS}
-
-    def _found_repository(self) -> None:
-        owner, _, name = REPO.partition("/")
-        self.git = MemoryGit(objects=Objects())
-        user = self.gitea.add_user(owner)
-        self.repo = Repo(self.gitea.next_id(), user, name, self.git, "main", True, self.gitea.stamp())
-        self.gitea.repos[REPO] = self.repo
-        for login, full in USERS.items():
-            self.gitea.add_user(login, full)
-            self.gitea.grant(REPO, login, 2)
-        self.people.commit(REPO, "main", {"README.md": "# Trails\n", CODE: "OLD = 1\n"}, PERSON)
-        self.people.protect(REPO, (CONTEXT,))
-
-    # what is
-
-    @property
-    def project_row(self) -> Any:
-        return next(home.projects[PROJECT] for home in self.plane.workspaces.values())
-
-    @property
-    def branch(self) -> str:
-        """Of the task, as it stands on the forge."""
-        return next((ref.removeprefix("refs/heads/") for ref in self.git.refs("refs/heads/feature/")), "")
-
-    @property
-    def head(self) -> str:
-        return self.git.branch(self.branch) or ""
-
-    @property
-    def files(self) -> Mapping[str, str]:
-        return self.git.objects.commits[self.head].files if self.head else {}
-
-    @property
-    def pull(self) -> Pull | None:
-        return next(reversed(self.repo.pulls.values()), None)
-
-    @property
-    def key(self) -> str:
-        return f"ENDURO-{self.project_row.items[self.item]['sequence_id']}" if self.item else ""
-
-    @property
-    def is_item_gone(self) -> bool:
-        """Then what we have to say there cannot be said, and is tried again later."""
-        return bool(self.item and self.project_row.items[self.item]["archived_at"])
-
-    def comments(self) -> list[dict[str, Any]]:
-        """What others than we said on the work item, oldest first."""
-        ours = self.plane.user(OURSELVES).id
-        rows = self.project_row.comments.values()
-        return [row for row in rows if row["issue"] == self.item and row["actor"] != ours]
-
-    def statuses(self) -> list[tuple[str, str, str]]:
-        """Commit, context and state, oldest first."""
-        return [(one["sha"], one["row"]["context"], one["row"]["status"]) for one in self.repo.statuses]
-
-    # what happens
-
-    def note(self) -> int:
-        """Something happened: remembered, since the truth needs the past of the branch."""
-        self.version += 1
-        self.clock.advance(10)
-        if not self.history or self.history[-1].head != self.head:
-            self.history.append(Moment(self.version, self.head, self.files))
-        return self.version
-
-    async def asked(self, method: str, path: str, order: Mapping[str, Any], by: str) -> Any:
-        """A call of the forge's API by somebody else than the adapter."""
-        headers = [(b"authorization", f"token {self._tokens[by]}".encode())]
-        target = f"/api/v1/repos/{REPO}/{path}".encode()
-        answer = await called(self.gitea.app, method, target, headers, json.dumps(order).encode())
-        if answer.status_code >= 300:
-            raise Violation(f"{method} {path}: {answer.status_code} {answer.text}")
-        return answer.json()
-
-    async def review(self, event: str, by: str, at: str, text: str = "As said.") -> None:
-        assert self.pull
-        order = {"event": event, "body": text, "commit_id": at}
-        await self.asked("POST", f"pulls/{self.pull.number}/reviews", order, by)
-
-    def work(self, role: Role, key: str, base: str, attempt: int, *, is_rework: bool) -> str:
-        """The commit that an agent of this role makes on top of `base`."""
-        before, named = self.git.objects.commits[base].files, {"key": key, "title": "GPX", "code": CODE}
-        named |= {"test": "t.py", "module": "code"}
-        files = {
-            f"tasks/{key}/{name.value.upper()}.md": writings.TEXTS[name][Language.EN].format(**named)
-            + (writings.READY[Language.EN] if name is DocumentName.DEV_TASK else "")
-            for name in writings.DOCUMENTS[role]
-        }
-        if role is Role.DEVELOPER:
-            files[CODE] = "GOOD = 1\n"
-        more = f"\n# Once more, {attempt}.\n"
-        files = {path: said + (more if is_rework or path in before else "") for path, said in files.items()}
-        return self.people._made(self.repo, base, files, self.gitea.users["developer"], "Work\n")
-
-    def word(self, role: Role, base: str) -> VerdictWord:
-        """What a reviewer or a tester says of a commit: it depends on nothing else."""
-        has_bug = BUG.encode() in (self.git.blob(base, CODE) or b"")
-        if role is Role.REVIEWER:
-            return VerdictWord.CHANGES_REQUESTED if has_bug else VerdictWord.APPROVED
-        return VerdictWord.PASSED
-
-    def paths(self, base: str, head: str) -> list[str]:
-        parted = self.git.objects.merge_base(self.git.branch(base) or "", head)
-        return changed(
-            self.git.objects.commits[parted].files if parted else {}, self.git.objects.commits[head].files
-        )
-
-
 class World(Place):
     """A place with the orchestrator in it."""
 
     def __init__(self, database: Database, of: Project = PATIENT) -> None:
         super().__init__()
         self.database, self.project = database, of
+        self.changed_at = 0
+        """When a comment was made, changed or deleted for the last time."""
+        self.retries = 0
         self.bodies: set[bytes] = set()
         self.handed: list[Outgoing] = []
+        self.meanwhile: tuple[int, Callable[[], Awaitable[None]]] | None = None
+        """What happens before so many calls more of ours have been made."""
         self._employ()
+
+    async def _meanwhile(self) -> None:
+        if self.meanwhile is None:
+            return
+        calls, happen = self.meanwhile
+        self.meanwhile = (calls - 1, happen) if calls else None
+        if not calls:
+            await happen()
 
     def _employ(self) -> None:
         forge, developer, reviewer = (
-            Gitea("http://gitea.test", self._tokens[login], transport=Wire(self.gitea.app))
+            Gitea("http://gitea.test", self._tokens[login], transport=Wire(self.gitea.app, self._meanwhile))
             for login in ("orchestrator", "developer", "reviewer")
         )
         tracker = Plane(
@@ -486,7 +302,7 @@ class World(Place):
             "acme",
             calls_per_minute=10**9,
             timing=Timing(self.clock.monotonic, _no_sleep),
-            transport=Wire(self.plane.app),
+            transport=Wire(self.plane.app, self._meanwhile),
         )
         forges = Forges(forge, developer, reviewer)
         directory = Directory((self.project,), ())
@@ -561,6 +377,10 @@ class World(Place):
             return Standing()
         return Standing(found[0].stage, tasks.waiting_items(found[0].waiting), bool(found[0].agent_running))
 
+    def spoken(self) -> list[Spoken]:
+        sql = "SELECT agent, base_sha, verdict FROM agent_runs WHERE verdict IS NOT NULL ORDER BY id"
+        return [Spoken(row.agent, row.base_sha, row.verdict) for row in self.rows(sql)]
+
     def started(self) -> list[str]:
         return [row.agent for row in self.rows("SELECT agent FROM agent_runs ORDER BY id")]
 
@@ -577,15 +397,41 @@ class World(Place):
         return is_paused or is_cancelled
 
     def check_start(self, run: RunId) -> None:
-        if self.is_paused():
+        """What nobody may have withdrawn while the look was under way is true in the moment of the start."""
+        is_old = self.changed_at > self.desk.began_at
+        if self.is_paused() and not is_old:
             raise Violation("a run starts while the task is paused")
-        is_open = [row.id for row in self.rows("SELECT id FROM agent_runs WHERE state != 'ended'")]
-        if is_open != [run]:
-            raise Violation(f"more than one run is open: {is_open}")
+        rows = self.rows("SELECT id, stage, base_sha, state FROM agent_runs ORDER BY id")
+        if [row.id for row in rows if row.state != "ended"] != [run]:
+            raise Violation("more than one run is open")
+        start = rows[-1]
+        if start.base_sha != self.head:
+            raise Violation(f"a run starts on {start.base_sha[:7]}, the head is {self.head[:7]}")
+        if place_of(Stage(start.stage)) > place_of(furthest(self, self.spoken())) and not is_old:
+            raise Violation(f"a run starts at {start.stage}, the truth: {furthest(self, self.spoken())}")
+        self._check_attempts(start, rows)
+
+    def _returns(self) -> tuple[Return, ...]:
+        task = self.task
+        return self.database.read_now(lambda connection: tasks.get(connection, task).returns) if task else ()
+
+    def _check_attempts(self, start: Any, rows: Sequence[Any]) -> None:
+        """Each return grants another round, and each retry another attempt."""
+        stage = Stage(start.stage)
+        back = sum(one.stage is stage for one in self._returns())
+        is_of_commit = stage in {Stage.REVIEW, Stage.TESTING}
+        alike = [
+            row for row in rows if row.stage == stage and (not is_of_commit or row.base_sha == start.base_sha)
+        ]
+        if len(alike) > SETTINGS.max_attempts * (1 + back) + self.retries:
+            raise Violation(f"{len(alike)} attempts at {stage}")
 
     def check(self) -> None:
         """At rest, after every step."""
         here = self.standing()
+        is_seen = self.desk.looked_at == self.version and not here.codes & HALTS and not here.is_at_work
+        if is_seen and place_of(Stage(here.stage)) > place_of(furthest(self, self.spoken())):
+            raise Violation(f"stands at {here.stage}, the truth: {furthest(self, self.spoken())}")
         if here.stage and here.stage != Stage.DONE:
             if not here.waiting:
                 raise Violation(f"rests without a reason at {here.stage}")
