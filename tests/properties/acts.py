@@ -4,11 +4,12 @@
 `withdraws`: it makes a fact undone that stood before. Whoever has not looked meanwhile never knows of that fact.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.domain.model import DocumentName, Language
+from orchestrator.qg.verdict import Item
 from orchestrator.sim import writings
 from orchestrator.sim.world import PROJECT, REPO
 from orchestrator.workflow.names import branch_name
@@ -255,10 +256,8 @@ SWITCHES = (
 )
 BEGIN = Act("begin", begin, lambda place: not place.item)
 WRITE_ALL = Act("write_all", write_all, lambda place: not place.item)
-BY_NAME = {
-    act.name: act
-    for act in (*VOTES, REJECT, *EDITS, *BACKWARDS, *CODING, *CHECKS, *REVIEWS, *ENDS, *SWITCHES, BEGIN, WRITE_ALL)
-}
+ANY = (*VOTES, REJECT, *EDITS, *BACKWARDS, *CODING, *CHECKS, *REVIEWS, *ENDS, *SWITCHES)
+BY_NAME = {act.name: act for act in ANY}
 NEXT = {
     "approval": "approve",
     "check_missing": "ci_green",
@@ -271,3 +270,7 @@ NEXT = {
     "change_request": "review_approves",
 }
 """What somebody does who reads what the task waits for."""
+
+
+def next_of(waiting: Iterable[Item]) -> Act:
+    return next((BY_NAME[NEXT[item.code]] for item in waiting if item.code in NEXT), BY_NAME["chat"])
