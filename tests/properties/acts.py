@@ -23,11 +23,15 @@ APPROVED = "<p>:approved:</p>"
 class Act:
     name: str
     do: Callable[[Place], Awaitable[None] | None]
-    can: Callable[[Place], bool] = lambda place: bool(place.item)
+    can: Callable[[Place], bool] = lambda _: True
     withdraws: Callable[[Place], bool] = lambda _: False
 
     def __repr__(self) -> str:
         return self.name
+
+    def is_possible(self, place: Place) -> bool:
+        """Nothing is done to a work item that is gone, or to what belongs to it."""
+        return self.can(place) and not place.is_item_gone
 
     async def perform(self, place: Place) -> None:
         done = self.do(place)

@@ -1,8 +1,8 @@
 """The oracle: somebody who stands beside a place of its own, sees all that happens there, at once and in order.
 
 It asks no API, keeps no journal and no database, and hears of no delivery: facts are taken from where they lie,
-and their order is that in which they happened. Only the decision is the product's own. That makes it stronger than a
-second orchestrator whose deliveries all arrive, which would share each fault of receiver, journal, sightings,
+and their order is that in which they happened. Only the decision is the product's own. That makes it stronger than
+a second orchestrator whose deliveries all arrive, which would share each fault of receiver, journal, sightings,
 adapters and outbox, and would order what one look finds by the same rule; and stronger than a second set of gates,
 which would know nothing of rounds, caps and commands. What the gates themselves owe is told once more, in other
 words, by `truth.py`, and asked after every step.

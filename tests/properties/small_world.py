@@ -238,7 +238,7 @@ class Desk:
             for run, working in list(self.runs.items()):
                 if agents.is_held:
                     await asyncio.wait({working, agents.arrival(run)}, return_when=asyncio.FIRST_COMPLETED)
-                else:
+                if run not in agents.at_work:
                     await asyncio.wait({working})
                 if working.done():
                     del self.runs[run]
@@ -262,6 +262,11 @@ class Standing:
     stage: str = ""
     waiting: tuple[Item, ...] = ()
     is_at_work: bool = False
+
+    @property
+    def settled(self) -> tuple[str, frozenset[str], bool]:
+        """Without whether anybody looked since a run began."""
+        return self.stage, self.codes - {"run_intended", "run_running"}, self.is_at_work
 
     @property
     def codes(self) -> frozenset[str]:

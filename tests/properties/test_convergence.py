@@ -74,7 +74,7 @@ async def told(script: Script) -> tuple[list[tuple[Act, Step]], Standing]:
     here, done = Told(PATIENT), []
     for step in script.whole:
         act = step.act or acts.next_of(here.standing().waiting)
-        if act.can(here):
+        if act.is_possible(here):
             await act.perform(here)
             await here.look()
             done.append((act, step))
@@ -99,9 +99,9 @@ async def sequence(database: Database, script: Script, counts: Counter[str]) -> 
 
 async def disturbed(world: World, carrier: Carrier, done: Sequence[tuple[Act, Step]]) -> None:
     for act, step in done:
-        if not act.can(world) or act.withdraws(world):
+        if not act.is_possible(world) or act.withdraws(world):
             await carrier.catch_up()
-        if not act.can(world):
+        if not act.is_possible(world):
             break  # it waits for something that the oracle had before: the comparison says for what
         await act.perform(world)
         await carrier.hand_over(step.fates, is_reversed=step.is_reversed)
