@@ -34,14 +34,19 @@ NIGHTLY_SHARDS, NIGHTLY_SEQUENCES = 10, 1000
 
 @dataclass(frozen=True)
 class Step:
-    """An act (None: the one that the task waits for) and what becomes of the deliveries that follow it."""
+    """An act (None: the one that the task waits for) and what becomes of the deliveries that follow it.
+
+    `is_later`: it is done just after a resync, so that the next one finds the work item as it was.
+    """
 
     act: Act | None
     fates: tuple[Fate, ...]
     is_reversed: bool = False
+    is_later: bool = False
 
     def __repr__(self) -> str:
-        return f"{self.act or 'next'}({' '.join(self.fates)}{' reversed' if self.is_reversed else ''})"
+        how = f"{' reversed' if self.is_reversed else ''}{' later' if self.is_later else ''}"
+        return f"{self.act or 'next'}({' '.join(self.fates)}{how})"
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,9 @@ class Script:
 
 LAST = {"archive_item", "merge"}
 ANY = tuple(act for act in acts.ANY if act.name not in LAST)
-STEPS = st.builds(Step, st.none() | st.sampled_from(ANY) | st.none(), FATES, st.booleans())
-LAST_STEPS = st.builds(Step, st.none() | st.sampled_from(acts.ENDS), FATES)
+SELDOM = st.sampled_from((False, False, False, True))
+STEPS = st.builds(Step, st.none() | st.sampled_from(ANY) | st.none(), FATES, st.booleans(), SELDOM)
+LAST_STEPS = st.builds(Step, st.none() | st.sampled_from(acts.ENDS), FATES, st.booleans(), SELDOM)
 SCRIPTS = st.builds(
     lambda is_written, steps, last: Script(is_written, (*steps, last)),
     st.booleans(),
@@ -99,7 +105,7 @@ async def sequence(database: Database, script: Script, counts: Counter[str]) -> 
 
 async def disturbed(world: World, carrier: Carrier, done: Sequence[tuple[Act, Step]]) -> None:
     for act, step in done:
-        if not act.is_possible(world) or act.withdraws(world):
+        if step.is_later or not act.is_possible(world) or act.withdraws(world):
             await carrier.catch_up()
         if not act.is_possible(world):
             break  # it waits for something that the oracle had before: the comparison says for what
