@@ -93,8 +93,10 @@ async def sequence(database: Database, script: Script, counts: Counter[str]) -> 
     world = World(await emptied(database))
     try:
         await world.open()
-        await disturbed(world, Carrier(world, counts), done)
+        carrier = Carrier(world, counts)
+        await disturbed(world, carrier, done)
         counts[compared(world.standing(), wanted)] += 1
+        await carrier.replay()
         counts["acts"] += len(done)
         counts["looks"] += world.desk.looks
         counts["runs"] += len(world.started())
@@ -112,7 +114,6 @@ async def disturbed(world: World, carrier: Carrier, done: Sequence[tuple[Act, St
         await act.perform(world)
         await carrier.hand_over(step.fates, is_reversed=step.is_reversed)
     await carrier.catch_up()
-    await carrier.replay()
 
 
 def compared(here: Standing, wanted: Standing) -> str:
