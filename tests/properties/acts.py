@@ -261,6 +261,9 @@ SWITCHES = (
 BEGIN = Act("begin", begin, lambda place: not place.item)
 WRITE_ALL = Act("write_all", write_all, lambda place: not place.item)
 ANY = (*VOTES, REJECT, *EDITS, *BACKWARDS, *CODING, *CHECKS, *REVIEWS, *ENDS, *SWITCHES)
+STALE = (*VOTES, REJECT, *EDITS, *BACKWARDS)
+CORE = (VOTES[0], *EDITS, *BACKWARDS)
+"""An approval, and what makes it stale."""
 BY_NAME = {act.name: act for act in ANY}
 NEXT = {
     "approval": "approve",

@@ -65,7 +65,8 @@ class Script:
 LAST = {"archive_item", "merge"}
 ANY = tuple(act for act in acts.ANY if act.name not in LAST)
 SELDOM = st.sampled_from((False, False, False, True))
-STEPS = st.builds(Step, st.none() | st.sampled_from(ANY) | st.none(), FATES, st.booleans(), SELDOM)
+ACTS = st.one_of(st.none(), st.none(), st.sampled_from(ANY), st.sampled_from(ANY), st.sampled_from(acts.CORE))
+STEPS = st.builds(Step, ACTS, FATES, st.booleans(), SELDOM)
 LAST_STEPS = st.builds(Step, st.none() | st.sampled_from(acts.ENDS), FATES, st.booleans(), SELDOM)
 SCRIPTS = st.builds(
     lambda is_written, steps, last: Script(is_written, (*steps, last)),

@@ -53,8 +53,12 @@ DURING = st.none() | st.integers(0, 12)
 TURNS = st.builds(Move, st.sampled_from(Turn), FATES, st.none(), st.booleans())
 NEXT = st.builds(Move, st.none(), FATES, st.none(), st.booleans())
 MOVES = st.one_of(NEXT, TURNS, st.builds(Move, st.sampled_from(acts.ANY), FATES, DURING, st.booleans()))
-STALE = (*acts.VOTES, acts.REJECT, *acts.EDITS, *acts.BACKWARDS)
-VOTING = st.one_of(NEXT, st.builds(Move, st.sampled_from(STALE), FATES, DURING, st.booleans()))
+VOTING = st.one_of(
+    NEXT,
+    st.builds(Move, st.sampled_from(acts.CORE), FATES, st.none(), st.booleans()),
+    st.builds(Move, st.sampled_from(acts.CORE), FATES, DURING, st.booleans()),
+    st.builds(Move, st.sampled_from(acts.STALE), FATES, DURING, st.booleans()),
+)
 
 
 @dataclass(frozen=True)
