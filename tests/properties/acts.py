@@ -1,7 +1,8 @@
 """What people and build servers do. Each act is the same in every place: it asks only what lies there.
 
 `can`: there is something to do it to. Nobody reviews a pull request that is not there.
-`withdraws`: it makes a fact undone that stood before. Whoever has not looked meanwhile never knows of that fact.
+`withdraws`: it makes a fact undone that stood before, or takes back the leave to start. Whoever has not looked
+meanwhile never knows of the one and has not used the other.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -252,7 +253,7 @@ ENDS = (
     Act("archive_item", archive),
 )
 SWITCHES = (
-    Act("pause", says("<p>/orch pause</p>")),
+    Act("pause", says("<p>/orch pause</p>"), withdraws=always),
     Act("resume", says("<p>/orch resume</p>")),
     Act("stranger_pauses", says("<p>/orch pause</p>", STRANGER)),
     Act("why", says("<p>/orch why</p>")),
