@@ -263,8 +263,8 @@ BEGIN = Act("begin", begin, lambda place: not place.item)
 WRITE_ALL = Act("write_all", write_all, lambda place: not place.item)
 ANY = (*VOTES, REJECT, *EDITS, *BACKWARDS, *CODING, *CHECKS, *REVIEWS, *ENDS, *SWITCHES)
 STALE = (*VOTES, REJECT, *EDITS, *BACKWARDS)
-CORE = (VOTES[0], *EDITS, *BACKWARDS)
-"""An approval, and what makes it stale."""
+CORE = (VOTES[0], *EDITS, *BACKWARDS, SWITCHES[0])
+"""An approval, what makes it stale, and a pause: what most depends on its order."""
 BY_NAME = {act.name: act for act in ANY}
 NEXT = {
     "approval": "approve",

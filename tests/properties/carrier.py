@@ -1,8 +1,10 @@
 """What becomes of deliveries on their way to us, and how a test plays many sequences in one process."""
 
 import asyncio
+import gc
 import logging
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,6 +64,7 @@ class Carrier:
 
     def _fate(self, delivery: Outgoing, fate: Fate) -> list[Outgoing]:
         self.counts[fate] += 1
+        self.counts["our own"] += self.world.is_ours(delivery)
         match fate:
             case Fate.LOST:
                 return []
@@ -98,6 +101,7 @@ Play = Callable[[Database, Any, Counter[str]], Coroutine[Any, Any, None]]
 def played(scripts: st.SearchStrategy[Any], play: Play, *, sequences: int, number: int) -> Counter[str]:
     """Plays so many scripts; `number` is the seed: a second run plays the same. Returns what was counted."""
     counts: Counter[str] = Counter()
+    began = time.process_time()
     with _stage() as (runner, database):
 
         @seed(number)
@@ -108,7 +112,10 @@ def played(scripts: st.SearchStrategy[Any], play: Play, *, sequences: int, numbe
             runner.run(play(database, script, counts))
 
         one()
-    print({str(name): count for name, count in counts.most_common()})
+    print(
+        {str(name): count for name, count in counts.most_common()},
+        f"{time.process_time() - began:.1f} s of a core",
+    )
     assert counts["sequences"] >= sequences
     return counts
 
@@ -119,6 +126,7 @@ def _stage() -> Iterator[tuple[asyncio.Runner, Database]]:
     system, since a disk would be waited for most of the time.
     """
     memory = Path("/dev/shm")
+    often = gc.get_threshold()  # a world is made and thrown away in a moment
     quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
     with (
         tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder,
@@ -128,7 +136,9 @@ def _stage() -> Iterator[tuple[asyncio.Runner, Database]]:
         database.open()
         structlog.configure(wrapper_class=quiet)
         try:
+            gc.set_threshold(20_000, *often[1:])
             yield runner, database
         finally:
+            gc.set_threshold(*often)
             structlog.reset_defaults()
             runner.run(database.aclose())

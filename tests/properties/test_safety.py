@@ -52,7 +52,8 @@ class Move:
 DURING = st.none() | st.integers(0, 12)
 TURNS = st.builds(Move, st.sampled_from(Turn), FATES, st.none(), st.booleans())
 NEXT = st.builds(Move, st.none(), FATES, st.none(), st.booleans())
-MOVES = st.one_of(NEXT, TURNS, st.builds(Move, st.sampled_from(acts.ANY), FATES, DURING, st.booleans()))
+HELD_UP = st.builds(Move, st.sampled_from((*acts.SWITCHES[:2], acts.VOTES[0])), FATES, st.none(), st.booleans())
+MOVES = st.one_of(NEXT, TURNS, HELD_UP, st.builds(Move, st.sampled_from(acts.ANY), FATES, DURING, st.booleans()))
 VOTING = st.one_of(
     NEXT,
     st.builds(Move, st.sampled_from(acts.CORE), FATES, st.none(), st.booleans()),
