@@ -80,6 +80,13 @@ def rewrites(word: str, html: str, by: str) -> Callable[[Place], None]:
     return rewrite
 
 
+def forge_approval(place: Place) -> None:
+    """A guest makes an approval of what the approver wrote."""
+    if not _own(place, "Hello"):
+        says("<p>Hello.</p>")(place)
+    rewrites("Hello", APPROVED, GUEST)(place)
+
+
 def delete_approval(place: Place) -> None:
     place.plane.delete_comment(_own(place, ":approved:")[-1]["id"], APPROVER)
 
@@ -214,7 +221,7 @@ VOTES = (
     Act("approve_in_code", says("<pre><code>:approved:</code></pre>")),
     Act("approve_in_quote", says("<blockquote><p>:approved:</p></blockquote>")),
     Act("chat", says("<p>Hello.</p>")),
-    Act("guest_makes_chat_an_approval", rewrites("Hello", APPROVED, GUEST), has_said("Hello")),
+    Act("guest_forges_approval", forge_approval),
     Act("reword_approval", rewrites(":approved:", "<p>:approved: or not?</p>", APPROVER), has_said(":approved:")),
     Act("delete_approval", delete_approval, has_said(":approved:")),
 )
@@ -265,6 +272,8 @@ ANY = (*VOTES, REJECT, *EDITS, *BACKWARDS, *CODING, *CHECKS, *REVIEWS, *ENDS, *S
 STALE = (*VOTES, REJECT, *EDITS, *BACKWARDS)
 CORE = (VOTES[0], *EDITS, *BACKWARDS, SWITCHES[0])
 """An approval, what makes it stale, and a pause: what most depends on its order."""
+FORGED = (VOTES[1], VOTES[2], VOTES[5])
+"""What looks like an approval, by a stranger, in code, and by somebody else's hand."""
 BY_NAME = {act.name: act for act in ANY}
 NEXT = {
     "approval": "approve",

@@ -56,6 +56,7 @@ HELD_UP = st.builds(Move, st.sampled_from((*acts.SWITCHES[:2], acts.VOTES[0])), 
 MOVES = st.one_of(NEXT, TURNS, HELD_UP, st.builds(Move, st.sampled_from(acts.ANY), FATES, DURING, st.booleans()))
 VOTING = st.one_of(
     NEXT,
+    st.builds(Move, st.sampled_from(acts.FORGED), FATES, DURING, st.booleans()),
     st.builds(Move, st.sampled_from(acts.CORE), FATES, st.none(), st.booleans()),
     st.builds(Move, st.sampled_from(acts.CORE), FATES, DURING, st.booleans()),
     st.builds(Move, st.sampled_from(acts.STALE), FATES, DURING, st.booleans()),

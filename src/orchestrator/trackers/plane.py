@@ -172,7 +172,7 @@ class _Memory(Generic[T]):
 class Plane:
     """One workspace, one key: at most `calls_per_minute` (and a sixth more in a burst) are sent with it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first three are rare and by name
         self,
         url: str,
         token: str,
