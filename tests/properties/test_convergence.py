@@ -29,7 +29,7 @@ from properties.place import HALTS, Violation
 from properties.small_world import PATIENT, Standing, World, emptied
 
 SHARDS, SEQUENCES = 3, 100
-NIGHTLY_SHARDS, NIGHTLY_SEQUENCES = 10, 1000
+NIGHTLY_SHARDS, NIGHTLY_SEQUENCES = 20, 500
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ def compared(here: Standing, wanted: Standing) -> str:
 
 def judge(counts: Counter[str]) -> None:
     """A sequence that ends early says little, so they may not be too many."""
-    assert counts["equal"] * 4 >= counts["sequences"]
-    assert min(counts[fate] for fate in Fate) >= counts["sequences"] // 2
+    assert counts["equal"] * 5 >= counts["sequences"]
+    assert min(counts[fate] for fate in Fate) >= counts["sequences"] // 5
 
 
 @pytest.mark.timeout(900)
