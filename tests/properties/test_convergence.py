@@ -117,6 +117,10 @@ async def disturbed(world: World, carrier: Carrier, done: Sequence[tuple[Act, St
     await carrier.catch_up()
 
 
+DOCUMENT_STAGES = {Stage.ANALYSIS.value, Stage.ARCHITECTURE.value}
+"""Sent back there, a document is written anew and then asked for again: a rejection came after a lost approval."""
+
+
 def compared(here: Standing, wanted: Standing) -> str:
     """In which of the allowed ways the two are alike."""
     if (here.stage, here.codes) == (wanted.stage, wanted.codes):
@@ -126,7 +130,8 @@ def compared(here: Standing, wanted: Standing) -> str:
     if not here.stage and "item_gone" in wanted.codes:
         return "gone before it was heard of"
     is_further = place(Stage(here.stage)) > place(Stage(wanted.stage))
-    if is_further or "approval" not in here.codes:
+    is_sent_back = here.stage in DOCUMENT_STAGES and "rework_due" in here.codes
+    if is_further or not ("approval" in here.codes or is_sent_back):
         raise Violation(f"{here.stage} {sorted(here.codes)}, the oracle {wanted.stage} {sorted(wanted.codes)}")
     return "approve again"
 
