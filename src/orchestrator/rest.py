@@ -10,7 +10,7 @@ import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.pace import Circuit, Pace
-from orchestrator.wire import MAX_ANSWER_BYTES, Reply, TooLargeError, UnreachableError, Wire
+from orchestrator.wire import MAX_ANSWER_BYTES, OpenWire, Reply, TooLargeError, UnreachableError, Wire
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -51,12 +51,13 @@ class RestClient:
         pace: Pace | None = None,
         circuit: Circuit | None = None,
         scope_of: Callable[[str, str], str] | None = None,
+        wire: OpenWire = Wire,
     ) -> None:
         self._system = system
         self._pace = pace
         self._circuit = circuit
         self._scope_of = scope_of
-        self.wire = Wire(base_url, headers, timeout_s)
+        self.wire = wire(base_url, headers, timeout_s)
 
     async def aclose(self) -> None:
         await self.wire.aclose()

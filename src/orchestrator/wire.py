@@ -7,9 +7,9 @@ loaded with the first call, and beside the event loop, since the service should 
 import asyncio
 import importlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 import msgspec
@@ -40,6 +40,25 @@ class Reply:
     headers: Mapping[str, str]
     body: bytes
     waited_s: float
+
+
+class Exchange(Protocol):
+    """How requests travel, to one address; see Wire. Another one only where both sides live in one process."""
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        order: object = None,
+        enough_bytes: int | None = None,
+    ) -> Reply: ...
+
+    async def aclose(self) -> None: ...
+
+
+OpenWire = Callable[[str, Mapping[str, str], float], Exchange]
+"""Given the address, the headers of every request, and the timeout in seconds."""
 
 
 @dataclass(slots=True)

@@ -177,6 +177,18 @@ def test_a_merge_is_one_push_and_one_closed(stage: Stage) -> None:
     assert stage.sim.head(REPO, "main") == merged
 
 
+def test_a_closed_pull_request_stays_behind_its_branch_and_reopened_in_the_browser_it_catches_up(
+    stage: Stage,
+) -> None:
+    first = stage.people.commit(REPO, "feature/x", {"a.txt": "a\n"}, "alice")
+    stage.api("alice", "/pulls", {"head": "feature/x", "base": "main", "title": "X"})
+    stage.people.close(REPO, 1, "alice")
+    last = stage.people.commit(REPO, "feature/x", {"a.txt": "b\n"}, "alice")
+    assert stage.http["alice"].get("/pulls/1").json()["head"]["sha"] == first
+    stage.people.reopen(REPO, 1, "alice")
+    assert stage.http["alice"].get("/pulls/1").json()["head"]["sha"] == last
+
+
 @pytest.mark.parametrize(("version", "known"), [("1.22.6", set()), ("1.23.0", {"status"})])
 def test_an_older_gitea_knows_fewer_events(tmp_path: Path, version: str, known: set[str]) -> None:
     with GiteaSim(tmp_path, version=version) as sim:

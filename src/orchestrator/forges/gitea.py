@@ -30,6 +30,7 @@ from orchestrator.forges.text import (
     outgoing,
 )
 from orchestrator.rest import Answer, Json
+from orchestrator.wire import OpenWire, Wire
 
 _OWN = "your own pull"
 _FOUND_EARLIER = frozenset({404, 409})
@@ -42,11 +43,17 @@ class Gitea:
     """
 
     def __init__(
-        self, url: str, token: str, *, timeout_s: float = 15.0, may_mention: Collection[str] = ()
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout_s: float = 15.0,
+        may_mention: Collection[str] = (),
+        wire: OpenWire = Wire,
     ) -> None:
         self._url = url
         self._token = token
-        self._api = GiteaApi(url, token, timeout_s)
+        self._api = GiteaApi(url, token, timeout_s, wire)
         self.circuit = self._api.circuit
         self._may_mention = frozenset(may_mention)
         self._login = ""

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 from orchestrator.domain.errors import Permanent
 from orchestrator.pace import REAL_TIME, Circuit
 from orchestrator.rest import Answer, RestClient, System
+from orchestrator.wire import OpenWire, Wire
 
 PAGE_ROWS = 50
 MAX_PAGES = 40
@@ -33,11 +34,17 @@ N = TypeVar("N", bound=Numbered)
 class GiteaApi:
     """One server, asked as one user."""
 
-    def __init__(self, url: str, token: str, timeout_s: float) -> None:
+    def __init__(self, url: str, token: str, timeout_s: float, wire: OpenWire = Wire) -> None:
         self.circuit = Circuit(_GITEA.code, REAL_TIME)
         headers = {"Authorization": f"token {token}"}
         self._rest = RestClient(
-            _GITEA, f"{url}/api/v1/", headers, timeout_s, circuit=self.circuit, scope_of=_scope
+            _GITEA,
+            f"{url}/api/v1/",
+            headers,
+            timeout_s,
+            circuit=self.circuit,
+            scope_of=_scope,
+            wire=wire,
         )
         self.call = self._rest.call
         self.decoded = self._rest.decoded

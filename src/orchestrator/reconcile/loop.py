@@ -163,7 +163,8 @@ class Reconciler:
         rows = course.rows
         wanted = needs(rows.task, is_run_open=rows.open_run() is not None)
         course.seen = await self._observer.look(rows.project, rows.task, wanted, course.seen)
-        basis = await self._basis(rows, course.seen)
+        course.rows = rows = replace(rows, sightings=await self._sighted(rows, course.seen))
+        basis = self._basis(rows, course.seen)
         decision = decide(basis.project, basis.task, basis.facts)
         digest = decisions.digest(decision)
         return _Step(basis, decision, digest, digest != rows.decided)
@@ -248,8 +249,8 @@ class Reconciler:
             sightings.of_task(connection, ident),
         )
 
-    async def _basis(self, rows: _Rows, seen: Observed) -> Basis:
-        known = await self._sighted(rows, seen)
+    def _basis(self, rows: _Rows, seen: Observed) -> Basis:
+        known = rows.sightings
         facts = Facts(
             item=seen.item,
             branch=seen.branch,

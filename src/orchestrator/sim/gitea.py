@@ -350,7 +350,8 @@ class GiteaSim(Simulator):
     """A Gitea or Forgejo server. Give `app` to a LoopbackServer; repositories live under `root`.
 
     `root_url` is the server's own idea of its address and is meant to be unreachable: clients must not
-    follow URLs from answers and payloads.
+    follow URLs from answers and payloads. `in_threads`: git blocks, so answers are made beside the event loop; a
+    world whose repositories lie in memory does without.
     """
 
     def __init__(
@@ -361,8 +362,10 @@ class GiteaSim(Simulator):
         version: str = "",
         root_url: str = "https://git.example.test",
         now: Callable[[], datetime] = utc_now,
+        in_threads: bool = True,
     ) -> None:
         super().__init__(WEBHOOK_TIMEOUT_S, now)
+        self.in_threads = in_threads
         self.root, self.flavour, self.root_url = root, flavour, root_url
         self.version = version or VERSIONS[flavour]
         found = re.match(r"(\d+)\.(\d+)", self.version)
@@ -554,13 +557,13 @@ def _follow_pulls(sim: GiteaSim, repo: Repo, sender: User, change: _RefChange) -
             pull.state, pull.closed_at = "closed", pull.updated_at
             sim.tell(repo, PULL, Shapes(sim).pull_event("closed", repo, pull, sender))
             continue
-        _move_head(repo, pull, change.new)
+        move_head(repo, pull, change.new)
         payload = Shapes(sim).pull_event("synchronized", repo, pull, sender)
         moved = {} if sim.is_forgejo else {"before": change.old, "after": change.new}
         sim.tell(repo, PULL_SYNC, {"action": payload.pop("action")} | moved | payload)
 
 
-def _move_head(repo: Repo, pull: Pull, new: str) -> None:
+def move_head(repo: Repo, pull: Pull, new: str) -> None:
     """Reviews grow stale when what the pull request changes is another thing now: a mere rebase leaves them."""
     is_same = repo.git.patch(pull.base, pull.head_sha) == repo.git.patch(pull.base, new)
     pull.head_sha = new
@@ -1350,6 +1353,8 @@ def _route(sim: GiteaSim, path: str, *, base: str = API, **ops: _Op) -> Route:
         if op is None:
             return Response(status_code=405)
         raw = await _capped(request, MAX_BODY_BYTES)
+        if not sim.in_threads:
+            return _respond(sim, request, raw, op)
         return await to_thread.run_sync(_respond, sim, request, raw, op)
 
     return Route(base + path, endpoint, methods=ALL_METHODS)

@@ -15,6 +15,7 @@ from orchestrator.sim.gitea import (
     Row,
     Shapes,
     User,
+    move_head,
     post_status,
     quoted_path,
 )
@@ -99,8 +100,12 @@ class People:
             self._tell(place, pull, "closed", user)
 
     def reopen(self, repo: str, number: int, login: str) -> None:
+        """It follows its branch again, and takes over what was pushed meanwhile."""
         place, pull, user = self._there(repo, number, login)
         with self.sim.state:
+            moved = place.git.branch(pull.head)
+            if moved and moved != pull.head_sha:
+                move_head(place, pull, moved)
             pull.state, pull.closed_at = "open", None
             self._tell(place, pull, "reopened", user)
 

@@ -17,6 +17,7 @@ from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerStat
 from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, is_background
 from orchestrator.rest import Answer, Json, RestClient, System
 from orchestrator.trackers.html import spoken, to_text
+from orchestrator.wire import OpenWire, Wire
 from orchestrator.workflow.names import is_key
 
 T = TypeVar("T")
@@ -172,7 +173,7 @@ class _Memory(Generic[T]):
 class Plane:
     """One workspace, one key: at most `calls_per_minute` (and a sixth more in a burst) are sent with it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first three are rare and by name
         self,
         url: str,
         token: str,
@@ -181,6 +182,7 @@ class Plane:
         timeout_s: float = 15.0,
         calls_per_minute: int = 50,
         timing: Timing = REAL_TIME,
+        wire: OpenWire = Wire,
     ) -> None:
         self._workspace = workspace
         self._me = UserId("")
@@ -196,6 +198,7 @@ class Plane:
             timeout_s,
             pace=Pace(_PLANE.code, calls_per_minute, timing),
             circuit=self.circuit,
+            wire=wire,
         )
 
     async def aclose(self) -> None:

@@ -1,0 +1,78 @@
+"""Crowds of deliveries, and none at all."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.db import Database
+from properties import acts
+from properties.carrier import Carrier, Fate
+from properties.small_world import World, again, emptied
+
+HAPPY = (acts.BEGIN, *(acts.BY_NAME[name] for name in ("approve", "approve", "ci_green")))
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    database = Database(f"sqlite:///{tmp_path / 'one.db'}")
+    database.open()
+    made = World(await emptied(database))
+    await made.open()
+    yield made
+    await made.close()
+    await database.aclose()
+
+
+async def happened(world: World, carrier: Carrier, *done: acts.Act) -> None:
+    for act in done:
+        await act.perform(world)
+        await carrier.hand_over((Fate.TOLD,), is_reversed=False)
+
+
+async def test_five_pushes_told_five_times_each_at_once_are_one_run_on_the_last_head(world: World) -> None:
+    """F4, F7."""
+    carrier = Carrier(world, Counter())
+    await happened(world, carrier, *HAPPY[:-1])
+    for _ in range(5):
+        await acts.BY_NAME["push_code"].perform(world)
+    await acts.BY_NAME["ci_green"].perform(world)
+    told = world.mail.taken()
+    for delivery in told:
+        await world.hand_over(delivery)
+    copies = [again(delivery) for delivery in told for _ in range(4)]
+    await asyncio.gather(*(world.hand_over(one) for one in copies))
+    await world.desk.settle()
+    looked_at = [row.base_sha for row in world.rows("SELECT base_sha FROM agent_runs WHERE agent = 'reviewer'")]
+    assert looked_at == [world.head]
+    assert world.started().count("tester") == 1
+    print(f"{len(copies)} repeats of {len(told)} deliveries: 0 more runs")
+
+
+async def test_with_every_delivery_lost_one_resync_after_each_act_is_enough(world: World) -> None:
+    """R5, F8."""
+    for act in HAPPY:
+        await act.perform(world)
+        world.mail.taken()
+        await world.desk.resync()
+        world.mail.taken()
+    world.check()
+    assert not world.handed
+    assert (world.standing().stage, world.standing().codes) == ("ready", {"merge"})
+
+
+async def test_a_hundred_deliveries_of_what_we_did_ourselves_start_nothing(world: World) -> None:
+    """R14."""
+    carrier = Carrier(world, Counter())
+    await happened(world, carrier, *HAPPY)
+    ours = [one for one in world.handed if world.is_ours(one)]
+    runs, looks = world.started(), world.desk.looks
+    told = [again(one) for one in ours for _ in range(1 + 100 // len(ours))]
+    for delivery in told:
+        await world.hand_over(delivery)
+    await world.desk.settle()
+    assert len(told) >= 100
+    assert (world.started(), world.desk.looks) == (runs, looks)
+    print(f"{len(told)} deliveries of our own: 0 runs, 0 looks")

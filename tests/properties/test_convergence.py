@@ -1,0 +1,155 @@
+"""R4: whatever is lost, repeated, late or out of order on the way to us, one resync later the task stands where it
+should: where the oracle has it, or it asks to approve again, and never further.
+
+Three things are not the deliveries' fault, and the comparison says so instead of hiding them:
+
+- A fact that is withdrawn before anybody looked (a red check that is green a second later) was never there for us,
+  and no resync can bring it back. So before an act that withdraws one, time passes: the resync comes in between.
+- A halted task (its pull request closed, its work item gone) keeps the stage where it was last seen. It has to
+  wait for the same reason as the oracle's; the gates are asked again when that is mended.
+- A work item that is gone before anything told of it has no task.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import note
+from hypothesis import strategies as st
+
+from orchestrator.db import Database
+from orchestrator.domain.model import Stage
+from orchestrator.workflow.pipeline import place
+from properties import acts
+from properties.acts import Act
+from properties.carrier import FATES, Carrier, Fate, played
+from properties.oracle import Told
+from properties.place import HALTS, Violation
+from properties.small_world import PATIENT, Standing, World, emptied
+
+SHARDS, SEQUENCES = 3, 100
+NIGHTLY_SHARDS, NIGHTLY_SEQUENCES = 20, 500
+
+
+@dataclass(frozen=True)
+class Step:
+    """An act (None: the one that the task waits for) and what becomes of the deliveries that follow it.
+
+    `is_later`: it is done just after a resync, so that the next one finds the work item as it was.
+    """
+
+    act: Act | None
+    fates: tuple[Fate, ...]
+    is_reversed: bool = False
+    is_later: bool = False
+
+    def __repr__(self) -> str:
+        how = f"{' reversed' if self.is_reversed else ''}{' later' if self.is_later else ''}"
+        return f"{self.act or 'next'}({' '.join(self.fates)}{how})"
+
+
+@dataclass(frozen=True)
+class Script:
+    """`is_written`: people wrote documents and code before they asked for them."""
+
+    is_written: bool
+    steps: tuple[Step, ...]
+
+    @property
+    def whole(self) -> tuple[Step, ...]:
+        begin = Step(acts.BEGIN, self.steps[0].fates)
+        return (*([Step(acts.WRITE_ALL, (Fate.TOLD,))] if self.is_written else []), begin, *self.steps)
+
+
+LAST = {"archive_item", "merge"}
+ANY = tuple(act for act in acts.ANY if act.name not in LAST)
+SELDOM = st.sampled_from((False, False, False, True))
+ACTS = st.one_of(st.none(), st.none(), st.sampled_from(ANY), st.sampled_from(ANY), st.sampled_from(acts.CORE))
+STEPS = st.builds(Step, ACTS, FATES, st.booleans(), SELDOM)
+LAST_STEPS = st.builds(Step, st.none() | st.sampled_from(acts.ENDS), FATES, st.booleans(), SELDOM)
+SCRIPTS = st.builds(
+    lambda is_written, steps, last: Script(is_written, (*steps, last)),
+    st.booleans(),
+    st.lists(STEPS, min_size=2, max_size=9),
+    LAST_STEPS,
+)
+
+
+async def told(script: Script) -> tuple[list[tuple[Act, Step]], Standing]:
+    """The oracle's story: the acts that could be done in it, and where it ended."""
+    here, done = Told(PATIENT), []
+    for step in script.whole:
+        act = step.act or acts.next_of(here.standing().waiting)
+        if act.is_possible(here):
+            await act.perform(here)
+            await here.look()
+            done.append((act, step))
+    return done, here.standing()
+
+
+async def sequence(database: Database, script: Script, counts: Counter[str]) -> None:
+    done, wanted = await told(script)
+    note(f"acts: {[act for act, _ in done]}")
+    world = World(await emptied(database))
+    try:
+        await world.open()
+        carrier = Carrier(world, counts)
+        await disturbed(world, carrier, done)
+        counts[compared(world.standing(), wanted)] += 1
+        await carrier.replay()
+        counts["acts"] += len(done)
+        counts["looks"] += world.desk.looks
+        counts["runs"] += len(world.started())
+        counts[f"to {wanted.stage}"] += 1
+    finally:
+        await world.close()
+
+
+async def disturbed(world: World, carrier: Carrier, done: Sequence[tuple[Act, Step]]) -> None:
+    for act, step in done:
+        if step.is_later or not act.is_possible(world) or act.withdraws(world):
+            await carrier.catch_up()
+        if not act.is_possible(world):
+            break  # it waits for something that the oracle had before: the comparison says for what
+        await act.perform(world)
+        await carrier.hand_over(step.fates, is_reversed=step.is_reversed)
+    await carrier.catch_up()
+
+
+DOCUMENT_STAGES = {Stage.ANALYSIS.value, Stage.ARCHITECTURE.value}
+"""Sent back there, a document is written anew and then asked for again: a rejection came after a lost approval."""
+
+
+def compared(here: Standing, wanted: Standing) -> str:
+    """In which of the allowed ways the two are alike."""
+    if (here.stage, here.codes) == (wanted.stage, wanted.codes):
+        return "equal"
+    if here.codes == wanted.codes and here.codes & HALTS:
+        return "halted at another stage"
+    if not here.stage and "item_gone" in wanted.codes:
+        return "gone before it was heard of"
+    is_further = place(Stage(here.stage)) > place(Stage(wanted.stage))
+    is_sent_back = here.stage in DOCUMENT_STAGES and "rework_due" in here.codes
+    if is_further or not ("approval" in here.codes or is_sent_back):
+        raise Violation(f"{here.stage} {sorted(here.codes)}, the oracle {wanted.stage} {sorted(wanted.codes)}")
+    return "approve again"
+
+
+def judge(counts: Counter[str]) -> None:
+    """A sequence that ends early says little, so they may not be too many."""
+    assert counts["equal"] * 5 >= counts["sequences"]
+    assert min(counts[fate] for fate in Fate) >= counts["sequences"] // 5
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_after_one_resync_the_state_is_the_oracles_or_asks_to_approve_again(shard: int) -> None:
+    judge(played(SCRIPTS, sequence, sequences=SEQUENCES, number=shard))
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("shard", range(NIGHTLY_SHARDS))
+def test_nightly_after_one_resync_the_state_is_the_oracles_or_asks_to_approve_again(shard: int) -> None:
+    judge(played(SCRIPTS, sequence, sequences=NIGHTLY_SEQUENCES, number=1000 + shard))
