@@ -1,9 +1,8 @@
-"""The last part of `make mutate`: every mutant that survived is explained in tests/mutants-explained.toml, and every
-explanation still holds.
+"""The last part of `make mutate`: is every mutant that survived explained, and does every explanation still hold?
 
-A mutant is known by its function and by the lines that it changes, never by mutmut's numbers, which move with
-every edit. Fails when a survivor is not explained, when an explained mutant is killed or gone, when a mutant was not
-judged, and when a function cannot be mutated at all.
+A mutant is known by its function and by the lines that it changes, never by mutmut's numbers, which move with every
+edit. Fails when a survivor is not explained in tests/mutants-explained.toml, when an explained mutant is killed or
+gone, when a mutant was not judged, and when a function cannot be mutated at all.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ def report(judged: dict[Mutant, set[str]], counts: Counter[str], explained: set[
 
 
 def judged_of(paths: Iterable[Path], only: str) -> tuple[dict[Mutant, set[str]], Counter[str]]:
-    """What mutmut found, of the modules that match `only`; the counts are of its mutants, by package and status."""
+    """What mutmut found of the modules that match `only`, and its counts by package and status."""
     judged: dict[Mutant, set[str]] = {}
     counts: Counter[str] = Counter()
     for path in paths:
@@ -121,13 +120,14 @@ def explained_in(text: str, only: str) -> set[Mutant]:
 
 
 def unmutated(paths: Iterable[Path], only: str) -> Iterator[str]:
-    """Functions that mutmut leaves alone because of their decorators: `name = decorated(_name)` shows it the body."""
+    """Functions that mutmut leaves alone for their decorators: `name = decorator(_name)` shows it the body."""
     for path in paths:
         module = ".".join(path.with_suffix("").parts[1:])
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and fnmatch(f"{module}.{node.name}", only):
-                if {ast.unparse(one) for one in node.decorator_list} - set(MUTATED_DECORATORS):
-                    yield f"  {module}.{node.name}"
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                name, by = f"{module}.{node.name}", {ast.unparse(one) for one in node.decorator_list}
+                if by - set(MUTATED_DECORATORS) and fnmatch(name, only):
+                    yield f"  {name}"
 
 
 def main(only: str) -> int:
