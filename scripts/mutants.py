@@ -1,6 +1,6 @@
 """The last part of `make mutate`: is every mutant that survived explained, and does every explanation still hold?
 
-A mutant is known by its function and by the lines that it changes, never by mutmut's numbers, which move with every
+A mutant is known by its function and by the lines that it changes, never by mutmut's numbers: they move with every
 edit. Fails when a survivor is not explained in tests/mutants-explained.toml, when an explained mutant is killed or
 gone, when a mutant was not judged, and when a function cannot be mutated at all.
 """

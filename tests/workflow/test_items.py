@@ -8,11 +8,13 @@ import pytest
 from green import (
     ANNA,
     BORIS,
+    BRANCH,
     BRD,
     CHECK,
     DEV_TASK,
     GREEN,
     HEAD,
+    ITEM,
     LINT,
     NEW_TASK,
     OLD,
@@ -31,10 +33,13 @@ from orchestrator.domain.feedback import Feedback
 from orchestrator.domain.forge import CheckState
 from orchestrator.domain.model import Branch, Cause, Return, Role, Stage, Switches, Task
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState, VerdictWord
+from orchestrator.qg.checks import GATES
 from orchestrator.qg.facts import Absent, Facts, Unobserved
 from orchestrator.qg.verdict import Item
 from orchestrator.workflow.decide import decide
-from orchestrator.workflow.decision import Decision, Identity, Reply, StartRun
+from orchestrator.workflow.decision import Decision, EnsurePullRequest, Identity, Reply, StartRun
+from orchestrator.workflow.pipeline import step_of_stage
+from orchestrator.workflow.rounds import attempts_of_round
 
 DOWN = Unobserved("forge_unreachable", "down")
 RESUME = ("approver", "/orch resume")
@@ -180,7 +185,46 @@ def test_the_identity_is_made_of_the_item_and_the_project_and_then_kept() -> Non
     )
 
 
+def test_a_new_task_that_is_far_already_acts_under_the_name_that_it_was_just_given() -> None:
+    decision = decide(PROJECT, NEW_TASK, replace(GREEN, pull=Absent(), runs=()))
+    assert decision.stage is Stage.DEVELOPMENT
+    assert decision.actions == (EnsurePullRequest(PROJECT.repo, TASK.branch, "develop", "ENDURO-1: A title"),)
+    assert decision.identity is not None
+    assert [gate for gate, _ in decision.verdicts] == ["QG-0", "QG-1", "QG-2", "QG-3"]
+
+
+@pytest.mark.parametrize("branch", [BRANCH, Absent(), DOWN])
+@pytest.mark.parametrize("item", [ITEM, replace(ITEM, is_draft=True)])
+def test_the_intakes_verdict_is_told_whatever_comes_of_it(branch: Any, item: Any) -> None:
+    decision = decide(PROJECT, NEW_TASK, replace(GREEN, branch=branch, item=item))
+    assert decision.verdicts[0] == ("QG-0", GATES["QG-0"](PROJECT, NEW_TASK, replace(GREEN, item=item)))
+
+
 # Rounds
+
+
+@pytest.mark.parametrize("outcome", [Outcome.LOST, Outcome.CRASHED])
+def test_a_posted_task_is_tried_as_often_as_the_cap_says(outcome: Outcome) -> None:
+    for count in (1, 2, 3, 4):
+        tried = tuple(run(Stage.REVIEW, number, outcome) for number in range(1, count + 1))
+        decision = decide(None, POSTED, replace(GREEN, runs=tried))
+        assert bool(decision.actions) is (count < 3)
+
+
+def test_attempts_are_counted_since_the_last_return_or_since_the_head_moved() -> None:
+    runs = (
+        *(run(Stage.DEVELOPMENT, number) for number in (1, 2, 3)),
+        *(run(Stage.REVIEW, number, base=OLD) for number in (1, 2)),
+        *(run(Stage.REVIEW, number) for number in (3, 4, 5)),
+    )
+    facts = replace(GREEN, runs=runs)
+    back = Return(Cause.CI_RED, Stage.DEVELOPMENT, OLD, 1)
+    developing, reviewing = step_of_stage(Stage.DEVELOPMENT), step_of_stage(Stage.REVIEW)
+    assert attempts_of_round(TASK, facts, developing) == 3
+    assert attempts_of_round(replace(TASK, returns=(back,)), facts, developing) == 2
+    assert attempts_of_round(TASK, facts, reviewing) == 3
+    assert attempts_of_round(TASK, replace(facts, branch=DOWN), reviewing) == 0
+    assert attempts_of_round(POSTED, facts, reviewing) == 5
 
 
 def test_an_agent_that_made_nothing_is_told_what_was_missing_and_then_people_are() -> None:
