@@ -7,6 +7,8 @@ BIN := .venv/bin
 CLAUDE := .tools/claude
 # How many tests run at once. Timing decides no test, so more than the cores is safe.
 JOBS ?= $(shell echo $$(( 2 * $$(nproc) )))
+# How many mutants are tried at once.
+CHILDREN ?= $(shell nproc)
 PYTEST := $(BIN)/python -m pytest
 PURE := */orchestrator/domain/*,*/orchestrator/qg/*,*/orchestrator/workflow/*
 PURE_TESTS := tests/qg tests/workflow tests/test_domain.py tests/store tests/webhooks
@@ -54,8 +56,10 @@ cover: setup ## branch coverage of the pure packages; fails below 100 %
 	@$(BIN)/coverage erase && $(BIN)/coverage run -m pytest -q -m "not nightly" $(PURE_TESTS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='$(PURE)' --fail-under=100
 
-mutate: setup ## mutation tests of the pure packages
-	@$(BIN)/mutmut run
+mutate: setup ## mutation tests of the pure packages; each survivor must be explained (ONLY=qg.ci: a part)
+	@rm -rf mutants
+	@$(BIN)/mutmut run --max-children $(CHILDREN) $(if $(ONLY),'orchestrator.$(ONLY)*')
+	@$(BIN)/python scripts/mutants.py $(ONLY)
 
 requirements: ## lock the dependencies again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt

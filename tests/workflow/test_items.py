@@ -185,6 +185,12 @@ def test_the_identity_is_made_of_the_item_and_the_project_and_then_kept() -> Non
     )
 
 
+@pytest.mark.parametrize("lacking", [{"repo": None}, {"key": ""}, {"branch": ""}])
+def test_half_a_name_is_none(lacking: dict[str, Any]) -> None:
+    half = at(Stage.CREATED, **{"title": "Old", "base_branch": "old", **lacking})
+    assert decide(PROJECT, half, GREEN).identity == decide(PROJECT, NEW_TASK, GREEN).identity
+
+
 def test_a_new_task_that_is_far_already_acts_under_the_name_that_it_was_just_given() -> None:
     decision = decide(PROJECT, NEW_TASK, replace(GREEN, pull=Absent(), runs=()))
     assert decision.stage is Stage.DEVELOPMENT
