@@ -1,5 +1,6 @@
 """What the gates say, whole: code, parameters, evidence, who can mend it and how."""
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -31,9 +32,11 @@ from green import (
     remark,
 )
 from orchestrator.domain.forge import BranchRules, CheckState
-from orchestrator.domain.model import CiPolicy, Project, ReviewPolicy, Task, Trigger, TriggerKind
+from orchestrator.domain.model import CiPolicy, Project, ReviewPolicy, Stage, Task, Trigger, TriggerKind
 from orchestrator.domain.run import RoleVerdict, VerdictWord
+from orchestrator.qg.approvals import Ballots, not_counted
 from orchestrator.qg.checks import GATES
+from orchestrator.qg.documents import digest
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Facts, Unobserved
 from orchestrator.qg.verdict import Item, Passed, items
 
@@ -210,6 +213,28 @@ def test_how_many_approvals_are_there_and_needed_is_said() -> None:
 def test_an_approval_in_vain_is_named_with_its_comment_and_what_would_help() -> None:
     (_, vain) = said("QG-1", replace(GREEN, remarks=(remark(11, STRANGER),)))
     assert vain == Item("approval_not_counted", (("why", "not_an_approver"),), ("k11",), "approver", ":approved:")
+
+
+@pytest.mark.parametrize("name", ["QG-1", "QG-2"])
+def test_what_was_first_seen_in_the_same_look_as_its_document_is_not_about_it(name: str) -> None:
+    seen = {"QG-1": 10, "QG-2": 20}[name]
+    facts = replace(GREEN, remarks=(*(remark(11) for _ in range(name == "QG-2")), remark(seen, BORIS)))
+    asked, vain = said(name, facts)
+    assert (asked.code, vain.params, vain.evidence) == (
+        "approval",
+        (("why", "document_is_newer"),),
+        (f"k{seen}",),
+    )
+
+
+def test_where_remarks_were_not_seen_none_is_named() -> None:
+    assert not_counted(PROJECT, replace(GREEN, remarks=DOWN), Ballots(), Stage.ANALYSIS, 10) == ()
+
+
+def test_the_mark_of_documents_is_the_same_for_ever_for_it_is_stored() -> None:
+    text = b"architecture:c1 dev_task:d1"
+    assert digest(GREEN, Stage.ARCHITECTURE) == hashlib.sha256(text).hexdigest()
+    assert digest(replace(GREEN, documents=DOWN), Stage.ARCHITECTURE) == ""
 
 
 def work(**changes: Any) -> Facts:
@@ -467,6 +492,11 @@ def test_how_many_people_approved_and_are_needed_is_said() -> None:
     )
     (third,) = said("QG-5", replace(both, rules=BranchRules(required_approvals=3)), people)
     assert third.params[:2] == (("have", "2"), ("needed", "3"))
+
+
+def test_one_person_is_needed_though_nobody_asks_for_one() -> None:
+    (item,) = said("QG-5", reviews(), with_gates(review=ReviewPolicy.HUMAN, approvals=0))
+    assert item.params[:2] == (("have", "0"), ("needed", "1"))
 
 
 SAID_OF_TESTS = [

@@ -203,6 +203,7 @@ def test_a_new_task_that_is_far_already_acts_under_the_name_that_it_was_just_giv
 @pytest.mark.parametrize("item", [ITEM, replace(ITEM, is_draft=True)])
 def test_the_intakes_verdict_is_told_whatever_comes_of_it(branch: Any, item: Any) -> None:
     decision = decide(PROJECT, NEW_TASK, replace(GREEN, branch=branch, item=item))
+    assert decision.identity == (None if item.is_draft else decide(PROJECT, NEW_TASK, GREEN).identity)
     assert decision.verdicts[0] == ("QG-0", GATES["QG-0"](PROJECT, NEW_TASK, replace(GREEN, item=item)))
 
 
@@ -214,7 +215,7 @@ def test_a_posted_task_is_tried_as_often_as_the_cap_says(outcome: Outcome) -> No
     for count in (1, 2, 3, 4):
         tried = tuple(run(Stage.REVIEW, number, outcome) for number in range(1, count + 1))
         decision = decide(None, POSTED, replace(GREEN, runs=tried))
-        assert bool(decision.actions) is (count < 3)
+        assert (decision.stage, bool(decision.actions)) == (Stage.REVIEW, count < 3)
 
 
 def test_attempts_are_counted_since_the_last_return_or_since_the_head_moved() -> None:
@@ -404,6 +405,19 @@ ANSWERS = [
 @pytest.mark.parametrize(("line", "reply"), ANSWERS)
 def test_what_people_are_answered(line: str, reply: Reply) -> None:
     assert answer(line) == reply
+
+
+def test_while_the_branch_was_not_seen_no_short_name_is_its_head() -> None:
+    given = answer(f"/orch allow-paths {HEAD[:7]}", facts=replace(GREEN, branch=DOWN)).item
+    assert given.params == (("given", HEAD[:7]), ("head", ""))
+
+
+def test_an_approval_first_seen_with_its_document_is_answered_as_older() -> None:
+    together = replace(GREEN, documents=(replace(BRD, seen=60),), remarks=())
+    assert answer(":approved:", facts=together, task=at(Stage.ANALYSIS)).item.params[0] == (
+        "why",
+        "document_is_newer",
+    )
 
 
 def test_a_question_is_answered_by_all_that_is_waited_for_or_by_the_first() -> None:
