@@ -24,7 +24,7 @@ from mutmut.utils.file_utils import walk_mutatable_files
 from mutmut.utils.format_utils import orig_function_and_class_names_from_key
 
 EXPLAINED = Path("tests/mutants-explained.toml")
-KILLED = ("killed", "timeout")
+KILLED = ("killed", "timeout", "caught by type check")
 SURVIVED = ("survived", "no tests")
 MUTATED_DECORATORS = ("classmethod", "staticmethod")
 

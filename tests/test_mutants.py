@@ -29,6 +29,7 @@ def judge() -> ModuleType:
     [
         ({"killed"}, False, []),
         ({"timeout"}, False, []),
+        ({"caught by type check"}, False, []),
         ({"survived"}, True, []),
         ({"no tests"}, True, []),
         ({"killed", "survived"}, True, []),
