@@ -84,6 +84,7 @@ def test_a_star_stays_in_its_folder_and_a_question_mark_is_no_slash() -> None:
     assert not path_globs(("a?b",)).fullmatch("a/b")
     assert path_globs(("a?b",)).fullmatch("a-b")
     assert path_globs(("a/*.py",)).fullmatch("a/b.py")
+    assert not path_globs(("a",)).fullmatch("a/b")
     assert path_globs(("a/**/c",)).fullmatch("a/c")
     assert path_globs(("a**c",)).fullmatch("a/b/c")
 
