@@ -283,6 +283,18 @@ def test_a_return_follows_the_last_attempt_that_there_was() -> None:
     assert (none.returns[0].after_attempt, started(none).attempt) == (0, 1)
 
 
+def test_a_rejected_document_is_answered_by_another_text_and_not_by_a_push_of_something_else() -> None:
+    rejected = replace(GREEN, documents=(BRD,), runs=RUNS[:1], remarks=(remark(11, BORIS, ":rejected: no"),))
+    back = applied(TASK, decide(PROJECT, at(Stage.ANALYSIS), rejected))
+    idle = replace(
+        rejected, branch=Branch(TASK.branch, OLD), pull=Absent(), runs=(*RUNS[:1], run(Stage.ANALYSIS, 2))
+    )
+    again = decide(PROJECT, back, idle)
+    assert (again.returns, started(again).attempt) == (back.returns, 3)
+    rewritten = decide(PROJECT, back, replace(idle, documents=(replace(BRD, blob="b2", seen=12),)))
+    assert (rewritten.stage, rewritten.actions, rewritten.waiting[0].code) == (Stage.ANALYSIS, (), "approval")
+
+
 def test_the_rework_that_is_due_is_told_with_its_cause() -> None:
     back = Return(Cause.CI_RED, Stage.DEVELOPMENT, HEAD, 1, ("http://ci/1",))
     paused = at(Stage.DEVELOPMENT, returns=(back,), switches=Switches(is_paused=True))
