@@ -369,6 +369,8 @@ def test_a_check_that_two_patterns_name_is_told_once() -> None:
     assert [dict(item.params)["context"] for item in said("QG-4", twice)] == ["ci/test", "ci/lint (push)"]
     red = replace(twice, checks=(RED, LINT))
     assert [item.code for item in said("QG-4", red)] == ["check_red"]
+    pending = replace(twice, checks=(replace(CHECK, state=CheckState.PENDING), LINT))
+    assert [item.code for item in said("QG-4", pending)] == ["check_not_green"]
     missing = replace(GREEN, rules=BranchRules(("ci/x", "ci/y*")), checks=())
     assert [dict(item.params)["context"] for item in said("QG-4", missing)] == ["ci/x", "ci/y*"]
 

@@ -303,6 +303,15 @@ def test_the_rework_that_is_due_is_told_with_its_cause() -> None:
     )
 
 
+def test_an_agent_that_did_not_answer_a_return_is_told_so_before_what_was_said() -> None:
+    sent = decide(PROJECT, at(Stage.CI), RED_FACTS)
+    idle = replace(RED_FACTS, runs=(*RUNS, run(Stage.DEVELOPMENT, 2)))
+    assert started(decide(PROJECT, applied(TASK, sent), idle)).feedback == (
+        Feedback("output_missing", "developer", "rework_due cause=ci_red role=developer"),
+        *sent.returns[0].feedback,
+    )
+
+
 def test_a_cap_is_told_with_its_counts() -> None:
     old = (
         *(Return(Cause.CI_RED, Stage.DEVELOPMENT, f"old{number}", 0) for number in range(3)),
@@ -355,6 +364,12 @@ def test_a_rejection_is_told_by_its_person_and_may_have_no_reason() -> None:
         assert decision.returns[0].feedback == (Feedback("document_rejected", BORIS, why),)
 
 
+def test_of_two_rejections_in_one_comment_the_last_is_told() -> None:
+    facts = replace(GREEN, documents=(BRD,), remarks=(remark(11, BORIS, ":rejected: one", ":rejected: two"),))
+    decision = decide(PROJECT, at(Stage.ANALYSIS), facts)
+    assert [one.text for one in decision.returns[0].feedback] == ["two"]
+
+
 def test_feedback_is_bounded_and_keeps_the_end_of_a_log() -> None:
     loud = replace(RED, description="d" * 900, log_tail="x" * 9000 + "the end")
     (said,) = decide(PROJECT, at(Stage.CI), replace(GREEN, checks=(loud, LINT))).returns[0].feedback
@@ -365,6 +380,46 @@ def test_feedback_is_bounded_and_keeps_the_end_of_a_log() -> None:
     long = replace(run(Stage.TESTING), verdict=RoleVerdict(VerdictWord.FAILED, "r" * 9000))
     tested = decide(PROJECT, at(Stage.TESTING), replace(GREEN, runs=(*RUNS[:4], long)))
     assert tested.returns[0].feedback[0].text == "r" * 8000
+
+
+# What is noted
+
+
+NOTED = Switches(approvals_up_to=21, of_brd=("k11",), of_design=("k21",))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        Switches(),
+        NOTED,
+        replace(NOTED, of_brd=(), of_design=()),
+        replace(NOTED, approvals_up_to=0),
+        replace(NOTED, of_brd=()),
+        replace(NOTED, of_design=()),
+    ],
+)
+def test_what_was_counted_is_noted_whatever_was_known_before(known: Switches) -> None:
+    noted = decide(PROJECT, at(Stage.READY, switches=replace(known, commands_up_to=21)), GREEN).switches
+    assert noted == replace(NOTED, commands_up_to=21)
+
+
+def test_notes_are_bounded_and_the_newest_are_kept() -> None:
+    old = tuple(f"old{number}" for number in range(50))
+    full = at(Stage.READY, switches=Switches(of_brd=old, of_design=old))
+    noted = decide(PROJECT, full, GREEN).switches
+    assert (noted.of_brd, noted.of_design) == ((*old[1:], "k11"), (*old[1:], "k21"))
+
+
+def test_a_rejection_is_noted_beside_the_approval_before_it() -> None:
+    facts = replace(GREEN, documents=(BRD,), remarks=(remark(11), remark(12, BORIS, ":rejected: no")))
+    noted = decide(PROJECT, at(Stage.ANALYSIS), facts).switches
+    assert (noted.of_brd, noted.of_design) == (("k11", "k12"), ())
+
+
+def test_a_rejection_is_not_answered_as_an_approval_in_vain() -> None:
+    decision = ordered(":rejected: no", facts=replace(GREEN, remarks=(remark(11),)))
+    assert not [one for one in decision.actions if isinstance(one, Reply)]
 
 
 # Answers
