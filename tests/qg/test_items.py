@@ -364,6 +364,14 @@ def test_what_is_said_of_checks(name: str, facts: Facts, expected: tuple[Item, .
     assert said(name, facts) == expected
 
 
+@pytest.mark.parametrize("state", CheckState)
+def test_a_check_is_shown_by_its_page_where_it_has_one(state: CheckState) -> None:
+    alone = with_gates(required_contexts=("ci/test",))
+    for url, evidence in (("", ()), ("http://ci/1", ("http://ci/1",))):
+        (item,) = said("QG-4", replace(GREEN, checks=(replace(CHECK, state=state, url=url),)), alone)
+        assert (item.params, item.evidence) == ((("context", "ci/test"), ("state", state.value)), evidence)
+
+
 def test_a_check_that_two_patterns_name_is_told_once() -> None:
     twice = replace(GREEN, rules=BranchRules(("ci/test", "ci/*", "ci/test")))
     assert [dict(item.params)["context"] for item in said("QG-4", twice)] == ["ci/test", "ci/lint (push)"]
