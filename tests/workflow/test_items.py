@@ -31,13 +31,21 @@ from green import (
 )
 from orchestrator.domain.feedback import Feedback
 from orchestrator.domain.forge import CheckState
-from orchestrator.domain.model import Branch, Cause, Return, Role, Stage, Switches, Task
+from orchestrator.domain.model import Branch, Cause, Return, ReviewPolicy, Role, Stage, Switches, Task
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState, VerdictWord
 from orchestrator.qg.checks import GATES
 from orchestrator.qg.facts import Absent, Facts, Unobserved
 from orchestrator.qg.verdict import Item
 from orchestrator.workflow.decide import decide
-from orchestrator.workflow.decision import Decision, EnsurePullRequest, Identity, Reply, StartRun
+from orchestrator.workflow.decision import (
+    Decision,
+    EnsurePullRequest,
+    Identity,
+    PublishReport,
+    PublishReview,
+    Reply,
+    StartRun,
+)
 from orchestrator.workflow.pipeline import step_of_stage
 from orchestrator.workflow.rounds import attempts_of_round
 
@@ -326,6 +334,35 @@ def test_a_cap_is_told_with_its_counts() -> None:
         "/orch retry",
     )
     assert parked.waiting[1].code == "check_red"
+
+
+BOTH = replace(PROJECT, gates=replace(PROJECT.gates, review=ReviewPolicy.BOTH))
+HUMAN = replace(PROJECT, gates=replace(PROJECT.gates, review=ReviewPolicy.HUMAN))
+
+
+def test_beside_an_agent_that_starts_it_is_said_what_people_owe() -> None:
+    decision = decide(BOTH, at(Stage.REVIEW), replace(GREEN, reviews=(), runs=RUNS[:3]))
+    assert started(decision).role is Role.REVIEWER
+    assert [item.code for item in decision.waiting] == ["human_review"]
+
+
+@pytest.mark.parametrize(
+    ("project", "facts", "kinds"),
+    [
+        (PROJECT, replace(GREEN, reviews=(), checks=(CHECK,)), []),
+        (PROJECT, replace(GREEN, reviews=()), [PublishReview]),
+        (HUMAN, replace(GREEN, reviews=()), []),
+        (HUMAN, replace(GREEN, reviews=(approval_of(login="vera"),)), [PublishReport]),
+        (BOTH, replace(GREEN, reviews=(approval_of(login="vera"),)), [PublishReview]),
+        (PROJECT, GREEN, [PublishReport]),
+        (PROJECT, replace(GREEN, reviews=(approval_of(), rejection_of(OLD, "vera", 2))), []),
+    ],
+)
+def test_verdicts_go_out_when_their_stage_is_reached_and_not_before(
+    project: Any, facts: Facts, kinds: list[type]
+) -> None:
+    decision = decide(project, TASK, facts)
+    assert [type(one) for one in decision.actions if not isinstance(one, Reply)] == kinds
 
 
 # Feedback
