@@ -155,9 +155,18 @@ def test_without_its_project_a_task_waits_for_the_operator_beside_its_runs() -> 
     mapping = Item("project_mapping", (("project", "p1"),), (), "operator", "orchestrator.yaml")
     assert decide(None, NEW_TASK, GREEN).waiting == (mapping,)
     running = Item("run_running", (("role", "reviewer"), ("attempt", "2")), (), "agent", "wait")
-    decision = decide(None, replace(TASK, switches=Switches(allowed=("x",))), OPEN_RUN)
-    assert (decision.stage, decision.waiting) == (Stage.READY, (running, mapping))
+    back = (Return(Cause.CI_RED, Stage.DEVELOPMENT, OLD, 1),)
+    decision = decide(None, replace(TASK, switches=Switches(allowed=("x",)), returns=back), OPEN_RUN)
+    assert (decision.stage, decision.waiting, decision.returns) == (Stage.READY, (running, mapping), back)
     assert decision.switches == Switches(allowed=("x",))
+
+
+@pytest.mark.parametrize("field", ["item", "remarks", "branch", "pull"])
+@pytest.mark.parametrize("facts", [GREEN, replace(GREEN, documents=(), runs=())])
+def test_while_what_all_rests_on_was_not_seen_no_gate_is_asked_and_nobody_starts(field: str, facts: Facts) -> None:
+    decision = decide(PROJECT, at(Stage.ANALYSIS), replace(facts, **{field: DOWN}))
+    assert (decision.stage, decision.actions, decision.verdicts) == (Stage.ANALYSIS, (), ())
+    assert [item.code for item in decision.waiting] == ["forge_unreachable"]
 
 
 def test_a_stage_that_nobody_works_at_is_told_of_a_posted_task() -> None:
