@@ -8,6 +8,8 @@ CLAUDE := .tools/claude
 # How many tests run at once. Timing decides no test, so more than the cores is safe. Stories are long and the rest
 # is short: a worker that is done takes from one that is not.
 JOBS ?= $(shell echo $$(( 2 * $$(nproc) )))
+# How many mutants are tried at once.
+CHILDREN ?= $(shell nproc)
 PYTEST := $(BIN)/python -m pytest
 # What has to be covered whole, and the tests that say what it does. Those of chance (properties) find what nobody
 # thought of, but what they cover differs from day to day, so they do not count here.
@@ -63,8 +65,10 @@ cover: setup ## branch coverage of domain, qg, workflow and webhooks; fails belo
 	wait $$sockets || status=$$?; exit $$status
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='$(WHOLE)' --fail-under=100
 
-mutate: setup ## mutation tests of the pure packages
-	@$(BIN)/mutmut run
+mutate: setup ## mutation tests of the pure packages; each survivor must be explained (ONLY=qg.ci: a part)
+	@rm -rf mutants
+	@$(BIN)/mutmut run --max-children $(CHILDREN) $(if $(ONLY),'orchestrator.$(ONLY)*')
+	@$(BIN)/python scripts/mutants.py $(ONLY)
 
 requirements: ## lock the dependencies again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt

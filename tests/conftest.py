@@ -15,6 +15,7 @@ from support import FIXTURES, ROOT
 
 CLAUDE = ROOT / ".tools" / "claude"
 hypothesis.settings.register_profile("untimed", deadline=None)  # timing decides no test
+hypothesis.settings.register_profile("mutants", deadline=None, derandomize=True, database=None)  # `make mutate`
 hypothesis.settings.load_profile("untimed")
 
 

@@ -78,6 +78,8 @@ def test_orders_with_an_argument(line: str, order: Order) -> None:
         "/orch budget 1e9",
         "/orch budget 100000",
         "/orch budget 20 30",
+        "/orch budget 20 30 40 50",
+        "/orch " + "x" * 100,
         "/orch allow-paths abcdef",
         "/orch allow-paths main",
         "/orch allow-paths --force",

@@ -220,6 +220,27 @@ def test_a_rejection_of_the_architecture_is_none_of_the_brd() -> None:
     assert isinstance(gate("QG-1", rewritten), Failed)
 
 
+def test_a_rejection_first_seen_with_the_architecture_is_about_the_brd() -> None:
+    facts = replace(GREEN, remarks=(remark(11), remark(20, BORIS, ":rejected: no")))
+    assert items(gate("QG-1", facts))[0].evidence == ("k20",)
+    # Noted once as a word on the architecture, it is not newer than what it was seen with: no word at all.
+    noted = replace(TASK, switches=Switches(of_design=("k20",)))
+    assert isinstance(gate("QG-1", facts, task=noted), Passed)
+    assert codes(gate("QG-2", facts, task=noted)) == ["approval"]
+
+
+def test_the_newest_rejection_is_the_one_that_is_told() -> None:
+    twice = (remark(11, BORIS, ":rejected: one"), remark(12, ANNA, ":rejected: two"))
+    assert items(gate("QG-1", replace(GREEN, remarks=twice)))[0].evidence == ("k12",)
+
+
+def test_a_gate_rests_on_as_many_approvals_as_are_needed_and_the_earliest() -> None:
+    several = replace(GREEN, remarks=(remark(12, BORIS), remark(11), remark(13), remark(21)))
+    verdict = gate("QG-1", several)
+    assert isinstance(verdict, Passed)
+    assert [item.evidence for item in verdict.held if item.code == "approved"] == [("k11",)]
+
+
 @pytest.mark.parametrize("person", [STRANGER, OURSELF])
 def test_a_rejection_by_somebody_else_is_no_word(person: Any) -> None:
     assert isinstance(

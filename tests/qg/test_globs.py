@@ -18,9 +18,14 @@ from orchestrator.qg.globs import context_glob, is_plain, path_globs, plain_star
         ("a/**/z", "a/b/c/z", True),
         ("?i", "ci", True),
         ("?i", "ii i", False),
+        ("?i", "/i", True),
         ("[a-c]i", "bi", True),
         ("[!a-c]i", "bi", False),
         ("[^x]", "^", True),
+        ("[^x]", "x", True),
+        ("[^x]", "X", False),
+        (r"[\d]", "d", True),
+        (r"[\d]", "1", False),
         ("[]", "[]", True),
         ("[z-a]", "[z-a]", True),
         ("{lint,test} (push)", "test (push)", True),
@@ -77,6 +82,9 @@ def test_other_paths_are_not(path: str) -> None:
 def test_a_star_stays_in_its_folder_and_a_question_mark_is_no_slash() -> None:
     assert not path_globs(("a/*.py",)).fullmatch("a/b/c.py")
     assert not path_globs(("a?b",)).fullmatch("a/b")
+    assert path_globs(("a?b",)).fullmatch("a-b")
+    assert path_globs(("a/*.py",)).fullmatch("a/b.py")
+    assert not path_globs(("a",)).fullmatch("a/b")
     assert path_globs(("a/**/c",)).fullmatch("a/c")
     assert path_globs(("a**c",)).fullmatch("a/b/c")
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.model import Role
-from orchestrator.workflow.names import branch_name, is_key, posted_branch_name
+from orchestrator.workflow.names import branch_name, is_key, posted_branch_name, slug
 
 REF = re.compile(r"feature/ENDURO-1(-[a-z0-9]+)*")
 
@@ -19,11 +19,16 @@ REF = re.compile(r"feature/ENDURO-1(-[a-z0-9]+)*")
         ("../../etc/passwd", "feature/ENDURO-1-etc-passwd"),
         ("--upload-pack=x; $(touch y)", "feature/ENDURO-1-upload-pack-x-touch-y"),
         ("word " * 40, "feature/ENDURO-1-" + "-".join(["word"] * 9)),
+        (" " * 500 + "never read", "feature/ENDURO-1"),
         ("a" * 300, "feature/ENDURO-1-" + "a" * 48),
     ],
 )
 def test_a_branch_is_named_after_key_and_readable_title(title: str, branch: str) -> None:
     assert branch_name("ENDURO-1", title) == branch
+
+
+def test_nothing_readable_is_an_empty_slug() -> None:
+    assert slug("🚵") == ""
 
 
 @given(st.text())

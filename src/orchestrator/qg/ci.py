@@ -15,8 +15,7 @@ OWN = "orchestrator/"
 RED = frozenset({CheckState.FAILURE, CheckState.ERROR})
 
 
-@once
-def checks_green(project: Project, task: Task, facts: Facts) -> Verdict:
+def _checks_green(project: Project, task: Task, facts: Facts) -> Verdict:
     """QG-4: every required context has a check at the head, and every check that it names succeeded."""
     del task
     if project.gates.ci is CiPolicy.NONE:
@@ -28,6 +27,9 @@ def checks_green(project: Project, task: Task, facts: Facts) -> Verdict:
         params = (("branch", project.base_branch),)
         return Waiting((Item("no_required_contexts", params, who="operator", action="orchestrator.yaml"),))
     return _of_contexts(project, required, _checks(facts))
+
+
+checks_green = once(_checks_green)
 
 
 def red_checks(project: Project, facts: Facts) -> tuple[Check, ...]:

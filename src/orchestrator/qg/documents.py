@@ -61,10 +61,12 @@ def digest(facts: Facts, stage: Stage) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@once
-def votes(project: Project, task: Task, facts: Facts) -> Ballots:
+def _votes(project: Project, task: Task, facts: Facts) -> Ballots:
     """What people said of both stages' documents as they are now."""
     return ballots(project, task, facts, of_stage(facts, Stage.ANALYSIS), of_stage(facts, Stage.ARCHITECTURE))
+
+
+votes = once(_votes)
 
 
 def lacking(project: Project, task: Task, facts: Facts, name: DocumentName) -> tuple[Item, ...]:
@@ -106,14 +108,16 @@ def _sections_missing(project: Project, task: Task, one: Document) -> tuple[Item
     )
 
 
-@lru_cache(maxsize=1024)
-def _row(language: Language, heading: str) -> str | None:
+def _row_of(language: Language, heading: str) -> str | None:
     """Which section it is. Whole words at its beginning: "Goal (why)" is a goal, "Goalkeeper" is none."""
     plain = _NUMBER.sub("", heading.casefold().replace("ё", "е")) + " "
     for row, names in HEADINGS[language].items():
         if any(plain.startswith(name) and not plain[len(name)].isalnum() for name in names):
             return row
     return None
+
+
+_row = lru_cache(maxsize=1024)(_row_of)
 
 
 def _gate(stage: Stage, project: Project, task: Task, facts: Facts) -> Verdict:

@@ -20,14 +20,15 @@ def plain_start(pattern: str) -> str:
     return pattern[: next(first, len(pattern))]
 
 
-@lru_cache(maxsize=1024)
-def context_glob(pattern: str) -> re.Pattern[str]:
+def _context_glob(pattern: str) -> re.Pattern[str]:
     """As the forge reads its required contexts: `*` is any text, slashes included; `{a,b}` is either."""
     return re.compile(f"(?s:{_translated(pattern, star='.*', folders='.*/')})")
 
 
-@lru_cache(maxsize=256)
-def path_globs(patterns: tuple[str, ...]) -> re.Pattern[str]:
+context_glob = lru_cache(maxsize=1024)(_context_glob)
+
+
+def _path_globs(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """Case-folded paths of any of the patterns: `*` stays within a folder, `**/` is any folders, or none. `x/**`
     is `x` itself too, for a link may stand where the folder was.
     """
@@ -37,6 +38,9 @@ def path_globs(patterns: tuple[str, ...]) -> re.Pattern[str]:
     # What may lie in any folder is looked for in one walk through the path, not in one for each pattern.
     every = [*rooted, *([f"(?:[^/]+/)*(?:{'|'.join(floating)})"] if floating else [])]
     return re.compile("|".join(f"(?s:{one})" for one in every) or r"(?!)")
+
+
+path_globs = lru_cache(maxsize=256)(_path_globs)
 
 
 def _path(pattern: str) -> str:
