@@ -29,6 +29,7 @@ from orchestrator.forges.text import (
     one_line,
     outgoing,
 )
+from orchestrator.pace import REAL_TIME, Timing
 from orchestrator.rest import Answer, Json
 
 _OWN = "your own pull"
@@ -42,11 +43,17 @@ class Gitea:
     """
 
     def __init__(
-        self, url: str, token: str, *, timeout_s: float = 15.0, may_mention: Collection[str] = ()
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout_s: float = 15.0,
+        may_mention: Collection[str] = (),
+        timing: Timing = REAL_TIME,
     ) -> None:
         self._url = url
         self._token = token
-        self._api = GiteaApi(url, token, timeout_s)
+        self._api = GiteaApi(url, token, timeout_s, timing)
         self.circuit = self._api.circuit
         self._may_mention = frozenset(may_mention)
         self._login = ""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from orchestrator.domain.errors import Permanent
-from orchestrator.pace import REAL_TIME, Circuit
+from orchestrator.pace import Circuit, Timing
 from orchestrator.rest import Answer, RestClient, System
 
 PAGE_ROWS = 50
@@ -33,8 +33,8 @@ N = TypeVar("N", bound=Numbered)
 class GiteaApi:
     """One server, asked as one user."""
 
-    def __init__(self, url: str, token: str, timeout_s: float) -> None:
-        self.circuit = Circuit(_GITEA.code, REAL_TIME)
+    def __init__(self, url: str, token: str, timeout_s: float, timing: Timing) -> None:
+        self.circuit = Circuit(_GITEA.code, timing)
         headers = {"Authorization": f"token {token}"}
         self._rest = RestClient(
             _GITEA, f"{url}/api/v1/", headers, timeout_s, circuit=self.circuit, scope_of=_scope
