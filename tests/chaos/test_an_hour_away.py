@@ -23,6 +23,8 @@ from orchestrator.workflow.names import branch_name
 from support import FIXTURES
 
 HOUR_S = 3600.0
+LIMIT_S = 900
+"""Of real time. Much more than it takes: how busy the machine is decides nothing."""
 STEADY_S = 60.0
 TITLES = ("Import", "Export", "Search")
 MANY = (*TITLES, "Colours", "Profile", "Weather")
@@ -182,6 +184,7 @@ def most_in(moments: Sequence[float], seconds: float) -> int:
 Away = Callable[[Day], Awaitable[None]]
 
 
+@pytest.mark.timeout(LIMIT_S)
 @pytest.mark.parametrize(
     ("first", "then", "titles"),
     [
@@ -268,6 +271,7 @@ async def no_rights(here: Day) -> Away:
     return mend
 
 
+@pytest.mark.timeout(LIMIT_S)
 @pytest.mark.parametrize("refuse", [unknown_keys, no_rights])
 def test_an_hour_of_refusals_is_asked_about_less_than_twice_a_minute_is_shown_and_ends_by_itself(
     tmp_path: Path, refuse: Callable[[Day], Awaitable[Away]]
