@@ -10,6 +10,7 @@ from moved import MovedClock, in_moved_time
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RunId, TaskId
 from orchestrator.engines.local import LocalEngine, Pace
+from orchestrator.loglimit import Complaints
 from orchestrator.reconcile.loop import Looked
 from orchestrator.reconcile.resync import Found
 
@@ -83,7 +84,13 @@ async def engine() -> object:
 
     async def make(looks: Looks, executions: Executions | None = None, slots: int = 2) -> LocalEngine:
         one = LocalEngine(
-            looks, executions, NoResync(), max_concurrent_runs=slots, resync_interval_s=60, pace=PACE
+            looks,
+            executions,
+            NoResync(),
+            max_concurrent_runs=slots,
+            resync_interval_s=60,
+            complaints=Complaints(),
+            pace=PACE,
         )  # type: ignore[arg-type]
         one.open([], [], [])
         opened.append(one)
@@ -244,6 +251,7 @@ def moved(looks: ByTask, story: Callable[[LocalEngine], Awaitable[None]], resync
             resync or NoResync(),  # type: ignore[arg-type]
             max_concurrent_runs=1,
             resync_interval_s=6000,
+            complaints=Complaints(),
             pace=FEW,
         )
         one.open([], [], [])
@@ -317,7 +325,9 @@ def test_a_closed_engine_leaves_what_waited_in_the_background_alone() -> None:
     async def story(_clock: MovedClock) -> None:
         held = Looks()
         held.gate.clear()
-        one = LocalEngine(held, None, NoResync(), max_concurrent_runs=1, resync_interval_s=60)  # type: ignore[arg-type]
+        one = LocalEngine(
+            held, None, NoResync(), max_concurrent_runs=1, complaints=Complaints(), resync_interval_s=60
+        )  # type: ignore[arg-type]
         one.open([], [TaskId(n) for n in range(20)], [])
         await asyncio.sleep(1)
         before = len(held.begun)

@@ -17,7 +17,7 @@ import pytest
 from crossing import Crossing, How
 from orchestrator.clock import SystemClock
 from orchestrator.db import Database
-from orchestrator.domain.effect import EFFECTS, Effect, GateStatus, ItemState, PullNote, TrackerNote
+from orchestrator.domain.effect import EFFECTS, Effect, GateStatus, ItemState, PullNote, PullReview, TrackerNote
 from orchestrator.domain.events import WorkItemChanged
 from orchestrator.domain.forge import CheckState, ReviewState
 from orchestrator.domain.model import ProjectId, RepoName, Sha, Task, TaskId, WorkItemId
@@ -176,7 +176,9 @@ async def opened(path: Path) -> AsyncIterator[Database]:
         database.close()
 
 
-async def instance(scene: Scene, effect: Effect | None = None, *, is_latest: bool = False) -> bool:
+async def instance(
+    scene: Scene, effect: Effect | None = None, *, is_latest: bool = False, reviewer: str = "reviewer"
+) -> bool:
     """A whole instance with nothing in its memory: queues the effect with one commit, then delivers what is due.
 
     True when it came to its end, False when it was ended on the way.
@@ -185,7 +187,7 @@ async def instance(scene: Scene, effect: Effect | None = None, *, is_latest: boo
     tracker = Plane(servers["plane"].url, world.plane.key_of("orchestrator"), "acme", calls_per_minute=6000)
     gitea = [
         Gitea(servers["gitea"].url, world.gitea.add_token(login))
-        for login in ("orchestrator", "developer", "reviewer")
+        for login in ("orchestrator", "developer", reviewer)
     ]
     async with opened(scene.database) as database, AsyncExitStack() as ends:
         for one in (tracker, *gitea):
@@ -280,6 +282,19 @@ def test_a_text_that_changes_while_the_old_one_is_on_its_way_is_written_too(tmp_
             await database.write(lambda c: outbox.done(c, row, NOW))
         assert await instance(here)
         assert here.news() == {"comments": [["ENDURO-1:MARK", "<p>Two</p>"]]}
+
+    with scene(tmp_path) as one:
+        asyncio.run(story(one))
+
+
+def test_a_review_that_the_forge_refuses_its_author_is_tried_once_and_never_again(tmp_path: Path) -> None:
+    async def story(here: Scene) -> None:
+        here.begin()
+        assert await instance(here, here.effect(PullReview), reviewer="developer")
+        assert (here.news(), await due(here)) == ({}, 0)
+        asked = here.requests
+        assert await instance(here, reviewer="developer")
+        assert here.requests == asked
 
     with scene(tmp_path) as one:
         asyncio.run(story(one))

@@ -92,8 +92,8 @@ class LocalEngine:
         *,
         max_concurrent_runs: int,
         resync_interval_s: float,
+        complaints: Complaints,
         pace: Pace = Pace(),
-        complaints: Complaints | None = None,
     ) -> None:
         self._reconciler = reconciler
         self._execution = execution
@@ -104,7 +104,7 @@ class LocalEngine:
         self._workers: dict[TaskId, _Worker] = {}
         self._runs: set[RunId] = set()
         self._background = _Background()
-        self._complaints = complaints or Complaints()
+        self._complaints = complaints
         self._tasks = _Tasks()
         self._is_open = False
 
