@@ -35,6 +35,8 @@ from orchestrator.domain.model import Source
 from orchestrator.domain.run import RunLimits
 from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.forges.gitea import Gitea
+from orchestrator.loglimit import Complaints
+from orchestrator.pace import REAL_TIME, Timing
 from orchestrator.ports import Clock, Forge
 from orchestrator.reconcile.deliver import Delivery
 from orchestrator.reconcile.execute import Execution
@@ -170,14 +172,15 @@ class Orchestrator:
         settings, directory = self.settings, self.directory
         runtime = _runtime(settings, self.forges.orchestrator) if self.forges.orchestrator else None
         changed_paths = runtime.changed_paths if runtime else _without_forge
-        observer = self.observer = Observer(self.tracker, self.forges, changed_paths, self.clock)
-        delivery = Delivery(self.database, self.clock, self.tracker, self.forges)
+        complaints = Complaints(self.clock.monotonic)
+        observer = self.observer = Observer(self.tracker, self.forges, changed_paths, complaints)
+        delivery = Delivery(self.database, self.clock, self.tracker, self.forges, complaints)
         addresses = Addresses(settings.public_url or "", settings.gitea_public_url or "")
         options = Options(settings.max_attempts, addresses, settings.poll_interval_s)
         reconciler = Reconciler(self.database, self.clock, observer, delivery, directory.project, options)
         limits = RunLimits(settings.run_timeout_s, settings.run_max_turns, settings.run_max_budget_usd)
         execution = Execution(self.database, self.clock, runtime, directory.project, limits) if runtime else None
-        resync = Resync(self.database, self.clock, self.tracker, lambda: directory.projects)
+        resync = Resync(self.database, self.clock, self.tracker, lambda: directory.projects, complaints)
         return LocalEngine(
             reconciler,
             execution,
@@ -185,25 +188,30 @@ class Orchestrator:
             max_concurrent_runs=settings.max_concurrent_runs,
             resync_interval_s=settings.resync_interval_s,
             pace=Pace(merge_s=settings.wake_merge_s),
+            complaints=complaints,
         )
 
 
-def build(settings: Settings, directory: Directory) -> Orchestrator:
-    """Wires everything, and opens nothing yet."""
+def build(
+    settings: Settings, directory: Directory, clock: Clock | None = None, timing: Timing = REAL_TIME
+) -> Orchestrator:
+    """Wires everything, and opens nothing yet. `clock` and `timing` are another time, for tests."""
     timeout_s, tracker = settings.http_timeout_s, None
     forge, developer, reviewer = (
-        Gitea(settings.gitea_url, _first(tokens), timeout_s=timeout_s) if tokens else None
+        Gitea(settings.gitea_url, _first(tokens), timeout_s=timeout_s, timing=timing) if tokens else None
         for tokens in (settings.gitea_token, settings.gitea_token_developer, settings.gitea_token_reviewer)
     )
     if settings.plane_api_token and settings.plane_workspace_slug:
         token, slug = _first(settings.plane_api_token), settings.plane_workspace_slug
         pace = settings.plane_calls_per_minute
-        tracker = Plane(settings.plane_api_url, token, slug, timeout_s=timeout_s, calls_per_minute=pace)
+        tracker = Plane(
+            settings.plane_api_url, token, slug, timeout_s=timeout_s, calls_per_minute=pace, timing=timing
+        )
     database = Database(settings.database, wait_s=settings.db_wait_s)
     problems = findings.of_settings(settings, directory)
     forges = Forges(forge, developer, reviewer)
     adapters = tuple(one for one in (tracker, forge, developer, reviewer) if one)
-    return Orchestrator(settings, directory, database, SystemClock(), tracker, forges, adapters, problems)
+    return Orchestrator(settings, directory, database, clock or SystemClock(), tracker, forges, adapters, problems)
 
 
 def asgi(orchestrator: Orchestrator, *, allow_unsigned_loopback: bool = False) -> Front:

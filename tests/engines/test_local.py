@@ -1,13 +1,16 @@
 """The local engine: the first wake acts at once, later ones are merged, faults come back more and more slowly."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 
 import pytest
 
+from moved import MovedClock, in_moved_time
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RunId, TaskId
 from orchestrator.engines.local import LocalEngine, Pace
+from orchestrator.loglimit import Complaints
 from orchestrator.reconcile.loop import Looked
 from orchestrator.reconcile.resync import Found
 
@@ -81,7 +84,13 @@ async def engine() -> object:
 
     async def make(looks: Looks, executions: Executions | None = None, slots: int = 2) -> LocalEngine:
         one = LocalEngine(
-            looks, executions, NoResync(), max_concurrent_runs=slots, resync_interval_s=60, pace=PACE
+            looks,
+            executions,
+            NoResync(),
+            max_concurrent_runs=slots,
+            resync_interval_s=60,
+            complaints=Complaints(),
+            pace=PACE,
         )  # type: ignore[arg-type]
         one.open([], [], [])
         opened.append(one)
@@ -207,7 +216,129 @@ async def test_a_closed_engine_begins_nothing(engine: Made) -> None:
     assert not executions.carried
 
 
-def test_pauses_grow_to_a_minute_and_differ() -> None:
+class ByTask(Looks):
+    """Answers of its own for each task; the last one stays."""
+
+    def __init__(self, **answers: list[Looked | Exception]) -> None:
+        super().__init__()
+        self.of = {TaskId(int(name[1:])): list(found) for name, found in answers.items()}
+        self.seen: list[tuple[TaskId, float]] = []
+
+    async def look(self, task: TaskId, _engine: LocalEngine) -> Looked:
+        self.seen.append((task, asyncio.get_running_loop().time()))
+        answers = self.of[task]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def times(self, task: int, since: float = 0.0) -> list[float]:
+        return [at for one, at in self.seen if one == task and at >= since]
+
+
+DOWN, FINE = Looked(0.0), Looked()
+FEW = Pace(merge_s=1, first_pause_s=20, longest_pause_s=600)
+
+
+def moved(looks: ByTask, story: Callable[[LocalEngine], Awaitable[None]], resync: object = None) -> None:
+    """The story in moved time, with an engine that is closed at its end, and the same jitter each time."""
+    random.seed(7)
+
+    async def told(_clock: MovedClock) -> None:
+        one = LocalEngine(
+            looks,  # type: ignore[arg-type]
+            Executions(),  # type: ignore[arg-type]
+            resync or NoResync(),  # type: ignore[arg-type]
+            max_concurrent_runs=1,
+            resync_interval_s=6000,
+            complaints=Complaints(),
+            pace=FEW,
+        )
+        one.open([], [], [])
+        await story(one)
+        await one.close()
+
+    in_moved_time(told)
+
+
+def test_when_one_task_finds_a_neighbour_back_the_others_that_waited_for_it_are_looked_at_at_once() -> None:
+    looks = ByTask(t1=[DOWN], t2=[DOWN, FINE])
+
+    async def story(engine: LocalEngine) -> None:
+        engine.wake(TaskId(1))
+        await asyncio.sleep(2000)
+        looks.of[TaskId(1)] = [FINE]
+        begin = asyncio.get_running_loop().time()
+        engine.wake(TaskId(2))
+        await asyncio.sleep(25)
+        assert len(looks.times(2)) == 2
+        assert looks.times(1, begin) == looks.times(2)[1:]
+        await asyncio.sleep(2000)
+        assert (len(looks.times(1, begin)), len(looks.times(2))) == (1, 2)
+
+    moved(looks, story)
+
+
+def test_whoever_was_called_back_in_vain_waits_its_own_pause_and_one_that_was_asked_for_is_kept() -> None:
+    looks = ByTask(t1=[DOWN], t2=[Looked(5000)], **{f"t{n}": [DOWN, FINE] for n in range(3, 9)})  # type: ignore[arg-type]
+
+    async def story(engine: LocalEngine) -> None:
+        engine.wake(TaskId(1))
+        engine.wake(TaskId(2))
+        await asyncio.sleep(900)
+        begin, own = asyncio.get_running_loop().time(), len(looks.times(1))
+        for number in range(3, 9):  # six tasks that find it back, one after another
+            engine.wake(TaskId(number))
+            await asyncio.sleep(21)
+        assert own >= 5
+        assert len(looks.times(1, begin)) <= 2  # one early look, and perhaps one of its own
+        assert len(looks.times(2)) == 1
+
+    moved(looks, story)
+
+
+class Resyncs:
+    """A resync that fails so often, then is whole."""
+
+    def __init__(self, faults: int) -> None:
+        self.faults = faults
+        self.times: list[float] = []
+
+    async def look(self) -> Found:
+        self.times.append(asyncio.get_running_loop().time())
+        return Found(is_whole=len(self.times) > self.faults)
+
+
+def test_a_resync_that_failed_is_repeated_soon_and_calls_back_who_waits() -> None:
+    looks, resyncs = ByTask(t1=[DOWN]), Resyncs(6)
+
+    async def story(engine: LocalEngine) -> None:
+        engine.wake(TaskId(1))
+        await asyncio.sleep(2000)
+        assert len(resyncs.times) == 7  # six pauses that grow, and now the interval again
+        assert resyncs.times[-1] in looks.times(1)
+
+    moved(looks, story, resyncs)
+
+
+def test_a_closed_engine_leaves_what_waited_in_the_background_alone() -> None:
+    async def story(_clock: MovedClock) -> None:
+        held = Looks()
+        held.gate.clear()
+        one = LocalEngine(
+            held, None, NoResync(), max_concurrent_runs=1, complaints=Complaints(), resync_interval_s=60
+        )  # type: ignore[arg-type]
+        one.open([], [TaskId(n) for n in range(20)], [])
+        await asyncio.sleep(1)
+        before = len(held.begun)
+        await one.close()
+        await asyncio.sleep(1)
+        assert before == len(held.begun) == 4
+
+    in_moved_time(story)
+
+
+def test_pauses_grow_to_half_a_minute_and_differ() -> None:
     assert all(0.5 <= Pace().pause(1) <= 1 for _ in range(50))
-    assert all(30 <= Pace().pause(50) <= 60 for _ in range(50))
+    assert all(15 <= Pace().pause(50) <= 30 for _ in range(50))
     assert len({Pace().pause(3) for _ in range(20)}) > 1

@@ -47,6 +47,7 @@ from orchestrator.domain.run import (
     Usage,
 )
 from orchestrator.forges.gitea import Gitea
+from orchestrator.loglimit import Complaints
 from orchestrator.main import Orchestrator, asgi
 from orchestrator.pace import Timing
 from orchestrator.qg.verdict import Item
@@ -340,14 +341,15 @@ class World(Place):
         self.orchestrator = Orchestrator(
             SETTINGS, directory, self.database, self.clock, tracker, forges, self.adapters, []
         )
-        observer = Observer(tracker, forges, self.agents.changed_paths, self.clock)
+        complaints = Complaints(self.clock.monotonic)
+        observer = Observer(tracker, forges, self.agents.changed_paths, complaints)
         self.orchestrator.observer, self.orchestrator.engine = observer, self.desk  # type: ignore[assignment]
-        delivery = Delivery(self.database, self.clock, tracker, forges)
+        delivery = Delivery(self.database, self.clock, tracker, forges, complaints)
         options = Options(SETTINGS.max_attempts)
         self.reconciler = Reconciler(self.database, self.clock, observer, delivery, directory.project, options)
         limits = RunLimits(60, 10, 1.0)
         self.execution = Execution(self.database, self.clock, self.agents, directory.project, limits)
-        self.resync = Resync(self.database, self.clock, tracker, lambda: directory.projects)
+        self.resync = Resync(self.database, self.clock, tracker, lambda: directory.projects, complaints)
         self.front = asgi(self.orchestrator)
 
     async def open(self) -> None:

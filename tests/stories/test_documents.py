@@ -55,6 +55,26 @@ def test_a_brd_that_a_person_changed_after_its_approval_is_asked_for_again_and_s
         until(lambda: "developer" in team.started(), "the developer works")
 
 
+def test_a_brd_that_is_changed_after_its_approval_is_asked_for_again_while_the_other_documents_lie_there(
+    world: World, scripted: Path
+) -> None:
+    """Its approval is newer than they are, and older than what it was about now is."""
+    with at_work(world, scripted) as team:
+        team.write_all()
+        team.begin()
+        team.waits_for("approval", "analysis")
+        team.approve()
+        team.waits_for("approval", "architecture")
+        there = (world.gitea.file_at(REPO, BRANCH, f"{FOLDER}/BRD.md") or b"").decode()
+        team.push({f"{FOLDER}/BRD.md": f"{there}\n\n## Дополнение\nИ файлы KML.\n"})
+        team.waits_for("approval", "analysis")
+        team.heard()
+        assert team.task()["stage"] == "analysis"
+        team.approve()
+        team.waits_for("approval", "architecture")
+        assert team.started() == []
+
+
 def test_a_rejected_architecture_is_written_again_by_the_architect(world: World, scripted: Path) -> None:
     with at_work(world, scripted) as team:
         team.begin()

@@ -1,14 +1,16 @@
 """Forgejo, which tells nobody of a status; and both languages the whole way."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.sim.world import REPO, World
+from orchestrator.sim.world import REPO, USERS, World
+from orchestrator.store.payload import unpacked
 from stories.acts import at, document, green_until, pull_comments
-from stories.team import PERSON, at_work
-from support import FIXTURES, until
+from stories.team import PERSON, Team, at_work
+from support import FIXTURES, query, until
 
 
 @pytest.fixture
@@ -33,6 +35,29 @@ def test_on_forgejo_checks_are_polled_and_the_way_is_the_same(forgejo: World, sc
         green_until(team, at("ready", "merge"))
         team.people.merge(REPO, team.pull.number, PERSON)
         team.reaches("done")
+
+
+def test_on_forgejo_a_check_is_found_by_polling_alone(forgejo: World, scripted: Path) -> None:
+    """No delivery tells of it, and no resync comes for an hour."""
+    apart = {"ORCH_RESYNC_INTERVAL_S": "3600", "ORCH_POLL_INTERVAL_S": "5"}
+    with at_work(forgejo, scripted, **apart) as team:
+        team.begin_written("ci")
+        team.heard()
+        told = deliveries(team)
+        team.check("pending")
+        team.waits_for("check_not_green", "ci")
+        team.check()
+        until(lambda: team.task()["stage"] != "ci", "the green check was found")
+        assert deliveries(team) == told
+        team.waits_for("merge", "ready")
+
+
+def deliveries(team: Team) -> int:
+    """Of others' doing: what we do ourselves comes back, too, and wakes nobody."""
+    rows = query(team.service, "SELECT payload FROM events WHERE source = 'gitea'")
+    senders = [json.loads(unpacked(row[0]))["sender"]["login"] for row in rows]
+    plane = query(team.service, "SELECT count(*) FROM events WHERE source = 'plane' AND event_type = 'issue'")
+    return sum(one not in USERS or one == PERSON for one in senders) + int(plane[0][0])
 
 
 def is_russian(text: str) -> bool:

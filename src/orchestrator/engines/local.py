@@ -11,7 +11,7 @@ import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Transient
 from orchestrator.domain.model import RunId, TaskId
-from orchestrator.loglimit import LogLimit
+from orchestrator.loglimit import Complaints
 from orchestrator.pace import in_background
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.execute import Execution
@@ -31,7 +31,8 @@ class Pace:
 
     merge_s: float = 1.0
     first_pause_s: float = 1.0
-    longest_pause_s: float = 60.0
+    longest_pause_s: float = 30.0
+    """Below a minute: so soon after its return all is well with a neighbour, the look itself included."""
 
     def pause(self, faults: int) -> float:
         """Doubling up to the longest, with jitter, so that many tasks do not come back together."""
@@ -41,13 +42,17 @@ class Pace:
 
 @dataclass(slots=True)
 class _Worker:
-    """What is under way for one task. `due` is a timer for a look that was asked for but may not begin yet."""
+    """What is under way for one task. `due` is a timer for a look that was asked for but may not begin yet.
+    `may_be_called`: it only waits out a fault that has not been tried early yet.
+    """
 
     is_looking: bool = False
     is_woken: bool = False
     last_look: float = float("-inf")
     faults: int = 0
     due: asyncio.TimerHandle | None = None
+    may_be_called: bool = False
+    is_called: bool = False
 
 
 @dataclass(slots=True)
@@ -79,7 +84,7 @@ class _Background:
 class LocalEngine:
     """See ports.Engine. All methods are called in the event loop's thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root names each
         self,
         reconciler: Reconciler,
         execution: Execution | None,
@@ -87,6 +92,7 @@ class LocalEngine:
         *,
         max_concurrent_runs: int,
         resync_interval_s: float,
+        complaints: Complaints,
         pace: Pace = Pace(),
     ) -> None:
         self._reconciler = reconciler
@@ -98,7 +104,7 @@ class LocalEngine:
         self._workers: dict[TaskId, _Worker] = {}
         self._runs: set[RunId] = set()
         self._background = _Background()
-        self._quiet = LogLimit()
+        self._complaints = complaints
         self._tasks = _Tasks()
         self._is_open = False
 
@@ -116,6 +122,7 @@ class LocalEngine:
     async def close(self) -> None:
         """Stops looking. Agents at work live on in their shims, and are taken up by the next process."""
         self._is_open = False
+        self._background.waiting.clear()  # or each look that ends would begin the next one
         for worker in self._workers.values():
             if worker.due:
                 worker.due.cancel()
@@ -198,20 +205,45 @@ class LocalEngine:
             looked = await self._reconciler.look(task, self)
             pause, poll = looked.again_in_s, looked.poll_in_s
         except Transient as error:
-            self._complain("look_put_off", error, task=task)
+            self._complaints.say("look_put_off", error, task=task)
             pause = error.retry_after_s or 0.0
         except Exception as error:
             log.exception("look_broke", task=task)
             await self._park(task, error)
         worker.is_looking = False
-        worker.faults = 0 if pause is None else worker.faults + 1
-        if pause is not None:
-            self.wake(task, max(pause, self._pace.pause(worker.faults)))
+        if pause is None:
+            self._recovered(worker)
+        else:
+            self._put_off(task, worker, pause)
         if poll is not None:
             self.wake(task, poll)
         if worker.is_woken:
             self.wake(task)
         asyncio.get_running_loop().call_later(self._pace.merge_s, self._forget, task, worker)
+
+    def _put_off(self, task: TaskId, worker: _Worker, asked_s: float) -> None:
+        worker.faults += 1
+        own_s = self._pace.pause(worker.faults)
+        worker.may_be_called = asked_s <= own_s and not worker.is_called
+        worker.is_called = False
+        self.wake(task, max(asked_s, own_s))
+
+    def _recovered(self, worker: _Worker) -> None:
+        had_faults, worker.faults = worker.faults > 0, 0
+        worker.may_be_called = worker.is_called = False
+        if had_faults:
+            self._call_back()
+
+    def _call_back(self) -> None:
+        """A neighbour answers again: who waits out a fault tries it now, though at most once for each pause of its
+        own. Pauses that were asked for are kept.
+        """
+        for task, worker in self._workers.items():
+            if worker.may_be_called and worker.due:
+                worker.due.cancel()
+                worker.due, worker.may_be_called, worker.is_called = None, False, True
+                self._background.waiting[task] = None
+        self._begin_background()
 
     def _forget(self, task: TaskId, worker: _Worker) -> None:
         """A worker that rests for longer than wakes are merged has nothing to remember."""
@@ -237,7 +269,7 @@ class LocalEngine:
             self.wake(await execution.carry_out(run))
         except Transient as error:
             pause = max(error.retry_after_s or 0.0, self._pace.pause(faults + 1))
-            self._complain("run_put_off", error, run=run, pause_s=round(pause, 1))
+            self._complaints.say("run_put_off", error, run=run, pause_s=round(pause, 1))
             await asyncio.sleep(pause)
             return False
         except Exception as error:  # the other outermost loop: record, then park
@@ -245,26 +277,32 @@ class LocalEngine:
             self.wake(await execution.give_up(run, error))
         return True
 
-    def _complain(self, what: str, error: Transient, **ids: object) -> None:
-        """One line a minute for each fault, however many tasks and runs meet it."""
-        unsaid = self._quiet.unsaid(f"{what} {error.code}", asyncio.get_running_loop().time())
-        if unsaid is not None:
-            log.warning(what, code=error.code, message=error.message, more_since_last=unsaid, **ids)
-
-    async def _resync_once(self) -> None:
+    async def _resync_once(self) -> bool:
+        """False when it has to be done again soon."""
         with in_background():
             found = await self._resync.look()
         for task in found.changed:
             self.wake(task)
         for task in found.to_poll:
             self.wake(task, is_background=True)
+        return found.is_whole
 
     async def _resync_for_ever(self) -> None:
+        faults = 0
         while True:
-            try:
-                await self._resync_once()
-            except Transient as error:
-                self._complain("resync_put_off", error)
-            except Exception:
-                log.exception("resync_broke")
-            await asyncio.sleep(self._resync_interval_s)
+            is_whole = await self._resynced()
+            if is_whole and faults:
+                self._call_back()
+            faults = 0 if is_whole else faults + 1
+            pause = self._pace.pause(faults) if faults else self._resync_interval_s
+            await asyncio.sleep(min(pause, self._resync_interval_s))
+
+    async def _resynced(self) -> bool:
+        try:
+            return await self._resync_once()
+        except Transient as error:
+            self._complaints.say("resync_put_off", error)
+        except Exception:
+            log.exception("resync_broke")
+            return True  # a fault of ours: sooner would not help
+        return False

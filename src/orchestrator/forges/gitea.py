@@ -29,6 +29,7 @@ from orchestrator.forges.text import (
     one_line,
     outgoing,
 )
+from orchestrator.pace import REAL_TIME, Timing
 from orchestrator.rest import Answer, Json
 from orchestrator.wire import OpenWire, Wire
 
@@ -49,11 +50,12 @@ class Gitea:
         *,
         timeout_s: float = 15.0,
         may_mention: Collection[str] = (),
+        timing: Timing = REAL_TIME,
         wire: OpenWire = Wire,
     ) -> None:
         self._url = url
         self._token = token
-        self._api = GiteaApi(url, token, timeout_s, wire)
+        self._api = GiteaApi(url, token, timeout_s, timing, wire)
         self.circuit = self._api.circuit
         self._may_mention = frozenset(may_mention)
         self._login = ""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from orchestrator.domain.errors import Permanent
-from orchestrator.pace import REAL_TIME, Circuit
+from orchestrator.pace import Circuit, Timing
 from orchestrator.rest import Answer, RestClient, System
 from orchestrator.wire import OpenWire, Wire
 
@@ -34,8 +34,8 @@ N = TypeVar("N", bound=Numbered)
 class GiteaApi:
     """One server, asked as one user."""
 
-    def __init__(self, url: str, token: str, timeout_s: float, wire: OpenWire = Wire) -> None:
-        self.circuit = Circuit(_GITEA.code, REAL_TIME)
+    def __init__(self, url: str, token: str, timeout_s: float, timing: Timing, wire: OpenWire = Wire) -> None:
+        self.circuit = Circuit(_GITEA.code, timing)
         headers = {"Authorization": f"token {token}"}
         self._rest = RestClient(
             _GITEA,

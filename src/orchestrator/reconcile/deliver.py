@@ -20,7 +20,7 @@ from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.forge import ReviewPublished
 from orchestrator.domain.model import ProjectId, RepoName, Task, WorkItemId
 from orchestrator.domain.tracker import CommentId
-from orchestrator.loglimit import LogLimit
+from orchestrator.loglimit import Complaints
 from orchestrator.ports import Clock, Forge, Tracker
 from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Forges
 from orchestrator.store import canonical, outbox
@@ -49,8 +49,8 @@ class Delivery:
     clock: Clock
     tracker: Tracker | None
     forges: Forges
+    complaints: Complaints
     _notes: dict[str, CommentId] = field(default_factory=dict)
-    _quiet: LogLimit = field(default_factory=LogLimit)
 
     async def deliver(self, task: Task) -> Delivered:
         """In order. One that fails does not hold up the others: they are about different things."""
@@ -75,9 +75,7 @@ class Delivery:
 
     async def _failed(self, task: Task, row: EffectRow, error: OrchestratorError) -> float:
         said = f"{error.code}: {error.message} {error.hint}".strip()[:500]
-        unsaid = self._quiet.unsaid(f"{row.kind} {error.code}", self.clock.monotonic())
-        if unsaid is not None:
-            log.warning("effect_put_off", task=task.key, kind=row.kind, code=error.code, more_since_last=unsaid)
+        self.complaints.say("effect_put_off", error, task=task.key, kind=row.kind)
         await self.database.write(lambda connection: outbox.failed(connection, row, said))
         return (error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S
 

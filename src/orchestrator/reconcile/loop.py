@@ -322,7 +322,7 @@ class Reconciler:
         return branch
 
     async def _not_created(self, task: TaskId, error: OrchestratorError) -> Looked:
-        log.warning("branch_not_created", task=task, code=error.code, message=error.message)
+        self._delivery.complaints.say("branch_not_created", error, task=task)
         detail = f"{error.message} {error.hint}".strip()
         await self.stuck(task, Item(error.code, (("detail", detail),), who="operator"))
         if isinstance(error, Transient):

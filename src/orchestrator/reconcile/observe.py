@@ -4,21 +4,18 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
-import structlog
-
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.forge import BranchRules, Check, CheckState, PullRequest, Review
 from orchestrator.domain.model import Branch, DocumentName, Project, RepoName, Sha, Task, WorkItem
 from orchestrator.domain.tracker import Comment
-from orchestrator.loglimit import LogLimit
-from orchestrator.ports import Clock, Forge, Tracker
+from orchestrator.loglimit import Complaints
+from orchestrator.ports import Forge, Tracker
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Unobserved, Us
 from orchestrator.reconcile.documents import Library, named
 from orchestrator.words.sentences import People
 from orchestrator.workflow.names import branch_name
 from orchestrator.workflow.needs import Look
 
-log = structlog.get_logger()
 T = TypeVar("T")
 ChangedPaths = Callable[[RepoName, str, Sha], Awaitable[Sequence[str]]]
 REFUSED_PAUSE_S = 300.0
@@ -72,10 +69,11 @@ def _with(observed: Observed, changes: Mapping[str, Any]) -> Observed:
 class Observer:
     """One for all tasks. What never changes (a blob, a commit's difference to its base) is remembered."""
 
-    def __init__(self, tracker: Tracker | None, forges: Forges, changed_paths: ChangedPaths, clock: Clock) -> None:
+    def __init__(
+        self, tracker: Tracker | None, forges: Forges, changed_paths: ChangedPaths, complaints: Complaints
+    ) -> None:
         self._tracker = tracker
-        self._clock = clock
-        self._quiet = LogLimit()
+        self._complaints = complaints
         self._forges = forges
         self._changed_paths = changed_paths
         self._library = Library()
@@ -104,11 +102,7 @@ class Observer:
         return self._us
 
     def complain(self, what: str, error: OrchestratorError) -> None:
-        """One line a minute for each fault, however many tasks meet it."""
-        unsaid = self._quiet.unsaid(error.code, self._clock.monotonic())
-        if unsaid is not None:
-            said = {"code": error.code, "message": error.message, "hint": error.hint}
-            log.warning("look_failed", what=what, more_since_last=unsaid, **said)
+        self._complaints.say("look_failed", error, what=what)
 
     async def people(self, project: Project, wanted: Collection[str]) -> People:
         """Names of these users, where the tracker tells them: they are a help to readers, not a fact."""
@@ -291,10 +285,18 @@ class _Eye:
         for check in await forge.checks(where[0], head):
             if check.state in _RED and logs < MAX_LOGS:
                 logs += 1
-                found.append(replace(check, log_tail=await _log(forge, where[0], check)))
+                found.append(replace(check, log_tail=await self._log(where[0], check)))
             else:
                 found.append(check)
         return tuple(found)
+
+    async def _log(self, repo: RepoName, check: Check) -> str:
+        """The end of a log is a help, not a fact: without it the check is as red as with it."""
+        try:
+            return await self._forge().check_log(repo, check)
+        except OrchestratorError as error:
+            self._observer.complain("check_log", error)
+            return ""
 
     def _forge(self) -> Forge:
         assert self._observer.forge is not None  # noqa: S101 - _ask asked
@@ -321,12 +323,3 @@ class _Eye:
 
 async def _login(forge: Forge | None) -> str:
     return await forge.whoami() if forge else ""
-
-
-async def _log(forge: Forge, repo: RepoName, check: Check) -> str:
-    """The end of a log is a help, not a fact: without it the check is as red as with it."""
-    try:
-        return await forge.check_log(repo, check)
-    except OrchestratorError as error:
-        log.warning("check_log_missing", context=check.context, code=error.code)
-        return ""

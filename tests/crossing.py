@@ -1,0 +1,79 @@
+"""Where the road to a neighbour can be cut: before an order is carried out, or between that and its answer."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from starlette.responses import Response
+
+from orchestrator.sim.server import LoopbackServer
+from orchestrator.sim.world import World
+
+How = Literal["before", "after"]
+"""The order is not carried out; or it is, and nobody is told."""
+
+
+class Crossing:
+    """An ASGI app in front of a simulator's. `cut` is asked for each request whether it is the one, and how.
+
+    At the cut `end` is called (it ends whoever asked), and no answer is ever given.
+    """
+
+    def __init__(self, app: Any, cut: Callable[[str, str], How | None], end: Callable[[], None]) -> None:
+        self._app = app
+        self._cut = cut
+        self._end = end
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        how = self._cut(scope["method"], scope["path"])
+        if how is None:
+            await self._app(scope, receive, send)
+            return
+        if how == "after":
+            await self._app(scope, receive, _unsaid)
+        self._end()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+async def _unsaid(_message: Any) -> None:
+    """Nobody hears the answer."""
+
+
+@dataclass(slots=True)
+class Door:
+    """An ASGI app in front of a simulator's, like a proxy that may answer in its place.
+
+    `says` has answers by method and a pattern for the path's end; they are given while they are there.
+    """
+
+    app: Any
+    says: dict[tuple[str, str], list[Response]] = field(default_factory=dict)
+    told: list[tuple[str, str, int]] = field(default_factory=list)
+    """Method, path and status of everything that was answered, in order."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def noted(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                self.told.append((scope["method"], scope["path"], message["status"]))
+            await send(message)
+
+        await (self._instead(scope["method"], scope["path"]) or self.app)(scope, receive, noted)
+
+    def _instead(self, method: str, path: str) -> Response | None:
+        for (of, pattern), answers in self.says.items():
+            if of == method and answers and re.search(f"{pattern}$", path):
+                return answers.pop(0)
+        return None
+
+
+@contextmanager
+def plane_behind_a_door(world: World) -> Iterator[Door]:
+    """Whoever asks Plane goes through it; the address is the same."""
+    server = world.servers["plane"]
+    server.stop()
+    door = Door(world.plane.app)
+    with LoopbackServer(door, server.port):
+        yield door

@@ -1,0 +1,112 @@
+"""A work item is gone only after two 404s in Plane's own words, between which its project answers."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from crossing import Door, plane_behind_a_door
+from orchestrator.sim.world import PROJECT, World
+from stories.team import Team, at_work
+from support import query, until
+
+ITEM, THE_PROJECT = r"/work-items/[0-9a-f-]{36}/", f"/projects/{PROJECT}/"
+OFTEN = 4
+
+
+def missing() -> Response:
+    return JSONResponse({"error": "The requested resource does not exist."}, 404)
+
+
+def a_page() -> Response:
+    return HTMLResponse("<h1>404 Not Found</h1><p>nginx</p>", 404)
+
+
+def other_words() -> Response:
+    return JSONResponse({"detail": "Not found."}, 404)
+
+
+def asked(door: Door, pattern: str, status: int) -> int:
+    """How often this was asked and answered so."""
+    return sum((method, code) == ("GET", status) and path.endswith(pattern) for method, path, code in door.told)
+
+
+def item_404s(door: Door, team: Team) -> int:
+    return asked(door, f"/work-items/{team.item}/", 404)
+
+
+def was_gone(team: Team) -> int:
+    """In how many decisions the item was gone."""
+    rows = query(team.service, "SELECT count(*) FROM decisions WHERE decision LIKE '%item_gone%'")
+    return int(rows[0][0])
+
+
+def at_rest(team: Team) -> None:
+    team.write_all()
+    team.begin()
+    team.waits_for("approval", "analysis")
+    until(lambda: not query(team.service, "SELECT 1 FROM effects WHERE done_at IS NULL"), "all is written")
+
+
+def test_one_404_in_planes_own_words_is_asked_about_again_and_ends_nothing(world: World, scripted: Path) -> None:
+    with plane_behind_a_door(world) as door, at_work(world, scripted) as team:
+        at_rest(team)
+        for number in range(1, OFTEN + 1):
+            door.says["GET", ITEM] = [missing()]
+            until(lambda number=number: item_404s(door, team) == number, "it was said")
+            found = asked(door, f"/work-items/{team.item}/", 200)
+            until(lambda found=found: asked(door, f"/work-items/{team.item}/", 200) > found, "it was found")
+        team.approve()
+        team.waits_for("approval", "architecture")
+        assert was_gone(team) == 0
+        assert asked(door, THE_PROJECT, 200) >= OFTEN
+
+
+def nudged(team: Team, count: Callable[[], int]) -> None:
+    """It was said often. What does not pass by itself is asked again only in minutes, or when there is news."""
+    for number in range(OFTEN):
+        before = count()
+        team.say(f"<p>{number}</p>")
+        until(lambda before=before: count() > before, "it was said again")
+
+
+@pytest.mark.parametrize("answer", [a_page, other_words])
+def test_a_404_of_somebody_elses_ends_nothing_however_often_it_is_said(
+    world: World, scripted: Path, answer: Callable[[], Response]
+) -> None:
+    with plane_behind_a_door(world) as door, at_work(world, scripted) as team:
+        at_rest(team)
+        door.says["GET", ITEM] = [answer() for _ in range(1000)]
+        nudged(team, lambda: item_404s(door, team))
+        team.waits_for("plane_not_found")
+        door.says.clear()
+        team.approve()
+        team.waits_for("approval", "architecture")
+        assert was_gone(team) == 0
+
+
+def test_a_404_while_the_project_is_404_too_ends_nothing(world: World, scripted: Path) -> None:
+    """A workspace that was renamed, or a restore that is not done."""
+    with plane_behind_a_door(world) as door, at_work(world, scripted) as team:
+        at_rest(team)
+        door.says["GET", THE_PROJECT] = [missing() for _ in range(1000)]
+        door.says["GET", ITEM] = [missing() for _ in range(1000)]
+        nudged(team, lambda: asked(door, THE_PROJECT, 404))
+        door.says.clear()
+        team.approve()
+        team.waits_for("approval", "architecture")
+        assert was_gone(team) == 0
+
+
+def test_two_404s_with_the_project_there_between_them_end_the_task(world: World, scripted: Path) -> None:
+    with plane_behind_a_door(world) as door, at_work(world, scripted) as team:
+        at_rest(team)
+        since = len(door.told)
+        world.plane.delete_work_item(team.item)
+        team.waits_for("item_gone")
+        paths = [(path.rpartition(f"{PROJECT}/")[2], code) for _, path, code in door.told[since:]]
+        first = paths.index((f"work-items/{team.item}/", 404))
+        assert ("", 200) in paths[first:]
+        assert paths[first:].count((f"work-items/{team.item}/", 404)) >= 2
+        assert was_gone(team) == 1
