@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.errors import Permanent, Transient
-from orchestrator.pace import MAX_WAITING, Circuit, Pace, Timing, in_background
+from orchestrator.pace import MAX_WAITING, Background, Circuit, Pace, Timing, in_background
 
 
 class Time:
@@ -53,8 +53,10 @@ class Callers:
     def urgent(self, name: str, check: Callable[[], None] = lambda: None) -> asyncio.Task[None]:
         return self._start(self._call(name, check))
 
-    def background(self, name: str, check: Callable[[], None] = lambda: None) -> asyncio.Task[None]:
-        with in_background():
+    def background(
+        self, name: str, check: Callable[[], None] = lambda: None, rank: Background | None = None
+    ) -> asyncio.Task[None]:
+        with in_background(rank):
             return self._start(self._call(name, check))
 
     def _start(self, call: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -127,6 +129,54 @@ async def test_the_background_is_not_starved_by_urgent_calls(callers: Callers, t
     await time.move(300)
     assert 15 <= len(callers.of("b")) <= 25
     assert len(callers.of("u")) >= 200
+
+
+async def test_five_calls_are_kept_free_for_who_comes_while_the_background_has_a_backlog(
+    callers: Callers, time: Time
+) -> None:
+    for number in range(1000):
+        callers.background(f"b{number}")
+    await time.move(60)
+    for number in range(5):
+        callers.urgent(f"u{number}")
+    await time.move(0)
+    assert len(callers.of("u")) == 5, "at once, though a thousand came before them"
+
+
+async def test_work_that_somebody_comes_to_wait_for_leaves_the_line_of_the_background(
+    callers: Callers, time: Time
+) -> None:
+    await time.move(1)
+    rank = Background()
+    for number in range(100):
+        callers.background(f"b{number}")
+    mine = callers.background("mine", rank=rank)
+    await time.move(0)
+    assert not mine.done()
+    rank.hurry()
+    await time.move(0)
+    assert callers.of("mine") == [time.at], "it had waited behind a hundred"
+    callers.background("mine too", rank=rank)
+    await time.move(0)
+    assert len(callers.of("mine")) == 2, "and so is all that it does from now on"
+    await time.move(300)
+    assert len(callers.of("b")) == 100, "nobody else lost the place"
+
+
+async def test_who_is_hurried_and_refused_is_told(callers: Callers, time: Time) -> None:
+    rank = Background()
+
+    def check() -> None:
+        if rank.is_urgent:
+            raise Permanent("plane_refused", "no")
+
+    for number in range(20):
+        callers.background(f"b{number}")
+    refused = callers.background("mine", check, rank)
+    await time.move(0)
+    rank.hurry()
+    await time.move(0)
+    assert isinstance(refused.exception(), Permanent)
 
 
 async def test_a_pause_holds_everybody_for_as_long_as_was_asked(callers: Callers, time: Time) -> None:

@@ -27,25 +27,46 @@ REFUSED_SPACING_S = 40.0
 """With many scopes refused at once each waits longer, so that all together ask less than twice a minute."""
 _CHECK_S = 1.0
 
-_is_background: ContextVar[bool] = ContextVar("is_background", default=False)
+
+class Background:
+    """The low rank of some work, until somebody waits for it after all."""
+
+    def __init__(self) -> None:
+        self._urgent = asyncio.Event()
+
+    @property
+    def is_urgent(self) -> bool:
+        return self._urgent.is_set()
+
+    def hurry(self) -> None:
+        """From now on its calls are as urgent as any, also the one that waits for its turn already."""
+        self._urgent.set()
+
+    async def hurried(self) -> None:
+        """Returns when somebody waits for it."""
+        await self._urgent.wait()
+
+
+_background: ContextVar[Background | None] = ContextVar("background", default=None)
 
 
 @contextmanager
-def in_background() -> Iterator[None]:
+def in_background(rank: Background | None = None) -> Iterator[None]:
     """Calls inside the block, and in tasks that are made inside it, let all others go first.
 
     For what nobody waits for: a resync, and looks that it asked for. Do not wake anybody inside the block whose
-    look is urgent: a task that is made here keeps its low rank for life.
+    look is urgent: a task that is made here shares this rank for life.
     """
-    before = _is_background.set(True)
+    before = _background.set(rank or Background())
     try:
         yield
     finally:
-        _is_background.reset(before)
+        _background.reset(before)
 
 
 def is_background() -> bool:
-    return _is_background.get()
+    rank = _background.get()
+    return rank is not None and not rank.is_urgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +100,31 @@ class Pace:
 
     async def turn(self, check: Callable[[], None]) -> None:
         """Returns when it is this call's turn. `check` is asked while it waits, and may raise."""
-        rank = is_background()
         if sum(self._waiting.values()) >= MAX_WAITING:
             raise self._busy("too many calls wait already", MAX_HOLD_S)
-        self._waiting[rank] += 1
+        rank = _background.get()
+        if rank is None or rank.is_urgent or not await self._turn_unless_hurried(rank, check):
+            await self._turn(check, is_background=False)
+
+    async def _turn(self, check: Callable[[], None], *, is_background: bool) -> None:
+        self._waiting[is_background] += 1
         try:
-            async with self._queues[rank]:  # asyncio's lock is fair, and only its holder looks at the bucket
-                await self._token(check)
+            async with self._queues[is_background]:  # fair, and only its holder looks at the bucket
+                await self._token(check, is_background=is_background)
         finally:
-            self._waiting[rank] -= 1
+            self._waiting[is_background] -= 1
+
+    async def _turn_unless_hurried(self, rank: Background, check: Callable[[], None]) -> bool:
+        """False when somebody came to wait for it first: then it had no turn, and left the line."""
+        turn = asyncio.ensure_future(self._turn(check, is_background=True))
+        hurried = asyncio.ensure_future(rank.hurried())
+        try:
+            await asyncio.wait((turn, hurried), return_when=asyncio.FIRST_COMPLETED)
+            if turn.done():
+                await turn  # raises what `check` did
+            return turn.done()
+        finally:
+            await _ended(turn, hurried)
 
     def told(self, remaining: int | None) -> None:
         """What the other side says is left: others may call with our key. Their time of reset is not heeded:
@@ -102,24 +139,24 @@ class Pace:
         until = self._timing.monotonic() + min(PAUSE_S if seconds is None else seconds, MAX_PAUSE_S)
         self._tokens, self._filled_at = 1.0, max(until, self._filled_at)
 
-    async def _token(self, check: Callable[[], None]) -> None:
+    async def _token(self, check: Callable[[], None], *, is_background: bool) -> None:
         while True:
             check()
-            delay = self._delay()
+            delay = self._delay(is_background=is_background)
             if delay <= 0:
                 break
             await self._timing.sleep(min(delay, _CHECK_S))
         self._tokens -= 1
-        if is_background():
+        if is_background:
             self._background_at = self._timing.monotonic()
 
-    def _delay(self) -> float:
+    def _delay(self, *, is_background: bool) -> float:
         self._fill()
         now = self._timing.monotonic()
         if now < self._filled_at:
             return self._paused(self._filled_at - now)
         due_s = self._background_at + BACKGROUND_DUE_S - now
-        if is_background():
+        if is_background:
             return min(self._until(self._reserve + 1), max(due_s, self._until(1)))
         return self._until(2 if due_s <= 0 and self._waiting[True] else 1)
 
@@ -141,6 +178,12 @@ class Pace:
 
     def _busy(self, why: str, seconds: float) -> Transient:
         return Transient(f"{self._system}_busy", f"No call to {self._system} now: {why}.", retry_after_s=seconds)
+
+
+async def _ended(*tasks: asyncio.Future[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ from orchestrator.domain.model import (
     WorkItemId,
 )
 from orchestrator.domain.run import Liveness, RunResult, RunSpec, Usage
-from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState
+from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState, Written
 
 
 class Clock(Protocol):
@@ -80,8 +80,10 @@ class Tracker(Protocol):
         """Label ids and names. May be remembered for some minutes."""
         ...
 
-    async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> CommentId:
-        """Writes a comment under our key, or returns the one that has it already. A key is unique in a project."""
+    async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> Written:
+        """Writes a comment under our key, or returns the one that has it already, with the text that it had.
+        A key is unique in a project.
+        """
         ...
 
     async def edit_comment(self, project: ProjectId, item: WorkItemId, comment: CommentId, html: str) -> bool:

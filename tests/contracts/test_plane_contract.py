@@ -19,6 +19,7 @@ import pytest
 
 from orchestrator.domain.errors import Permanent
 from orchestrator.domain.model import ProjectId, WorkItemId
+from orchestrator.domain.tracker import Written
 from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.trackers import plane as adapters
@@ -307,8 +308,10 @@ async def test_the_adapter_sees_that_an_item_is_gone_and_that_a_project_is_not_o
 async def test_the_adapter_keeps_one_comment_under_a_key(plane: Plane, adapter: adapters.Plane) -> None:
     project, item = ProjectId(plane.project), WorkItemId(plane.new_item()["id"])
     key = f"{item}/sticky"
-    first = await adapter.comment(project, item, key, to_html("Say `:approved:`, @bob <b>"))
-    assert await adapter.comment(project, item, key, to_html("again")) == first
+    written = await adapter.comment(project, item, key, to_html("Say `:approved:`, @bob <b>"))
+    first = written.id
+    assert written.is_new
+    assert await adapter.comment(project, item, key, to_html("again")) == Written(first, is_new=False)
     (before,) = await adapter.comments(project, item)
     assert (before.id, before.external_id, before.is_edited) == (first, key, False)
     assert before.lines == ("Say \ufffc, @\ufffdbob <b>",)

@@ -1,13 +1,14 @@
 """The local engine: the first wake acts at once, later ones are merged, faults come back more and more slowly."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RunId, TaskId
-from orchestrator.engines.local import LocalEngine, Pace
+from orchestrator.engines.local import BACKGROUND_LOOKS, LocalEngine, Pace
+from orchestrator.pace import is_background
 from orchestrator.reconcile.loop import Looked
 from orchestrator.reconcile.resync import Found
 
@@ -21,16 +22,22 @@ class Looks:
     def __init__(self, *answers: Looked | Exception) -> None:
         self.answers = list(answers)
         self.begun: list[float] = []
+        self.tasks: list[TaskId] = []
+        self.ranks: list[str] = []
+        self.rank_at_end: list[str] = []
         self.stuck_codes: list[str] = []
         self.at_once = self.most_at_once = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def look(self, _task: TaskId, _engine: LocalEngine) -> Looked:
+    async def look(self, task: TaskId, _engine: LocalEngine) -> Looked:
         self.begun.append(asyncio.get_running_loop().time())
+        self.tasks.append(task)
+        self.ranks.append(rank())
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await self.gate.wait()
+        self.rank_at_end.append(rank())
         self.at_once -= 1
         answer = self.answers.pop(0) if self.answers else Looked()
         if isinstance(answer, Exception):
@@ -39,6 +46,10 @@ class Looks:
 
     async def stuck(self, _task: TaskId, item: object) -> None:
         self.stuck_codes.append(item.code)  # type: ignore[attr-defined]
+
+
+def rank() -> str:
+    return "background" if is_background() else "urgent"
 
 
 class Executions:
@@ -66,9 +77,17 @@ class Executions:
         return TASK
 
 
-class NoResync:
+NOTHING = Found()
+
+
+class Resyncs:
+    """Finds what it is told to, once."""
+
+    def __init__(self, found: Found) -> None:
+        self.found = [found]
+
     async def look(self) -> Found:
-        return Found()
+        return self.found.pop() if self.found else Found()
 
 
 Made = Callable[..., Awaitable[LocalEngine]]
@@ -79,11 +98,19 @@ async def engine() -> object:
     """Opened engines; closed at the end. Pauses are short, since only their order is tested."""
     opened: list[LocalEngine] = []
 
-    async def make(looks: Looks, executions: Executions | None = None, slots: int = 2) -> LocalEngine:
+    async def make(
+        looks: Looks,
+        executions: Executions | None = None,
+        slots: int = 2,
+        *,
+        found: Found = NOTHING,
+        unprocessed: Sequence[TaskId] = (),
+        open_tasks: Sequence[TaskId] = (),
+    ) -> LocalEngine:
         one = LocalEngine(
-            looks, executions, NoResync(), max_concurrent_runs=slots, resync_interval_s=60, pace=PACE
+            looks, executions, Resyncs(found), max_concurrent_runs=slots, resync_interval_s=60, pace=PACE
         )  # type: ignore[arg-type]
-        one.open([], [], [])
+        one.open(list(unprocessed), list(open_tasks), [])
         opened.append(one)
         return one
 
@@ -156,6 +183,80 @@ async def test_a_fault_of_ours_parks_the_task_with_a_reason(engine: Made, fault:
     (await engine(looks)).wake(TASK)
     await until(lambda: bool(looks.stuck_codes))
     assert looks.stuck_codes == ["no_rest" if isinstance(fault, Permanent) else "internal_error"]
+
+
+OTHERS = [TaskId(number) for number in range(100, 200)]
+
+
+async def test_a_start_looks_at_open_tasks_in_the_background_a_few_at_a_time(engine: Made) -> None:
+    looks = Looks()
+    looks.gate.clear()
+    one = await engine(looks, unprocessed=[TASK], open_tasks=[TASK, *OTHERS])
+    await until(lambda: looks.at_once == 1 + BACKGROUND_LOOKS)
+    await quiet()
+    assert dict(zip(looks.tasks, looks.ranks, strict=True)).pop(TASK) == "urgent", "it has news"
+    assert looks.ranks.count("background") == looks.most_at_once - 1 == BACKGROUND_LOOKS
+    one.wake(TaskId(2))
+    await until(lambda: TaskId(2) in looks.tasks)
+    assert looks.ranks[-1] == "urgent", "and does not wait for the others"
+    looks.gate.set()
+    await until(lambda: set(OTHERS) <= set(looks.tasks))
+    assert looks.most_at_once <= 2 + BACKGROUND_LOOKS
+
+
+async def test_what_a_resync_finds_is_looked_at_in_the_background_what_moved_first(engine: Made) -> None:
+    looks = Looks()
+    looks.gate.clear()
+    await engine(looks, found=Found((TaskId(8), TaskId(9)), tuple(OTHERS)), open_tasks=OTHERS)
+    await until(lambda: looks.at_once == BACKGROUND_LOOKS)
+    looks.gate.set()
+    await until(lambda: len(looks.tasks) >= len(OTHERS) + 2)
+    assert set(looks.ranks) == {"background"}
+    assert set(looks.tasks[: 2 + BACKGROUND_LOOKS]) > {TaskId(8), TaskId(9)}
+    await quiet()
+    twice = len(looks.tasks) - len(set(looks.tasks))
+    assert twice <= BACKGROUND_LOOKS, "who is in line already is not looked at twice"
+
+
+async def test_a_wake_for_a_task_that_is_looked_at_in_the_background_makes_that_look_urgent(engine: Made) -> None:
+    looks = Looks()
+    looks.gate.clear()
+    one = await engine(looks, open_tasks=[TASK])
+    await until(lambda: looks.ranks == ["background"])
+    one.wake(TASK)
+    looks.gate.set()
+    await until(lambda: len(looks.begun) == 2)
+    assert looks.rank_at_end[0] == "urgent"
+    assert looks.ranks == ["background", "urgent"], "the wake has a look of its own after it"
+
+
+@pytest.mark.parametrize("answer", [Looked(0.0), Transient("down", "down"), Looked(poll_in_s=0.01)])
+async def test_a_look_in_the_background_that_has_to_be_repeated_stays_there(
+    engine: Made, answer: Looked | Exception
+) -> None:
+    looks = Looks(answer, answer, answer)
+    await engine(looks, open_tasks=[TASK])
+    await until(lambda: len(looks.begun) == 4)
+    assert looks.ranks == ["background"] * 4
+
+
+async def test_a_look_that_somebody_waits_for_is_repeated_as_urgent_and_polls_in_the_background(
+    engine: Made,
+) -> None:
+    looks = Looks(Transient("down", "down"), Looked(poll_in_s=0.01))
+    (await engine(looks)).wake(TASK)
+    await until(lambda: len(looks.begun) == 3)
+    assert looks.ranks == ["urgent", "urgent", "background"]
+
+
+async def test_a_wake_goes_before_a_look_that_is_due_in_the_background_later(engine: Made) -> None:
+    looks = Looks(Looked(poll_in_s=60))
+    one = await engine(looks)
+    one.wake(TASK)
+    await until(lambda: len(looks.begun) == 1)
+    one.wake(TASK)
+    await until(lambda: len(looks.begun) == 2)
+    assert looks.ranks == ["urgent", "urgent"]
 
 
 async def test_a_run_asked_for_twice_is_carried_out_once_and_wakes_its_task(engine: Made) -> None:

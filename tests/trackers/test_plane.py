@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItemId
-from orchestrator.domain.tracker import CommentId, StateId
+from orchestrator.domain.tracker import CommentId, StateId, Written
 from orchestrator.pace import Timing, in_background
 from orchestrator.ports import Tracker
 from orchestrator.sim.plane import PlaneSim
@@ -321,8 +321,10 @@ async def test_comments_that_are_not_found_are_asked_for_again(stub: Stub) -> No
 
 
 async def test_a_comment_under_a_key_is_written_once_and_edited_in_place(plane: Plane, sim: PlaneSim) -> None:
-    first = await plane.comment(HERE, THIS, "ENDURO-1/sticky", "<p>one</p>")
-    assert await plane.comment(HERE, THIS, "ENDURO-1/sticky", "<p>two</p>") == first
+    written = await plane.comment(HERE, THIS, "ENDURO-1/sticky", "<p>one</p>")
+    first = written.id
+    assert written == Written(first, is_new=True)
+    assert await plane.comment(HERE, THIS, "ENDURO-1/sticky", "<p>two</p>") == Written(first, is_new=False)
     assert await plane.edit_comment(HERE, THIS, first, "<p>three</p>")
     (comment,) = await plane.comments(HERE, THIS)
     assert (comment.id, comment.external_id, comment.lines) == (first, "ENDURO-1/sticky", ("three",))
@@ -337,7 +339,7 @@ async def test_a_key_counts_on_a_comment_of_ours_only(plane: Plane, sim: PlaneSi
 
 
 async def test_editing_a_comment_that_was_deleted_says_so(plane: Plane, sim: PlaneSim) -> None:
-    ours = await plane.comment(HERE, THIS, "k", "<p>x</p>")
+    ours = (await plane.comment(HERE, THIS, "k", "<p>x</p>")).id
     sim.delete_comment(ours, "alice")
     assert not await plane.edit_comment(HERE, THIS, ours, "<p>y</p>")
     assert not await plane.edit_comment(HERE, THIS, CommentId(NOBODY), "<p>y</p>")

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import structlog
 from orchestrator.domain.errors import OrchestratorError, Transient
 from orchestrator.domain.model import RunId, TaskId
 from orchestrator.loglimit import LogLimit
-from orchestrator.pace import in_background
+from orchestrator.pace import Background, in_background
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.execute import Execution
 from orchestrator.reconcile.loop import Reconciler
@@ -41,13 +41,22 @@ class Pace:
 
 @dataclass(slots=True)
 class _Worker:
-    """What is under way for one task. `due` is a timer for a look that was asked for but may not begin yet."""
+    """What is under way for one task. `due` is a timer for a look that was asked for but may not begin yet.
+    `rank` is that of a look in the background, where `is_due_there` says that the timer's look belongs, too.
+    """
 
     is_looking: bool = False
     is_woken: bool = False
     last_look: float = float("-inf")
     faults: int = 0
     due: asyncio.TimerHandle | None = None
+    is_due_there: bool = False
+    rank: Background | None = None
+
+    @property
+    def is_in_background(self) -> bool:
+        """Nobody waits for the look that is under way."""
+        return self.rank is not None and not self.rank.is_urgent
 
 
 @dataclass(slots=True)
@@ -70,10 +79,35 @@ class _Tasks:
 
 @dataclass(slots=True)
 class _Background:
-    """Tasks to be looked at when there is room, first come first served, and how many are looked at so."""
+    """Tasks to be looked at when there is room, first come first served, and how many are looked at so.
+    Those whose work item is known to have moved are `moved`, and come before all others.
+    """
 
     waiting: dict[TaskId, None] = field(default_factory=dict)
+    moved: dict[TaskId, None] = field(default_factory=dict)
     looking: int = 0
+
+    def add(self, tasks: Iterable[TaskId], *, have_moved: bool = False) -> None:
+        """Who is in line already keeps the place, or gets a better one."""
+        for task in tasks:
+            if have_moved:
+                self.waiting.pop(task, None)
+                self.moved[task] = None
+            elif task not in self.moved:
+                self.waiting[task] = None
+
+    def discard(self, task: TaskId) -> None:
+        self.waiting.pop(task, None)
+        self.moved.pop(task, None)
+
+    def next(self) -> TaskId | None:
+        """The first in line; None when nobody is, or too many are looked at."""
+        line = self.moved or self.waiting
+        if not line or self.looking >= BACKGROUND_LOOKS:
+            return None
+        task = next(iter(line))
+        del line[task]
+        return task
 
 
 class LocalEngine:
@@ -125,20 +159,30 @@ class LocalEngine:
         if not self._is_open:
             return
         if is_background:
-            self._background.waiting[task] = None
-            self._begin_background()
+            self._wake_in_background(task, after_s)
             return
-        self._background.waiting.pop(task, None)
+        self._background.discard(task)
         worker = self._workers.setdefault(task, _Worker())
         if worker.is_looking:
             worker.is_woken = True
+            if worker.rank:
+                worker.rank.hurry()
             return
         now = asyncio.get_running_loop().time()
         wait = max(after_s, worker.last_look + self._pace.merge_s - now)
         if wait <= 0:
             self._begin(task, worker)
         else:
-            self._schedule(task, worker, now + wait)
+            self._schedule(task, worker, now + wait, is_background=False)
+
+    def _wake_in_background(self, task: TaskId, after_s: float) -> None:
+        worker = self._workers.get(task)
+        if after_s <= 0:
+            self._background.add([task])
+            self._begin_background()
+        elif worker is None or not worker.is_looking:
+            at = asyncio.get_running_loop().time() + after_s
+            self._schedule(task, self._workers.setdefault(task, _Worker()), at, is_background=True)
 
     def start_run(self, run: RunId) -> None:
         if self._execution is None or run in self._runs or not self._is_open:
@@ -150,13 +194,20 @@ class LocalEngine:
         if self._execution:
             await self._execution.stop(run)
 
-    def _schedule(self, task: TaskId, worker: _Worker, at: float) -> None:
-        """The earliest asked-for moment wins."""
-        if worker.due and worker.due.when() <= at:
-            return
+    def _schedule(self, task: TaskId, worker: _Worker, at: float, *, is_background: bool) -> None:
+        """The earliest asked-for moment wins, among those of the higher rank."""
         if worker.due:
+            is_better = worker.is_due_there and not is_background
+            if not is_better and (worker.due.when() <= at or is_background != worker.is_due_there):
+                return
             worker.due.cancel()
-        worker.due = asyncio.get_running_loop().call_at(at, self._begin, task, worker)
+        begin = self._begin_there if is_background else self._begin
+        worker.is_due_there = is_background
+        worker.due = asyncio.get_running_loop().call_at(at, begin, task, worker)
+
+    def _begin_there(self, task: TaskId, worker: _Worker) -> None:
+        worker.due = None
+        self._wake_in_background(task, 0.0)
 
     def _begin(self, task: TaskId, worker: _Worker) -> None:
         if worker.due:
@@ -175,17 +226,16 @@ class LocalEngine:
 
     def _begin_background(self) -> None:
         """One that is looked at, or will be soon, needs no second look."""
-        while self._background.waiting and self._background.looking < BACKGROUND_LOOKS:
-            task = next(iter(self._background.waiting))
-            del self._background.waiting[task]
+        while (task := self._background.next()) is not None:
             worker = self._workers.setdefault(task, _Worker())
             if not worker.is_looking and worker.due is None:
                 self._background.looking += 1
-                self._start(worker, self._look_in_background(task, worker))
+                worker.rank = Background()
+                self._start(worker, self._look_in_background(task, worker, worker.rank))
 
-    async def _look_in_background(self, task: TaskId, worker: _Worker) -> None:
+    async def _look_in_background(self, task: TaskId, worker: _Worker, rank: Background) -> None:
         try:
-            with in_background():
+            with in_background(rank):
                 await self._look(task, worker)
         finally:
             self._background.looking -= 1
@@ -203,12 +253,15 @@ class LocalEngine:
         except Exception as error:
             log.exception("look_broke", task=task)
             await self._park(task, error)
+        is_background, worker.rank = worker.is_in_background, None
         worker.is_looking = False
         worker.faults = 0 if pause is None else worker.faults + 1
         if pause is not None:
-            self.wake(task, max(pause, self._pace.pause(worker.faults)))
+            # In its old rank: after an outage thousands of looks that failed would come before all deliveries.
+            wait = max(pause, self._pace.pause(worker.faults))
+            self.wake(task, wait, is_background=is_background)
         if poll is not None:
-            self.wake(task, poll)
+            self.wake(task, poll, is_background=True)
         if worker.is_woken:
             self.wake(task)
         asyncio.get_running_loop().call_later(self._pace.merge_s, self._forget, task, worker)
@@ -254,10 +307,11 @@ class LocalEngine:
     async def _resync_once(self) -> None:
         with in_background():
             found = await self._resync.look()
-        for task in found.changed:
-            self.wake(task)
-        for task in found.to_poll:
-            self.wake(task, is_background=True)
+        # Not even what has changed is urgent: its delivery has mostly woken its task, and each list names what we
+        # wrote ourselves. Looked at before deliveries it would use up the calls that are kept for these.
+        self._background.add(found.changed, have_moved=True)
+        self._background.add(found.to_poll)
+        self._begin_background()
 
     async def _resync_for_ever(self) -> None:
         while True:

@@ -126,7 +126,7 @@ class Reconciler:
                 continue
             if decision.stage is not rows.task.stage and decision.stage is not Stage.DONE:
                 continue  # the next stage wants to see more; what people are told is the end of it
-            delivered = await self._delivery.deliver(rows.task)
+            delivered = await self._delivery.deliver(rows.task, dict(seen.notes))
             if not delivered.changed:
                 return await self._rest(decision, seen, delivered.again_in_s)
             seen = seen.forgetting(*delivered.changed)

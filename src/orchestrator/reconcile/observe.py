@@ -9,7 +9,7 @@ import structlog
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.forge import BranchRules, Check, CheckState, PullRequest, Review
 from orchestrator.domain.model import Branch, DocumentName, Project, RepoName, Sha, Task, WorkItem
-from orchestrator.domain.tracker import Comment
+from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.loglimit import LogLimit
 from orchestrator.ports import Clock, Forge, Tracker
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Unobserved, Us
@@ -56,6 +56,8 @@ class Observed:
     reviews: tuple[Review, ...] | Unobserved = NOT_NEEDED
     checks: tuple[Check, ...] | Unobserved = NOT_NEEDED
     us: Us = NOBODY
+    notes: tuple[tuple[str, CommentId], ...] = ()
+    """Comments of ours on the work item, by their keys; what was not looked at has none."""
     retry_in_s: float | None = None
 
     def forgetting(self, *names: str) -> "Observed":
@@ -216,6 +218,8 @@ class _Eye:
             return Unobserved("no_plane_token")
         us = await self._us()
         found = await tracker.comments(task.project, task.plane_id)
+        notes = tuple((one.external_id, one.id) for one in found if one.external_id)
+        self._seen = replace(self._seen, notes=notes)
         return tuple(one for one in found if one.author != us.tracker_user and not one.external_id)
 
     async def _us(self) -> Us:

@@ -13,7 +13,7 @@ import msgspec
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItem, WorkItemId
-from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState
+from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState, Written
 from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, is_background
 from orchestrator.rest import Answer, Json, RestClient, System
 from orchestrator.trackers.html import spoken, to_text
@@ -274,7 +274,7 @@ class Plane:
 
     # -- writing
 
-    async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> CommentId:
+    async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> Written:
         """Plane holds a key once per project, not per item: 409 names the comment that has it."""
         order = {"comment_html": html, "external_source": SOURCE, "external_id": key}
         answer = await self._ask(
@@ -282,7 +282,7 @@ class Plane:
         )
         if answer.status == 404:
             raise _gone(item)
-        return CommentId(self._rest.decoded(answer.body, _Made).id)
+        return Written(CommentId(self._rest.decoded(answer.body, _Made).id), is_new=answer.status != 409)
 
     async def edit_comment(self, project: ProjectId, item: WorkItemId, comment: CommentId, html: str) -> bool:
         answer = await self._ask(
