@@ -1,6 +1,6 @@
 """The outside world as the core sees it. A port exists because it has a real adapter and a second one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -62,6 +62,12 @@ class Tracker(Protocol):
 
     async def changed_items(self, project: ProjectId, since: datetime | None) -> Sequence[WorkItem]:
         """Items updated at or after `since`, newest first; all when None. Bounded."""
+        ...
+
+    async def listed_items(self, project: ProjectId) -> Collection[WorkItemId] | None:
+        """All that are neither gone nor archived nor drafts; None when there are more than we read. An item that
+        is listed is there; one that is not may have slipped between two pages.
+        """
         ...
 
     async def comments(self, project: ProjectId, item: WorkItemId) -> Sequence[Comment]:

@@ -297,7 +297,11 @@ async def test_the_adapter_sees_that_an_item_is_gone_and_that_a_project_is_not_o
     plane: Plane, adapter: adapters.Plane
 ) -> None:
     row, project = plane.new_item(), ProjectId(plane.project)
+    there = await adapter.listed_items(project)
+    assert there is not None
+    assert row["id"] in there
     plane.call("DELETE", f"{plane.items}{row['id']}/")
+    assert await adapter.listed_items(project) == there - {row["id"]}  # type: ignore[operator]  # it is a set
     assert await adapter.work_item(project, WorkItemId(row["id"])) is None
     assert await adapter.work_item_by_key("NOSUCHPROJECT-1") is None
     with pytest.raises(Permanent) as refusal:

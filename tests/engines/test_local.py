@@ -7,13 +7,14 @@ import pytest
 
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RunId, TaskId
-from orchestrator.engines.local import BACKGROUND_LOOKS, LocalEngine, Pace
+from orchestrator.engines.lines import AT_ONCE
+from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.pace import is_background
 from orchestrator.reconcile.loop import Looked
 from orchestrator.reconcile.resync import Found
 
 TASK = TaskId(1)
-PACE = Pace(merge_s=0.05, first_pause_s=0.02)
+PACE = Pace(merge_s=0.05, first_pause_s=0.02, poll_s=0.0)
 
 
 class Looks:
@@ -30,10 +31,10 @@ class Looks:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def look(self, task: TaskId, _engine: LocalEngine) -> Looked:
+    async def look(self, task: TaskId, _engine: LocalEngine, *, is_poll: bool) -> Looked:
         self.begun.append(asyncio.get_running_loop().time())
         self.tasks.append(task)
-        self.ranks.append(rank())
+        self.ranks.append("poll" if is_poll and is_background() else rank())
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await self.gate.wait()
@@ -104,12 +105,19 @@ async def engine() -> object:
         slots: int = 2,
         *,
         found: Found = NOTHING,
+        resyncs: Resyncs | None = None,
+        resync_interval_s: float = 60,
         unprocessed: Sequence[TaskId] = (),
         open_tasks: Sequence[TaskId] = (),
     ) -> LocalEngine:
-        one = LocalEngine(
-            looks, executions, Resyncs(found), max_concurrent_runs=slots, resync_interval_s=60, pace=PACE
-        )  # type: ignore[arg-type]
+        one = LocalEngine(  # type: ignore[arg-type]
+            looks,
+            executions,
+            resyncs or Resyncs(found),
+            max_concurrent_runs=slots,
+            resync_interval_s=resync_interval_s,
+            pace=PACE,
+        )
         one.open(list(unprocessed), list(open_tasks), [])
         opened.append(one)
         return one
@@ -192,30 +200,62 @@ async def test_a_start_looks_at_open_tasks_in_the_background_a_few_at_a_time(eng
     looks = Looks()
     looks.gate.clear()
     one = await engine(looks, unprocessed=[TASK], open_tasks=[TASK, *OTHERS])
-    await until(lambda: looks.at_once == 1 + BACKGROUND_LOOKS)
+    await until(lambda: looks.at_once == 1 + AT_ONCE)
     await quiet()
     assert dict(zip(looks.tasks, looks.ranks, strict=True)).pop(TASK) == "urgent", "it has news"
-    assert looks.ranks.count("background") == looks.most_at_once - 1 == BACKGROUND_LOOKS
+    assert looks.ranks.count("background") == looks.most_at_once - 1 == AT_ONCE
     one.wake(TaskId(2))
     await until(lambda: TaskId(2) in looks.tasks)
     assert looks.ranks[-1] == "urgent", "and does not wait for the others"
     looks.gate.set()
     await until(lambda: set(OTHERS) <= set(looks.tasks))
-    assert looks.most_at_once <= 2 + BACKGROUND_LOOKS
+    assert looks.most_at_once <= 2 + AT_ONCE
 
 
-async def test_what_a_resync_finds_is_looked_at_in_the_background_what_moved_first(engine: Made) -> None:
-    looks = Looks()
+async def test_what_a_resync_finds_is_looked_at_in_the_background_what_moved_as_a_whole(engine: Made) -> None:
+    looks, moved = Looks(), [TaskId(8), TaskId(9)]
     looks.gate.clear()
-    await engine(looks, found=Found((TaskId(8), TaskId(9)), tuple(OTHERS)), open_tasks=OTHERS)
-    await until(lambda: looks.at_once == BACKGROUND_LOOKS)
+    await engine(looks, found=Found(tuple(moved), tuple(OTHERS)))
+    await until(lambda: looks.at_once == 2 + AT_ONCE)
     looks.gate.set()
-    await until(lambda: len(looks.tasks) >= len(OTHERS) + 2)
+    await until(lambda: len(looks.tasks) == 2 + len(OTHERS))
+    ranks = dict(zip(looks.tasks, looks.ranks, strict=True))
+    assert {task: ranks.pop(task) for task in moved} == dict.fromkeys(moved, "background")
+    assert ranks == dict.fromkeys(OTHERS, "poll")
+    assert looks.most_at_once == 2 + AT_ONCE
+
+
+async def test_what_moved_is_looked_at_before_what_a_start_found(engine: Made) -> None:
+    looks, moved = Looks(), [TaskId(8), TaskId(9)]
+    looks.gate.clear()
+    await engine(looks, found=Found(tuple(moved)), open_tasks=OTHERS)
+    await until(lambda: looks.at_once == AT_ONCE)
+    looks.gate.set()
+    await until(lambda: len(looks.tasks) == 2 + len(OTHERS))
+    assert looks.tasks[AT_ONCE : AT_ONCE + 2] == moved
     assert set(looks.ranks) == {"background"}
-    assert set(looks.tasks[: 2 + BACKGROUND_LOOKS]) > {TaskId(8), TaskId(9)}
-    await quiet()
-    twice = len(looks.tasks) - len(set(looks.tasks))
-    assert twice <= BACKGROUND_LOOKS, "who is in line already is not looked at twice"
+
+
+async def test_what_moves_while_its_task_is_looked_at_is_looked_at_again(engine: Made) -> None:
+    looks, resyncs = Looks(), Resyncs(NOTHING)
+    looks.gate.clear()
+    one = await engine(looks, resyncs=resyncs, resync_interval_s=0.01)
+    one.wake(TASK)
+    resyncs.found.append(Found((TASK,)))
+    await until(lambda: not resyncs.found)
+    looks.gate.set()
+    await until(lambda: len(looks.ranks) == 2)
+    assert looks.ranks == ["urgent", "background"]
+
+
+async def test_a_poll_that_is_due_does_not_keep_what_moved_from_a_whole_look(engine: Made) -> None:
+    looks, resyncs = Looks(Looked(poll_in_s=3600)), Resyncs(NOTHING)
+    one = await engine(looks, resyncs=resyncs, resync_interval_s=0.01)
+    one.wake(TASK)
+    await until(lambda: len(looks.ranks) == 1)
+    resyncs.found.append(Found((TASK,)))
+    await until(lambda: len(looks.ranks) == 2)
+    assert looks.ranks == ["urgent", "background"]
 
 
 async def test_a_wake_for_a_task_that_is_looked_at_in_the_background_makes_that_look_urgent(engine: Made) -> None:
@@ -230,23 +270,25 @@ async def test_a_wake_for_a_task_that_is_looked_at_in_the_background_makes_that_
     assert looks.ranks == ["background", "urgent"], "the wake has a look of its own after it"
 
 
-@pytest.mark.parametrize("answer", [Looked(0.0), Transient("down", "down"), Looked(poll_in_s=0.01)])
-async def test_a_look_in_the_background_that_has_to_be_repeated_stays_there(
-    engine: Made, answer: Looked | Exception
+@pytest.mark.parametrize("answer", [Looked(0.0), Transient("down", "down")])
+@pytest.mark.parametrize("where", ["background", "poll"])
+async def test_a_look_in_the_background_that_has_to_be_repeated_stays_what_it_was(
+    engine: Made, where: str, answer: Looked | Exception
 ) -> None:
     looks = Looks(answer, answer, answer)
-    await engine(looks, open_tasks=[TASK])
+    found, open_tasks = (Found(to_poll=(TASK,)), []) if where == "poll" else (NOTHING, [TASK])
+    await engine(looks, found=found, open_tasks=open_tasks)
     await until(lambda: len(looks.begun) == 4)
-    assert looks.ranks == ["background"] * 4
+    assert looks.ranks == [where] * 4
 
 
-async def test_a_look_that_somebody_waits_for_is_repeated_as_urgent_and_polls_in_the_background(
+async def test_a_look_that_somebody_waits_for_is_repeated_as_urgent_and_polled_in_the_background(
     engine: Made,
 ) -> None:
     looks = Looks(Transient("down", "down"), Looked(poll_in_s=0.01))
     (await engine(looks)).wake(TASK)
     await until(lambda: len(looks.begun) == 3)
-    assert looks.ranks == ["urgent", "urgent", "background"]
+    assert looks.ranks == ["urgent", "urgent", "poll"]
 
 
 async def test_a_wake_goes_before_a_look_that_is_due_in_the_background_later(engine: Made) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import random
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Transient
 from orchestrator.domain.model import RunId, TaskId
+from orchestrator.engines.lines import Line, Rank
 from orchestrator.loglimit import LogLimit
 from orchestrator.pace import Background, in_background
 from orchestrator.qg.verdict import Item
@@ -19,17 +20,17 @@ from orchestrator.reconcile.loop import Reconciler
 from orchestrator.reconcile.resync import Resync
 
 log = structlog.get_logger()
-BACKGROUND_LOOKS = 4
-"""Looks that nobody waits for, at once. The others wait here and not at Plane, so that a wake that somebody waits
-for finds its task idle.
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The first wake acts at once; those of the next `merge_s` are one. Faults come back ever more slowly."""
+    """The first wake acts at once; those of the next `merge_s` are one. Faults come back ever more slowly.
+    `poll_s` lies between two polls of the few that go on at once: a round of 10,000 tasks takes 20 minutes, and
+    their forge gets some 30 calls a second.
+    """
 
     merge_s: float = 1.0
+    poll_s: float = 0.5
     first_pause_s: float = 1.0
     longest_pause_s: float = 60.0
 
@@ -42,21 +43,26 @@ class Pace:
 @dataclass(slots=True)
 class _Worker:
     """What is under way for one task. `due` is a timer for a look that was asked for but may not begin yet.
-    `rank` is that of a look in the background, where `is_due_there` says that the timer's look belongs, too.
+    `woken`: the rank of the look that was asked for meanwhile. `background`: of a look that nobody waits for.
     """
 
     is_looking: bool = False
-    is_woken: bool = False
+    woken: Rank | None = None
     last_look: float = float("-inf")
     faults: int = 0
     due: asyncio.TimerHandle | None = None
-    is_due_there: bool = False
-    rank: Background | None = None
+    due_rank: Rank = Rank.URGENT
+    background: Background | None = None
 
-    @property
-    def is_in_background(self) -> bool:
-        """Nobody waits for the look that is under way."""
-        return self.rank is not None and not self.rank.is_urgent
+    def note(self, rank: Rank) -> None:
+        """A look is asked for while one is under way."""
+        self.woken = rank if self.woken is None else min(self.woken, rank)
+        if rank is Rank.URGENT and self.background:
+            self.background.hurry()
+
+    def will_see(self, rank: Rank) -> bool:
+        """A look that is at least as good is due."""
+        return self.due is not None and self.due_rank <= rank
 
 
 @dataclass(slots=True)
@@ -75,39 +81,6 @@ class _Tasks:
         for task in list(self.running):
             task.cancel()
         await asyncio.gather(*self.running, return_exceptions=True)
-
-
-@dataclass(slots=True)
-class _Background:
-    """Tasks to be looked at when there is room, first come first served, and how many are looked at so.
-    Those whose work item is known to have moved are `moved`, and come before all others.
-    """
-
-    waiting: dict[TaskId, None] = field(default_factory=dict)
-    moved: dict[TaskId, None] = field(default_factory=dict)
-    looking: int = 0
-
-    def add(self, tasks: Iterable[TaskId], *, have_moved: bool = False) -> None:
-        """Who is in line already keeps the place, or gets a better one."""
-        for task in tasks:
-            if have_moved:
-                self.waiting.pop(task, None)
-                self.moved[task] = None
-            elif task not in self.moved:
-                self.waiting[task] = None
-
-    def discard(self, task: TaskId) -> None:
-        self.waiting.pop(task, None)
-        self.moved.pop(task, None)
-
-    def next(self) -> TaskId | None:
-        """The first in line; None when nobody is, or too many are looked at."""
-        line = self.moved or self.waiting
-        if not line or self.looking >= BACKGROUND_LOOKS:
-            return None
-        task = next(iter(line))
-        del line[task]
-        return task
 
 
 class LocalEngine:
@@ -131,7 +104,7 @@ class LocalEngine:
         self._pace = pace
         self._workers: dict[TaskId, _Worker] = {}
         self._runs: set[RunId] = set()
-        self._background = _Background()
+        self._lines = {rank: Line(rank) for rank in (Rank.LATER, Rank.POLL)}
         self._quiet = LogLimit()
         self._tasks = _Tasks()
         self._is_open = False
@@ -143,8 +116,8 @@ class LocalEngine:
             self.start_run(run)
         for task in unprocessed:
             self.wake(task)
-        for task in open_tasks:
-            self.wake(task, is_background=True)
+        self._lines[Rank.LATER].add(open_tasks)
+        self._begin_in_line(self._lines[Rank.LATER])
         self._tasks.start(self._resync_for_ever())
 
     async def close(self) -> None:
@@ -156,33 +129,28 @@ class LocalEngine:
         await self._tasks.end()
 
     def wake(self, task: TaskId, after_s: float = 0.0, *, is_background: bool = False) -> None:
+        self._wake(task, after_s, Rank.LATER if is_background else Rank.URGENT)
+
+    def _wake(self, task: TaskId, after_s: float, rank: Rank) -> None:
         if not self._is_open:
             return
-        if is_background:
-            self._wake_in_background(task, after_s)
+        if rank is not Rank.URGENT and after_s <= 0:
+            self._lines[rank].add([task])
+            self._begin_in_line(self._lines[rank])
             return
-        self._background.discard(task)
+        if rank is Rank.URGENT:
+            for line in self._lines.values():
+                line.discard(task)
         worker = self._workers.setdefault(task, _Worker())
         if worker.is_looking:
-            worker.is_woken = True
-            if worker.rank:
-                worker.rank.hurry()
+            worker.note(rank)
             return
         now = asyncio.get_running_loop().time()
         wait = max(after_s, worker.last_look + self._pace.merge_s - now)
         if wait <= 0:
             self._begin(task, worker)
         else:
-            self._schedule(task, worker, now + wait, is_background=False)
-
-    def _wake_in_background(self, task: TaskId, after_s: float) -> None:
-        worker = self._workers.get(task)
-        if after_s <= 0:
-            self._background.add([task])
-            self._begin_background()
-        elif worker is None or not worker.is_looking:
-            at = asyncio.get_running_loop().time() + after_s
-            self._schedule(task, self._workers.setdefault(task, _Worker()), at, is_background=True)
+            self._schedule(task, worker, now + wait, rank)
 
     def start_run(self, run: RunId) -> None:
         if self._execution is None or run in self._runs or not self._is_open:
@@ -194,58 +162,64 @@ class LocalEngine:
         if self._execution:
             await self._execution.stop(run)
 
-    def _schedule(self, task: TaskId, worker: _Worker, at: float, *, is_background: bool) -> None:
-        """The earliest asked-for moment wins, among those of the higher rank."""
+    def _schedule(self, task: TaskId, worker: _Worker, at: float, rank: Rank) -> None:
+        """The earliest asked-for moment wins, among those of the highest rank."""
         if worker.due:
-            is_better = worker.is_due_there and not is_background
-            if not is_better and (worker.due.when() <= at or is_background != worker.is_due_there):
+            is_enough = worker.due_rank < rank or (worker.due_rank is rank and worker.due.when() <= at)
+            if is_enough:
                 return
             worker.due.cancel()
-        begin = self._begin_there if is_background else self._begin
-        worker.is_due_there = is_background
-        worker.due = asyncio.get_running_loop().call_at(at, begin, task, worker)
+        worker.due_rank = rank
+        worker.due = asyncio.get_running_loop().call_at(at, self._come_due, task, worker)
 
-    def _begin_there(self, task: TaskId, worker: _Worker) -> None:
+    def _come_due(self, task: TaskId, worker: _Worker) -> None:
         worker.due = None
-        self._wake_in_background(task, 0.0)
+        if worker.due_rank is Rank.URGENT:
+            self._begin(task, worker)
+        else:
+            self._wake(task, 0.0, worker.due_rank)
 
     def _begin(self, task: TaskId, worker: _Worker) -> None:
         if worker.due:
             worker.due.cancel()
             worker.due = None
         if worker.is_looking:
-            worker.is_woken = True
+            worker.note(Rank.URGENT)
             return
-        self._start(worker, self._look(task, worker))
+        self._start(worker, self._look(task, worker, Rank.URGENT))
 
     def _start(self, worker: _Worker, look: Coroutine[Any, Any, None]) -> None:
         worker.is_looking = True
-        worker.is_woken = False
+        worker.woken = None
         worker.last_look = asyncio.get_running_loop().time()
         self._tasks.start(look)
 
-    def _begin_background(self) -> None:
-        """One that is looked at, or will be soon, needs no second look."""
-        while (task := self._background.next()) is not None:
+    def _begin_in_line(self, line: Line) -> None:
+        """A look that is under way may have begun too early to see why another one is asked for."""
+        while (task := line.next()) is not None:
             worker = self._workers.setdefault(task, _Worker())
-            if not worker.is_looking and worker.due is None:
-                self._background.looking += 1
-                worker.rank = Background()
-                self._start(worker, self._look_in_background(task, worker, worker.rank))
+            if worker.is_looking and line.rank is Rank.LATER:
+                worker.note(line.rank)
+            elif not worker.is_looking and not worker.will_see(line.rank):
+                line.looking += 1
+                worker.background = Background()
+                self._start(worker, self._look_in_background(task, worker, worker.background, line))
 
-    async def _look_in_background(self, task: TaskId, worker: _Worker, rank: Background) -> None:
+    async def _look_in_background(self, task: TaskId, worker: _Worker, background: Background, line: Line) -> None:
         try:
-            with in_background(rank):
-                await self._look(task, worker)
+            with in_background(background):
+                await self._look(task, worker, line.rank)
+            if line.rank is Rank.POLL:
+                await asyncio.sleep(self._pace.poll_s)
         finally:
-            self._background.looking -= 1
-            self._begin_background()
+            line.looking -= 1
+            self._begin_in_line(line)
 
-    async def _look(self, task: TaskId, worker: _Worker) -> None:
+    async def _look(self, task: TaskId, worker: _Worker, rank: Rank) -> None:
         pause: float | None = None
         poll: float | None = None
         try:
-            looked = await self._reconciler.look(task, self)
+            looked = await self._reconciler.look(task, self, is_poll=rank is Rank.POLL)
             pause, poll = looked.again_in_s, looked.poll_in_s
         except Transient as error:
             self._complain("look_put_off", error, task=task)
@@ -253,17 +227,17 @@ class LocalEngine:
         except Exception as error:
             log.exception("look_broke", task=task)
             await self._park(task, error)
-        is_background, worker.rank = worker.is_in_background, None
-        worker.is_looking = False
+        if worker.background is not None and worker.background.is_urgent:
+            rank = Rank.URGENT
+        worker.background, worker.is_looking = None, False
         worker.faults = 0 if pause is None else worker.faults + 1
         if pause is not None:
             # In its old rank: after an outage thousands of looks that failed would come before all deliveries.
-            wait = max(pause, self._pace.pause(worker.faults))
-            self.wake(task, wait, is_background=is_background)
+            self._wake(task, max(pause, self._pace.pause(worker.faults)), rank)
         if poll is not None:
-            self.wake(task, poll, is_background=True)
-        if worker.is_woken:
-            self.wake(task)
+            self._wake(task, poll, Rank.POLL)
+        if worker.woken is not None:
+            self._wake(task, 0.0, worker.woken)
         asyncio.get_running_loop().call_later(self._pace.merge_s, self._forget, task, worker)
 
     def _forget(self, task: TaskId, worker: _Worker) -> None:
@@ -309,9 +283,10 @@ class LocalEngine:
             found = await self._resync.look()
         # Not even what has changed is urgent: its delivery has mostly woken its task, and each list names what we
         # wrote ourselves. Looked at before deliveries it would use up the calls that are kept for these.
-        self._background.add(found.changed, have_moved=True)
-        self._background.add(found.to_poll)
-        self._begin_background()
+        self._lines[Rank.LATER].add(found.changed, is_first=True)
+        self._lines[Rank.POLL].add(found.to_poll)
+        for line in self._lines.values():
+            self._begin_in_line(line)
 
     async def _resync_for_ever(self) -> None:
         while True:

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -18,14 +19,22 @@ from orchestrator.qg.commands import commands
 from orchestrator.qg.facts import Document, Facts, Remark, RunFact, Unobserved
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.deliver import Delivery
-from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Forges, Observed, Observer
+from orchestrator.reconcile.observe import (
+    FIELDS,
+    NOBODY,
+    OF_TRACKER,
+    REFUSED_PAUSE_S,
+    Forges,
+    Observed,
+    Observer,
+)
 from orchestrator.reconcile.writeback import Addresses, Planned, planned
 from orchestrator.store import canonical, decisions, journal, outbox, runs, sightings, tasks, watermarks
 from orchestrator.store.decisions import Basis
 from orchestrator.store.sightings import Sightings
 from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import Decision, EnsureBranch, StartRun, StopRun
-from orchestrator.workflow.needs import needs
+from orchestrator.workflow.needs import Look, needs
 
 log = structlog.get_logger()
 MAX_STEPS = 16
@@ -100,8 +109,15 @@ class Reconciler:
     def _forges(self) -> Forges:
         return self._delivery.forges
 
-    async def look(self, task: TaskId, engine: Engine) -> Looked:
-        """Decides until nothing is left to do at once. Raises Transient when our own database is unavailable."""
+    async def look(self, task: TaskId, engine: Engine, *, is_poll: bool = False) -> Looked:
+        """Decides until nothing is left to do at once. Raises Transient when our own database is unavailable.
+
+        A poll asks the tracker nothing while the forge shows what it showed: the tracker lists what changed there.
+        """
+        rest = await self._unmoved(task) if is_poll else None
+        return rest or await self._whole_look(task, engine, is_poll=is_poll)
+
+    async def _whole_look(self, task: TaskId, engine: Engine, *, is_poll: bool) -> Looked:
         seen: Observed | None = None
         ended: tuple[RunFact, ...] | None = None
         for _ in range(MAX_STEPS):
@@ -115,7 +131,7 @@ class Reconciler:
             if await self._has_moved(decision, basis):
                 seen = None
                 continue
-            await self._apply(rows, basis, decision, engine)
+            await self._apply(rows, basis, decision, engine, is_observed=is_poll)
             branch = next((action for action in decision.actions if isinstance(action, EnsureBranch)), None)
             if branch is not None:
                 try:
@@ -133,6 +149,32 @@ class Reconciler:
         raise Permanent(
             "no_rest", f"Task {task} was decided {MAX_STEPS} times in one look without coming to rest."
         )
+
+    async def _unmoved(self, ident: TaskId) -> Looked | None:
+        """Of a task at rest where our rows and the forge are as they were seen last; None when they are not.
+
+        That the decision is the stored one is not enough: what moved in the tracker since, and changed nothing
+        then, could change something together with what moved on the forge.
+        """
+        rows, last, due = await self._database.read(
+            lambda connection: (
+                self._read(connection, ident),
+                decisions.observed(connection, ident),
+                outbox.due(connection, ident),
+            )
+        )
+        if last is None or due or isinstance(last.item, Unobserved):
+            return None
+        wanted = needs(rows.task, is_run_open=rows.open_run() is not None)
+        if Look.REMARKS in wanted and isinstance(last.remarks, Unobserved):
+            return None
+        known = Observed(item=last.item)
+        seen = await self._observer.look(rows.project, rows.task, wanted - OF_TRACKER, known)
+        last = replace(last, max_attempts=self._options.max_attempts)
+        if _as_seen(last, rows, seen, wanted - OF_TRACKER) != last:
+            return None
+        decision = decide(rows.project, rows.task, last)
+        return await self._rest(decision, seen, None) if decisions.digest(decision) == rows.decided else None
 
     async def _has_moved(self, decision: Decision, basis: Basis) -> bool:
         """A look takes many calls, and people push meanwhile: an agent is not started on a head of yesterday."""
@@ -202,7 +244,10 @@ class Reconciler:
         now, task = self._clock.now(), rows.task.id
         return await self._database.write(lambda connection: sightings.record(connection, task, new, moved, now))
 
-    async def _apply(self, rows: _Rows, basis: Basis, decision: Decision, engine: Engine) -> None:
+    async def _apply(
+        self, rows: _Rows, basis: Basis, decision: Decision, engine: Engine, *, is_observed: bool
+    ) -> None:
+        """`is_observed`: what was seen is kept though nothing new was decided of it, for the next poll."""
         now, digest = self._clock.now(), decisions.digest(decision)
         starts = [action for action in decision.actions if isinstance(action, StartRun)]
         effects = planned(basis, decision, self._options.addresses) if digest != rows.decided else ()
@@ -212,6 +257,8 @@ class Reconciler:
             if digest != rows.decided:
                 decisions.record(connection, basis, decision, now)
                 tasks.apply(connection, basis, decision, digest, now)
+            elif is_observed:
+                decisions.observe(connection, rows.task.id, basis.facts, now)
             for one in effects:
                 _queue(connection, rows.task.id, one, now)
             journal.mark_processed(connection, rows.task.id, rows.newest_event)
@@ -245,6 +292,19 @@ class Reconciler:
         if isinstance(error, Transient):
             return Looked(error.retry_after_s or 0.0)
         return Looked(REFUSED_PAUSE_S)
+
+
+def _as_seen(last: Facts, rows: _Rows, seen: Observed, looked: frozenset[Look]) -> Facts | None:
+    """The facts with what our rows and the forge show now; None when a document was never seen before."""
+    if Look.DOCUMENTS in looked and not isinstance(seen.documents, Unobserved):
+        _, moved = sightings.unseen(rows.sightings, (), _blobs(seen, rows.sightings))
+        if moved:
+            return None
+    found: dict[str, Any] = {FIELDS[look]: getattr(seen, FIELDS[look]) for look in looked}
+    if Look.DOCUMENTS in looked:
+        found["documents"] = _documents(seen, rows.sightings)
+    us = last.us if seen.us == NOBODY else seen.us
+    return replace(last, runs=rows.runs, since=rows.since, us=us, **found)
 
 
 def _queue(connection: Connection, task: TaskId, one: Planned, now: datetime) -> None:

@@ -66,7 +66,7 @@ class Observed:
 
 
 def _with(observed: Observed, changes: Mapping[str, Any]) -> Observed:
-    """`replace` for names that are known only now; _FIELDS holds them to the class's."""
+    """`replace` for names that are known only now; FIELDS holds them to the class's."""
     return replace(observed, **changes)
 
 
@@ -150,9 +150,9 @@ _ORDER = (
     Look.REVIEWS,
     Look.CHECKS,
 )
-_OF_TRACKER = frozenset({Look.ITEM, Look.REMARKS})
-_FIELDS = {look: "comments" if look is Look.REMARKS else look.value for look in Look}
-assert set(_FIELDS.values()) <= {field.name for field in fields(Observed)}  # noqa: S101 - one name for one thing
+OF_TRACKER = frozenset({Look.ITEM, Look.REMARKS})
+FIELDS = {look: "comments" if look is Look.REMARKS else look.value for look in Look}
+assert set(FIELDS.values()) <= {field.name for field in fields(Observed)}  # noqa: S101 - one name for one thing
 
 
 class _Eye:
@@ -169,7 +169,7 @@ class _Eye:
         return replace(self._seen, retry_in_s=min(self._retries, default=None))
 
     async def see(self, look: Look) -> None:
-        name = _FIELDS[look]
+        name = FIELDS[look]
         if getattr(self._seen, name) != NOT_NEEDED:
             return
         try:
@@ -185,7 +185,7 @@ class _Eye:
         self._seen = _with(self._seen, {name: Unobserved(error.code, detail)})
 
     async def _ask(self, look: Look) -> object:
-        if self._observer.forge is None and look not in _OF_TRACKER:
+        if self._observer.forge is None and look not in OF_TRACKER:
             return Unobserved("no_gitea_token")
         asks: dict[Look, Callable[[], Awaitable[object]]] = {
             Look.ITEM: self._item,

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -23,6 +23,9 @@ T = TypeVar("T")
 PAGE = 100
 MAX_PAGES = 20
 MAX_COMMENT_PAGES = 5
+LIST_PAGE = 1000
+"""The most that Plane gives at once; only ids are asked for."""
+MAX_LIST_PAGES = 50
 MAX_NAME_CHARS = 200
 REMEMBERED_S = 300.0
 SOURCE = "orchestrator"
@@ -237,6 +240,16 @@ class Plane:
             found += [await self._work_item(project, raw) for raw in fresh]
             if len(fresh) < len(rows):
                 break
+        return found
+
+    async def listed_items(self, project: ProjectId) -> Collection[WorkItemId] | None:
+        """Oldest first: what is made meanwhile moves no page."""
+        query = {"order_by": "created_at", "fields": "id", "per_page": str(LIST_PAGE)}
+        found: set[WorkItemId] = set()
+        async for rows in self._pages(_ITEMS, _Page[_Made], MAX_LIST_PAGES + 1, query, project=project):
+            found.update(WorkItemId(row.id) for row in rows)
+            if len(found) > MAX_LIST_PAGES * LIST_PAGE:
+                return None
         return found
 
     async def comments(self, project: ProjectId, item: WorkItemId) -> Sequence[Comment]:

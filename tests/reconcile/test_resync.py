@@ -1,0 +1,114 @@
+"""Whom a resync names: what went and what came back, and how often it asks. Its tracker only lists."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from orchestrator.db import Database
+from orchestrator.domain.errors import Transient
+from orchestrator.domain.events import WorkItemChanged
+from orchestrator.domain.model import Project, ProjectId, RepoName, Stage, TaskId, WorkItem, WorkItemId
+from orchestrator.reconcile.resync import RESTS_OF_MANY, Resync
+from orchestrator.store import tasks
+from orchestrator.store.schema import tasks as rows
+
+HERE = ProjectId("p")
+PROJECT = Project(HERE, RepoName("acme", "shop"))
+
+
+@dataclass
+class Listing:
+    """A tracker that only lists; `items` None: there are too many."""
+
+    items: set[WorkItemId] | None = field(default_factory=set)
+    is_down: bool = False
+    asked: int = 0
+
+    async def changed_items(self, _project: ProjectId, _since: datetime | None) -> Sequence[WorkItem]:
+        return ()
+
+    async def listed_items(self, _project: ProjectId) -> Collection[WorkItemId] | None:
+        self.asked += 1
+        if self.is_down:
+            raise Transient("plane_unreachable", "no")
+        return self.items
+
+
+def resync(database: Database, clock: Any, listing: Listing) -> Resync:
+    return Resync(database, clock, listing, lambda: [PROJECT])  # type: ignore[arg-type]  # it has what is asked here
+
+
+async def task(database: Database, item: str, stage: Stage = Stage.ANALYSIS) -> TaskId:
+    changed = WorkItemChanged(HERE, WorkItemId(item), item, is_new=True, actor=None)
+
+    def made(connection: Any) -> TaskId:
+        ident = tasks.ensure_for_item(connection, changed, datetime(2026, 1, 1, tzinfo=UTC))
+        connection.execute(rows.update().where(rows.c.id == ident).values(stage=stage))
+        return ident
+
+    return await database.write(made)
+
+
+async def test_a_work_item_that_went_is_named_once_and_once_when_it_is_back(
+    database: Database, clock: Any
+) -> None:
+    first, second = await task(database, "a"), await task(database, "b")
+    listing = Listing({WorkItemId("a"), WorkItemId("b")})
+    one = resync(database, clock, listing)
+    assert await one.look() == await one.look()
+    assert (await one.look()).changed == ()
+    listing.items = {WorkItemId("a")}
+    assert (await one.look()).changed == (second,)
+    assert (await one.look()).changed == ()
+    listing.items = {WorkItemId("b")}
+    assert (await one.look()).changed == (first, second)
+    assert set((await one.look()).to_poll) == {first, second}
+
+
+async def test_only_tasks_under_way_need_the_list(database: Database, clock: Any) -> None:
+    listing = Listing()
+    one = resync(database, clock, listing)
+    await one.look()
+    assert listing.asked == 0
+    for stage in (Stage.CREATED, Stage.DONE):
+        await task(database, stage, stage)
+    assert (await one.look()).changed == ()
+    assert listing.asked == 0
+    gone = await task(database, "c")
+    assert (await one.look()).changed == (gone,)
+
+
+@pytest.mark.parametrize(("count", "times"), [(999, 20), (1000, 10), (9999, 2)])
+async def test_the_list_of_all_costs_about_a_call_each_time(
+    database: Database, clock: Any, count: int, times: int
+) -> None:
+    await task(database, "a")
+    listing = Listing({WorkItemId("a"), *(WorkItemId(f"{number}") for number in range(1, count))})
+    one = resync(database, clock, listing)
+    for _ in range(20):
+        await one.look()
+    assert listing.asked == times
+
+
+async def test_where_there_are_too_many_nobody_is_taken_for_gone_and_it_is_seldom_asked(
+    database: Database, clock: Any
+) -> None:
+    await task(database, "a")
+    listing = Listing(None)
+    one = resync(database, clock, listing)
+    for _ in range(RESTS_OF_MANY):
+        assert (await one.look()).changed == ()
+    assert listing.asked == 1
+
+
+async def test_a_list_that_could_not_be_read_takes_nobody_for_gone(database: Database, clock: Any) -> None:
+    await task(database, "a")
+    listing = Listing({WorkItemId("a")}, is_down=True)
+    one = resync(database, clock, listing)
+    assert (await one.look()).changed == ()
+    listing.is_down = False
+    assert (await one.look()).changed == ()
+    assert listing.asked == 2
