@@ -2,16 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import pytest
 
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RunId, TaskId
-from orchestrator.engines.lines import AT_ONCE
+from orchestrator.engines.lines import LATER_AT_ONCE, POLLS_AT_ONCE
 from orchestrator.engines.local import LocalEngine, Pace
-from orchestrator.pace import is_background
+from orchestrator.pace import Urgency, urgency
 from orchestrator.reconcile.loop import Looked
-from orchestrator.reconcile.resync import Found
 
 TASK = TaskId(1)
 PACE = Pace(merge_s=0.05, first_pause_s=0.02, poll_s=0.0)
@@ -34,7 +34,7 @@ class Looks:
     async def look(self, task: TaskId, _engine: LocalEngine, *, is_poll: bool) -> Looked:
         self.begun.append(asyncio.get_running_loop().time())
         self.tasks.append(task)
-        self.ranks.append("poll" if is_poll and is_background() else rank())
+        self.ranks.append("poll" if is_poll and rank() == "background" else rank())
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await self.gate.wait()
@@ -50,7 +50,7 @@ class Looks:
 
 
 def rank() -> str:
-    return "background" if is_background() else "urgent"
+    return "background" if urgency() is Urgency.BACKGROUND else "urgent"
 
 
 class Executions:
@@ -78,6 +78,14 @@ class Executions:
         return TASK
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a resync finds."""
+
+    moved: tuple[TaskId, ...] = ()
+    to_poll: tuple[TaskId, ...] = ()
+
+
 NOTHING = Found()
 
 
@@ -87,8 +95,11 @@ class Resyncs:
     def __init__(self, found: Found) -> None:
         self.found = [found]
 
-    async def look(self) -> Found:
-        return self.found.pop() if self.found else Found()
+    async def to_poll(self) -> Sequence[TaskId]:
+        return self.found[-1].to_poll if self.found else ()
+
+    async def moved(self) -> Sequence[TaskId]:
+        return self.found.pop().moved if self.found else ()
 
 
 Made = Callable[..., Awaitable[LocalEngine]]
@@ -200,39 +211,39 @@ async def test_a_start_looks_at_open_tasks_in_the_background_a_few_at_a_time(eng
     looks = Looks()
     looks.gate.clear()
     one = await engine(looks, unprocessed=[TASK], open_tasks=[TASK, *OTHERS])
-    await until(lambda: looks.at_once == 1 + AT_ONCE)
+    await until(lambda: looks.at_once == 1 + LATER_AT_ONCE)
     await quiet()
     assert dict(zip(looks.tasks, looks.ranks, strict=True)).pop(TASK) == "urgent", "it has news"
-    assert looks.ranks.count("background") == looks.most_at_once - 1 == AT_ONCE
+    assert looks.ranks.count("background") == looks.most_at_once - 1 == LATER_AT_ONCE
     one.wake(TaskId(2))
     await until(lambda: TaskId(2) in looks.tasks)
     assert looks.ranks[-1] == "urgent", "and does not wait for the others"
     looks.gate.set()
     await until(lambda: set(OTHERS) <= set(looks.tasks))
-    assert looks.most_at_once <= 2 + AT_ONCE
+    assert looks.most_at_once <= 2 + LATER_AT_ONCE
 
 
 async def test_what_a_resync_finds_is_looked_at_in_the_background_what_moved_as_a_whole(engine: Made) -> None:
     looks, moved = Looks(), [TaskId(8), TaskId(9)]
     looks.gate.clear()
     await engine(looks, found=Found(tuple(moved), tuple(OTHERS)))
-    await until(lambda: looks.at_once == 2 + AT_ONCE)
+    await until(lambda: looks.at_once == 2 + POLLS_AT_ONCE)
     looks.gate.set()
     await until(lambda: len(looks.tasks) == 2 + len(OTHERS))
     ranks = dict(zip(looks.tasks, looks.ranks, strict=True))
     assert {task: ranks.pop(task) for task in moved} == dict.fromkeys(moved, "background")
     assert ranks == dict.fromkeys(OTHERS, "poll")
-    assert looks.most_at_once == 2 + AT_ONCE
+    assert looks.most_at_once == 2 + POLLS_AT_ONCE
 
 
 async def test_what_moved_is_looked_at_before_what_a_start_found(engine: Made) -> None:
     looks, moved = Looks(), [TaskId(8), TaskId(9)]
     looks.gate.clear()
     await engine(looks, found=Found(tuple(moved)), open_tasks=OTHERS)
-    await until(lambda: looks.at_once == AT_ONCE)
+    await until(lambda: looks.at_once == LATER_AT_ONCE)
     looks.gate.set()
     await until(lambda: len(looks.tasks) == 2 + len(OTHERS))
-    assert looks.tasks[AT_ONCE : AT_ONCE + 2] == moved
+    assert looks.tasks[LATER_AT_ONCE : LATER_AT_ONCE + 2] == moved
     assert set(looks.ranks) == {"background"}
 
 

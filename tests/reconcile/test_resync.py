@@ -58,27 +58,26 @@ async def test_a_work_item_that_went_is_named_once_and_once_when_it_is_back(
     first, second = await task(database, "a"), await task(database, "b")
     listing = Listing({WorkItemId("a"), WorkItemId("b")})
     one = resync(database, clock, listing)
-    assert await one.look() == await one.look()
-    assert (await one.look()).changed == ()
+    assert await one.moved() == ()
     listing.items = {WorkItemId("a")}
-    assert (await one.look()).changed == (second,)
-    assert (await one.look()).changed == ()
+    assert await one.moved() == (second,)
+    assert await one.moved() == ()
     listing.items = {WorkItemId("b")}
-    assert (await one.look()).changed == (first, second)
-    assert set((await one.look()).to_poll) == {first, second}
+    assert await one.moved() == (first, second)
+    assert set(await one.to_poll()) == {first, second}
 
 
 async def test_only_tasks_under_way_need_the_list(database: Database, clock: Any) -> None:
     listing = Listing()
     one = resync(database, clock, listing)
-    await one.look()
+    await one.moved()
     assert listing.asked == 0
     for stage in (Stage.CREATED, Stage.DONE):
         await task(database, stage, stage)
-    assert (await one.look()).changed == ()
+    assert await one.moved() == ()
     assert listing.asked == 0
     gone = await task(database, "c")
-    assert (await one.look()).changed == (gone,)
+    assert await one.moved() == (gone,)
 
 
 @pytest.mark.parametrize(("count", "times"), [(999, 20), (1000, 10), (9999, 2)])
@@ -89,7 +88,7 @@ async def test_the_list_of_all_costs_about_a_call_each_time(
     listing = Listing({WorkItemId("a"), *(WorkItemId(f"{number}") for number in range(1, count))})
     one = resync(database, clock, listing)
     for _ in range(20):
-        await one.look()
+        await one.moved()
     assert listing.asked == times
 
 
@@ -100,7 +99,7 @@ async def test_where_there_are_too_many_nobody_is_taken_for_gone_and_it_is_seldo
     listing = Listing(None)
     one = resync(database, clock, listing)
     for _ in range(RESTS_OF_MANY):
-        assert (await one.look()).changed == ()
+        assert await one.moved() == ()
     assert listing.asked == 1
 
 
@@ -108,7 +107,7 @@ async def test_a_list_that_could_not_be_read_takes_nobody_for_gone(database: Dat
     await task(database, "a")
     listing = Listing({WorkItemId("a")}, is_down=True)
     one = resync(database, clock, listing)
-    assert (await one.look()).changed == ()
+    assert await one.moved() == ()
     listing.is_down = False
-    assert (await one.look()).changed == ()
+    assert await one.moved() == ()
     assert listing.asked == 2

@@ -6,9 +6,9 @@ from enum import IntEnum
 
 from orchestrator.domain.model import TaskId
 
-AT_ONCE = 4
+LATER_AT_ONCE, POLLS_AT_ONCE = 2, 4
 """Looks of a line at once. The others wait here and not at Plane, so that a wake that somebody waits for finds its
-task idle.
+task idle, and the lists of a resync are not held up by many looks.
 """
 
 
@@ -28,6 +28,7 @@ class Line:
     """First come, first served; but those in `first`, which are known to have moved, before all others."""
 
     rank: Rank
+    at_once: int
     first: dict[TaskId, None] = field(default_factory=dict)
     others: dict[TaskId, None] = field(default_factory=dict)
     looking: int = 0
@@ -48,7 +49,7 @@ class Line:
     def next(self) -> TaskId | None:
         """Whose turn it is; None when nobody waits, or too many are looked at."""
         line = self.first or self.others
-        if not line or self.looking >= AT_ONCE:
+        if not line or self.looking >= self.at_once:
             return None
         task = next(iter(line))
         del line[task]

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +11,9 @@ import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Transient
 from orchestrator.domain.model import RunId, TaskId
-from orchestrator.engines.lines import Line, Rank
+from orchestrator.engines.lines import LATER_AT_ONCE, POLLS_AT_ONCE, Line, Rank
 from orchestrator.loglimit import LogLimit
-from orchestrator.pace import Background, in_background
+from orchestrator.pace import Urgency, Work, in_background, working
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.execute import Execution
 from orchestrator.reconcile.loop import Reconciler
@@ -43,7 +43,7 @@ class Pace:
 @dataclass(slots=True)
 class _Worker:
     """What is under way for one task. `due` is a timer for a look that was asked for but may not begin yet.
-    `woken`: the rank of the look that was asked for meanwhile. `background`: of a look that nobody waits for.
+    `woken`: the rank of the look that was asked for meanwhile. `work`: the look that is under way.
     """
 
     is_looking: bool = False
@@ -52,13 +52,13 @@ class _Worker:
     faults: int = 0
     due: asyncio.TimerHandle | None = None
     due_rank: Rank = Rank.URGENT
-    background: Background | None = None
+    work: Work = field(default_factory=Work)
 
     def note(self, rank: Rank) -> None:
         """A look is asked for while one is under way."""
         self.woken = rank if self.woken is None else min(self.woken, rank)
-        if rank is Rank.URGENT and self.background:
-            self.background.hurry()
+        if rank is Rank.URGENT:
+            self.work.hurry()
 
     def will_see(self, rank: Rank) -> bool:
         """A look that is at least as good is due."""
@@ -104,7 +104,10 @@ class LocalEngine:
         self._pace = pace
         self._workers: dict[TaskId, _Worker] = {}
         self._runs: set[RunId] = set()
-        self._lines = {rank: Line(rank) for rank in (Rank.LATER, Rank.POLL)}
+        self._lines = {
+            Rank.LATER: Line(Rank.LATER, LATER_AT_ONCE),
+            Rank.POLL: Line(Rank.POLL, POLLS_AT_ONCE),
+        }
         self._quiet = LogLimit()
         self._tasks = _Tasks()
         self._is_open = False
@@ -116,8 +119,7 @@ class LocalEngine:
             self.start_run(run)
         for task in unprocessed:
             self.wake(task)
-        self._lines[Rank.LATER].add(open_tasks)
-        self._begin_in_line(self._lines[Rank.LATER])
+        self._line_up(Rank.LATER, open_tasks)
         self._tasks.start(self._resync_for_ever())
 
     async def close(self) -> None:
@@ -135,8 +137,7 @@ class LocalEngine:
         if not self._is_open:
             return
         if rank is not Rank.URGENT and after_s <= 0:
-            self._lines[rank].add([task])
-            self._begin_in_line(self._lines[rank])
+            self._line_up(rank, [task])
             return
         if rank is Rank.URGENT:
             for line in self._lines.values():
@@ -186,6 +187,7 @@ class LocalEngine:
         if worker.is_looking:
             worker.note(Rank.URGENT)
             return
+        worker.work = Work()
         self._start(worker, self._look(task, worker, Rank.URGENT))
 
     def _start(self, worker: _Worker, look: Coroutine[Any, Any, None]) -> None:
@@ -202,13 +204,12 @@ class LocalEngine:
                 worker.note(line.rank)
             elif not worker.is_looking and not worker.will_see(line.rank):
                 line.looking += 1
-                worker.background = Background()
-                self._start(worker, self._look_in_background(task, worker, worker.background, line))
+                worker.work = Work(Urgency.BACKGROUND)
+                self._start(worker, self._look_in_line(task, worker, line))
 
-    async def _look_in_background(self, task: TaskId, worker: _Worker, background: Background, line: Line) -> None:
+    async def _look_in_line(self, task: TaskId, worker: _Worker, line: Line) -> None:
         try:
-            with in_background(background):
-                await self._look(task, worker, line.rank)
+            await self._look(task, worker, line.rank)
             if line.rank is Rank.POLL:
                 await asyncio.sleep(self._pace.poll_s)
         finally:
@@ -219,7 +220,8 @@ class LocalEngine:
         pause: float | None = None
         poll: float | None = None
         try:
-            looked = await self._reconciler.look(task, self, is_poll=rank is Rank.POLL)
+            with working(worker.work):
+                looked = await self._reconciler.look(task, self, is_poll=rank is Rank.POLL)
             pause, poll = looked.again_in_s, looked.poll_in_s
         except Transient as error:
             self._complain("look_put_off", error, task=task)
@@ -227,9 +229,9 @@ class LocalEngine:
         except Exception as error:
             log.exception("look_broke", task=task)
             await self._park(task, error)
-        if worker.background is not None and worker.background.is_urgent:
+        worker.is_looking = False
+        if worker.work.is_hurried:
             rank = Rank.URGENT
-        worker.background, worker.is_looking = None, False
         worker.faults = 0 if pause is None else worker.faults + 1
         if pause is not None:
             # In its old rank: after an outage thousands of looks that failed would come before all deliveries.
@@ -279,14 +281,17 @@ class LocalEngine:
             log.warning(what, code=error.code, message=error.message, more_since_last=unsaid, **ids)
 
     async def _resync_once(self) -> None:
+        """Polls do not wait for the lists: while Plane is away or busy, the forge is looked at."""
+        self._line_up(Rank.POLL, await self._resync.to_poll())
         with in_background():
-            found = await self._resync.look()
+            moved = await self._resync.moved()
         # Not even what has changed is urgent: its delivery has mostly woken its task, and each list names what we
         # wrote ourselves. Looked at before deliveries it would use up the calls that are kept for these.
-        self._lines[Rank.LATER].add(found.changed, is_first=True)
-        self._lines[Rank.POLL].add(found.to_poll)
-        for line in self._lines.values():
-            self._begin_in_line(line)
+        self._line_up(Rank.LATER, moved, is_first=True)
+
+    def _line_up(self, rank: Rank, tasks: Sequence[TaskId], *, is_first: bool = False) -> None:
+        self._lines[rank].add(tasks, is_first=is_first)
+        self._begin_in_line(self._lines[rank])
 
     async def _resync_for_ever(self) -> None:
         while True:

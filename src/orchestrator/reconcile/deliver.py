@@ -22,6 +22,7 @@ from orchestrator.domain.forge import ReviewPublished
 from orchestrator.domain.model import ProjectId, RepoName, Task, WorkItemId
 from orchestrator.domain.tracker import CommentId
 from orchestrator.loglimit import LogLimit
+from orchestrator.pace import showing
 from orchestrator.ports import Clock, Forge, Tracker
 from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Forges
 from orchestrator.store import canonical, outbox
@@ -64,7 +65,8 @@ class Delivery:
         for row in due:
             effect: Effect = canonical.decode(row.arguments, (*EFFECTS, RepoName))
             try:
-                await self._carry_out(task, effect, notes)
+                with showing():
+                    await self._carry_out(task, effect, notes)
             except OrchestratorError as error:
                 pauses.append(await self._failed(task, row, error))
                 continue

@@ -3,7 +3,6 @@ and one of all that is there, since nobody tells of what is gone.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -23,16 +22,6 @@ RESTS_OF_MANY = 100
 """Of a project with more than we read: the reading was in vain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """`changed`: their work items moved, or went or came back. `to_poll`: what they rest on at the forge may have
-    moved and nobody told of it; looking is the only way to know.
-    """
-
-    changed: tuple[TaskId, ...] = ()
-    to_poll: tuple[TaskId, ...] = ()
-
-
 class Resync:
     """Returns whom to wake; wakes nobody itself."""
 
@@ -47,19 +36,23 @@ class Resync:
         self._gone: dict[ProjectId, frozenset[TaskId]] = {}
         self._rests: dict[ProjectId, int] = {}
 
-    async def look(self) -> Found:
-        """One call a project, down to what is known, and one for a thousand of its work items, at most one such in
-        the mean of many times. A project that cannot be read is left for the next time.
+    async def to_poll(self) -> Sequence[TaskId]:
+        """What they rest on at the forge may have moved and nobody told of it; looking is the only way to know."""
+        return await self._database.read(tasks.under_way)
+
+    async def moved(self) -> Sequence[TaskId]:
+        """Whose work items changed, went or came back. One call a project, down to what is known, and one for a
+        thousand of its work items, at most one such in the mean of many times. A project that cannot be read is
+        left for the next time.
         """
-        changed: list[TaskId] = []
+        found: list[TaskId] = []
         for project in self._projects():
             try:
-                changed += await self._of_project(project)
-                changed += await self._gone_or_back(project)
+                found += await self._of_project(project)
+                found += await self._gone_or_back(project)
             except OrchestratorError as error:
                 self._complain(project, error)
-        to_poll = await self._database.read(tasks.under_way)
-        return Found(tuple(dict.fromkeys(changed)), tuple(to_poll))
+        return tuple(dict.fromkeys(found))
 
     def _complain(self, project: Project, error: OrchestratorError) -> None:
         unsaid = self._quiet.unsaid(error.code, self._clock.monotonic())

@@ -14,7 +14,7 @@ import msgspec
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItem, WorkItemId
 from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState, Written
-from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, is_background
+from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, Urgency, urgency
 from orchestrator.rest import Answer, Json, RestClient, System
 from orchestrator.trackers.html import spoken, to_text
 from orchestrator.workflow.names import is_key
@@ -154,14 +154,14 @@ class _Page(msgspec.Struct, Generic[T]):
 
 @dataclass(slots=True)
 class _Memory(Generic[T]):
-    """Asked once for some minutes. An urgent call does not wait for one that the background stands in line for."""
+    """Asked once for some minutes. Nobody waits for an answer that somebody less urgent stands in line for."""
 
     timing: Timing
     _known: dict[str, tuple[float, T]] = field(default_factory=dict)
-    _asking: dict[tuple[str, bool], asyncio.Lock] = field(default_factory=dict)
+    _asking: dict[tuple[str, Urgency], asyncio.Lock] = field(default_factory=dict)
 
     async def recall(self, key: str, ask: Callable[[], Awaitable[T]]) -> T:
-        async with self._asking.setdefault((key, is_background()), asyncio.Lock()):
+        async with self._asking.setdefault((key, urgency()), asyncio.Lock()):
             until, value = self._known.get(key, (0.0, None))
             if value is None or until <= self.timing.monotonic():
                 value = await ask()
