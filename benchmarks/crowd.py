@@ -21,6 +21,9 @@ from orchestrator.sim.team import project_of
 from orchestrator.sim.world import PROJECT, REPO, World
 
 LIMIT_S = 60.0
+SIGHTS_FROM = 1_000_000
+_SEEN = re.compile(r'"seen":\d+')
+"""The number of the event that tells of the first sight of a document."""
 UNLIMITED = 1_000_000
 PAUSE_S = 0.05
 DOCUMENT_SEEN = "document_seen"
@@ -38,6 +41,11 @@ class Member:
     key: str
     branch: str
     words: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def sight(self) -> int:
+        """The event of the first sight of its document."""
+        return SIGHTS_FROM + self.task
 
     def said(self, value: object) -> Any:
         """In one pass: ENDURO-5 is a part of its branch, and of ENDURO-50."""
@@ -163,13 +171,16 @@ def _row(table: str, row: Row, one: Member) -> Row:
     match table:
         case "tasks":
             return new | {"id": one.task}
+        case "observations":
+            new |= {"facts": _SEEN.sub(f'"seen":{one.sight}', new["facts"])}
         case "agent_runs":
             new |= {"session_id": str(uuid.uuid4())}
         case "effects":
             new |= {"key": f"{one.task}:{row['key'].partition(':')[2]}"}
         case "events":
             seen = msgspec.json.decode(row["payload"]) | {"task": one.task}
-            new |= {"payload": msgspec.json.encode(seen).decode(), "body_sha256": _sha256([DOCUMENT_SEEN, seen])}
+            payload = msgspec.json.encode(seen).decode()
+            new |= {"id": one.sight, "payload": payload, "body_sha256": _sha256([DOCUMENT_SEEN, seen])}
     return new | {"task_id": one.task}
 
 

@@ -6,6 +6,7 @@ thousands of open tasks and a Plane that allows 60 calls a minute, as a real one
 
 import contextlib
 import json
+import random
 import sqlite3
 import time
 from collections import Counter
@@ -30,6 +31,7 @@ from orchestrator.sim.world import PROJECT, REPO, Service, World
 MOST_CALLS = 7
 """Of a look at a task that nothing has happened to."""
 MOST_S = 2.0
+SEED = 20261125
 PER_MINUTE = 60
 """What Plane allows a key."""
 STAGE_LIMIT_S = 60.0
@@ -237,6 +239,7 @@ def _under_load(bench: Bench) -> list[Figure]:
         members = crowd.gathered(made, scale.tasks)
         bench.tell(f"  {scale.tasks:,} open tasks made in {time.monotonic() - began:.0f} s")
         couriers = _stamped(made)
+        random.Random(SEED).shuffle(members)  # people do not take tasks in the order in which we look at them
         load = _Load(made, iter(members), couriers)
         with _limited_service(made) as service:
             made.connect(service, plane=True)

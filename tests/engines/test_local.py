@@ -17,6 +17,10 @@ TASK = TaskId(1)
 PACE = Pace(merge_s=0.05, first_pause_s=0.02, poll_s=0.0)
 
 
+MOVED = Looked(again_in_s=-1.0)
+"""A poll's answer that asks for a whole look."""
+
+
 class Looks:
     """Stands where the reconciler stands; notes every look, and how many were under way at once."""
 
@@ -31,10 +35,19 @@ class Looks:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def look(self, task: TaskId, _engine: LocalEngine, *, is_poll: bool) -> Looked:
+    async def look(self, task: TaskId, _engine: LocalEngine, *, is_kept: bool) -> Looked:
+        assert is_kept == (rank() == "background")
+        return await self._look(task, rank())
+
+    async def poll(self, task: TaskId) -> Looked | None:
+        assert rank() == "background"
+        looked = await self._look(task, "poll")
+        return None if looked == MOVED else looked
+
+    async def _look(self, task: TaskId, how: str) -> Looked:
         self.begun.append(asyncio.get_running_loop().time())
         self.tasks.append(task)
-        self.ranks.append("poll" if is_poll and rank() == "background" else rank())
+        self.ranks.append(how)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await self.gate.wait()
@@ -245,6 +258,14 @@ async def test_what_moved_is_looked_at_before_what_a_start_found(engine: Made) -
     await until(lambda: len(looks.tasks) == 2 + len(OTHERS))
     assert looks.tasks[LATER_AT_ONCE : LATER_AT_ONCE + 2] == moved
     assert set(looks.ranks) == {"background"}
+
+
+async def test_a_poll_that_finds_something_asks_for_a_whole_look_and_makes_room_for_others(engine: Made) -> None:
+    looks = Looks(MOVED)
+    await engine(looks, found=Found(to_poll=(TASK,)))
+    await until(lambda: len(looks.ranks) == 2)
+    await quiet()
+    assert looks.ranks == ["poll", "background"]
 
 
 async def test_what_moves_while_its_task_is_looked_at_is_looked_at_again(engine: Made) -> None:

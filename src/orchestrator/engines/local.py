@@ -16,7 +16,7 @@ from orchestrator.loglimit import LogLimit
 from orchestrator.pace import Urgency, Work, in_background, working
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.execute import Execution
-from orchestrator.reconcile.loop import Reconciler
+from orchestrator.reconcile.loop import Looked, Reconciler
 from orchestrator.reconcile.resync import Resync
 
 log = structlog.get_logger()
@@ -221,7 +221,7 @@ class LocalEngine:
         poll: float | None = None
         try:
             with working(worker.work):
-                looked = await self._reconciler.look(task, self, is_poll=rank is Rank.POLL)
+                looked = await self._looked(task, rank)
             pause, poll = looked.again_in_s, looked.poll_in_s
         except Transient as error:
             self._complain("look_put_off", error, task=task)
@@ -238,9 +238,20 @@ class LocalEngine:
             self._wake(task, max(pause, self._pace.pause(worker.faults)), rank)
         if poll is not None:
             self._wake(task, poll, Rank.POLL)
-        if worker.woken is not None:
+        if worker.woken is Rank.URGENT:
             self._wake(task, 0.0, worker.woken)
+        elif worker.woken is not None:
+            self._line_up(worker.woken, [task], is_first=True)
         asyncio.get_running_loop().call_later(self._pace.merge_s, self._forget, task, worker)
+
+    async def _looked(self, task: TaskId, rank: Rank) -> Looked:
+        """A poll that finds something does not wait for Plane: it has others behind it that need no call."""
+        if rank is not Rank.POLL:
+            return await self._reconciler.look(task, self, is_kept=rank is Rank.LATER)
+        looked = await self._reconciler.poll(task)
+        if looked is None:
+            self._workers[task].note(Rank.LATER)
+        return looked or Looked()
 
     def _forget(self, task: TaskId, worker: _Worker) -> None:
         """A worker that rests for longer than wakes are merged has nothing to remember."""

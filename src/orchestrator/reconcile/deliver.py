@@ -109,14 +109,14 @@ class Delivery:
         """One call when we know whether the comment is there: calls to Plane are few."""
         tracker, where = self._tracker(), _item(task)
         known = seen or self._notes.get(note.key)
-        if known and await tracker.edit_comment(*where, known, note.html):
-            return
-        written = await tracker.comment(*where, note.key, note.html)
-        if not written.is_new:
-            await tracker.edit_comment(*where, written.id, note.html)
+        if known is None or not await tracker.edit_comment(*where, known, note.html):
+            written = await tracker.comment(*where, note.key, note.html)
+            known = written.id
+            if not written.is_new:
+                await tracker.edit_comment(*where, known, note.html)
         if len(self._notes) >= MAX_REMEMBERED:
             self._notes.clear()
-        self._notes[note.key] = written.id
+        self._notes[note.key] = known
 
     async def _move(self, task: Task, name: str) -> None:
         tracker, (project, item) = self._tracker(), _item(task)

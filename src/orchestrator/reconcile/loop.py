@@ -109,15 +109,10 @@ class Reconciler:
     def _forges(self) -> Forges:
         return self._delivery.forges
 
-    async def look(self, task: TaskId, engine: Engine, *, is_poll: bool = False) -> Looked:
+    async def look(self, task: TaskId, engine: Engine, *, is_kept: bool = False) -> Looked:
         """Decides until nothing is left to do at once. Raises Transient when our own database is unavailable.
-
-        A poll asks the tracker nothing while the forge shows what it showed: the tracker lists what changed there.
+        `is_kept`: what was seen is kept for the next poll though nothing new was decided of it.
         """
-        rest = await self._unmoved(task) if is_poll else None
-        return rest or await self._whole_look(task, engine, is_poll=is_poll)
-
-    async def _whole_look(self, task: TaskId, engine: Engine, *, is_poll: bool) -> Looked:
         seen: Observed | None = None
         ended: tuple[RunFact, ...] | None = None
         for _ in range(MAX_STEPS):
@@ -131,7 +126,7 @@ class Reconciler:
             if await self._has_moved(decision, basis):
                 seen = None
                 continue
-            await self._apply(rows, basis, decision, engine, is_observed=is_poll)
+            await self._apply(rows, basis, decision, engine, is_kept=is_kept)
             branch = next((action for action in decision.actions if isinstance(action, EnsureBranch)), None)
             if branch is not None:
                 try:
@@ -150,8 +145,9 @@ class Reconciler:
             "no_rest", f"Task {task} was decided {MAX_STEPS} times in one look without coming to rest."
         )
 
-    async def _unmoved(self, ident: TaskId) -> Looked | None:
-        """Of a task at rest where our rows and the forge are as they were seen last; None when they are not.
+    async def poll(self, ident: TaskId) -> Looked | None:
+        """A look at the forge and our rows alone; None when something moved there, so that a whole look is due.
+        The tracker is asked nothing: it lists what changed there.
 
         That the decision is the stored one is not enough: what moved in the tracker since, and changed nothing
         then, could change something together with what moved on the forge.
@@ -245,9 +241,8 @@ class Reconciler:
         return await self._database.write(lambda connection: sightings.record(connection, task, new, moved, now))
 
     async def _apply(
-        self, rows: _Rows, basis: Basis, decision: Decision, engine: Engine, *, is_observed: bool
+        self, rows: _Rows, basis: Basis, decision: Decision, engine: Engine, *, is_kept: bool
     ) -> None:
-        """`is_observed`: what was seen is kept though nothing new was decided of it, for the next poll."""
         now, digest = self._clock.now(), decisions.digest(decision)
         starts = [action for action in decision.actions if isinstance(action, StartRun)]
         effects = planned(basis, decision, self._options.addresses) if digest != rows.decided else ()
@@ -257,7 +252,7 @@ class Reconciler:
             if digest != rows.decided:
                 decisions.record(connection, basis, decision, now)
                 tasks.apply(connection, basis, decision, digest, now)
-            elif is_observed:
+            elif is_kept:
                 decisions.observe(connection, rows.task.id, basis.facts, now)
             for one in effects:
                 _queue(connection, rows.task.id, one, now)

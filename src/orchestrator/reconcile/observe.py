@@ -1,5 +1,6 @@
 """Reads the truth through the ports, as little of it as the stage needs, and freezes it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from orchestrator.domain.forge import BranchRules, Check, CheckState, PullReques
 from orchestrator.domain.model import Branch, DocumentName, Project, RepoName, Sha, Task, WorkItem
 from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.loglimit import LogLimit
+from orchestrator.pace import Urgency, urgency
 from orchestrator.ports import Clock, Forge, Tracker
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Unobserved, Us
 from orchestrator.reconcile.documents import Library, named
@@ -82,6 +84,7 @@ class Observer:
         self._library = Library()
         self._paths: dict[tuple[RepoName, str, Sha], tuple[str, ...]] = {}
         self._us: Us | None = None
+        self._asking: dict[Urgency, asyncio.Lock] = {}
 
     async def look(
         self, project: Project | None, task: Task, wanted: frozenset[Look], known: Observed | None = None
@@ -93,7 +96,13 @@ class Observer:
         return eye.observed()
 
     async def us(self) -> Us:
-        """Our users, asked for once. Raises as the adapters do."""
+        """Our users, asked for once; nobody waits for somebody less urgent. Raises as the adapters do."""
+        if self._us is None:
+            async with self._asking.setdefault(urgency(), asyncio.Lock()):
+                await self._ask_us()
+        return self._us or NOBODY
+
+    async def _ask_us(self) -> None:
         if self._us is None:
             forges, tracker = self._forges, self._tracker
             self._us = Us(
@@ -102,7 +111,6 @@ class Observer:
                 developer=await _login(forges.developer),
                 reviewer=await _login(forges.reviewer),
             )
-        return self._us
 
     def complain(self, what: str, error: OrchestratorError) -> None:
         """One line a minute for each fault, however many tasks meet it."""
