@@ -382,6 +382,16 @@ async def test_a_closed_engine_begins_nothing(engine: Made) -> None:
     assert not executions.carried
 
 
+async def test_looks_that_end_with_the_engine_make_no_room_for_others(engine: Made) -> None:
+    looks = Looks()
+    looks.gate.clear()
+    one = await engine(looks, found=Found((), tuple(OTHERS)), open_tasks=OTHERS)
+    await until(lambda: looks.at_once == LATER_AT_ONCE + POLLS_AT_ONCE)
+    await one.close()
+    await quiet()
+    assert len(looks.tasks) == LATER_AT_ONCE + POLLS_AT_ONCE
+
+
 def test_pauses_grow_to_a_minute_and_differ() -> None:
     assert all(0.5 <= Pace().pause(1) <= 1 for _ in range(50))
     assert all(30 <= Pace().pause(50) <= 60 for _ in range(50))

@@ -198,7 +198,7 @@ class LocalEngine:
 
     def _begin_in_line(self, line: Line) -> None:
         """A look that is under way may have begun too early to see why another one is asked for."""
-        while (task := line.next()) is not None:
+        while self._is_open and (task := line.next()) is not None:
             worker = self._workers.setdefault(task, _Worker())
             if worker.is_looking and line.rank is Rank.LATER:
                 worker.note(line.rank)
