@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks import crash, decide, ingest, start, status, trigger
+from benchmarks import crash, decide, ingest, reconcile, start, status, trigger
 from benchmarks.report import Figure, failures, machine, table, warning
 from benchmarks.scale import FULL, QUICK, TINY, Bench, Scale
 
@@ -22,6 +22,7 @@ MEASURES: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "status": status.measure,
     "crash": crash.measure,
     "decide": decide.measure,
+    "reconcile": reconcile.measure,
 }
 
 

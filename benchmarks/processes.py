@@ -44,6 +44,12 @@ class Server:
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def memory_mb(self) -> tuple[float, float]:
+        """Resident now, and at most so far."""
+        lines = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8").splitlines()
+        kib = {name: text.split()[0] for name, _, text in (line.partition(":") for line in lines) if text.strip()}
+        return int(kib["VmRSS"]) / 1024, int(kib["VmHWM"]) / 1024
+
 
 @contextlib.contextmanager
 def baseline(name: str, folder: Path) -> Iterator[Server]:

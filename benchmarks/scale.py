@@ -22,6 +22,8 @@ class Scale:
     status_calls: int
     starts: int
     kills: int
+    deliveries: int
+    every_s: float
 
 
 FULL = Scale(
@@ -35,6 +37,8 @@ FULL = Scale(
     status_calls=400,
     starts=5,
     kills=20,
+    deliveries=60,
+    every_s=5.0,
 )
 QUICK = Scale(
     repeats=3,
@@ -47,6 +51,8 @@ QUICK = Scale(
     status_calls=100,
     starts=3,
     kills=3,
+    deliveries=24,
+    every_s=5.0,
 )
 TINY = Scale(
     repeats=1,
@@ -59,6 +65,8 @@ TINY = Scale(
     status_calls=3,
     starts=1,
     kills=1,
+    deliveries=3,
+    every_s=5.0,
 )
 
 

@@ -16,6 +16,11 @@ FIGURES = {
     "ingest": {"ingest", "ingest p50", "ingest p99"},
     "trigger": {"delivery to intent p50", "clone p50 (small repository)", "intent to first instruction p50"},
     "decide": {"decide p50", "decide p99"},
+    "reconcile": {
+        "look at an unchanged task, at most",
+        "delivery to decision p99",
+        "Plane calls a delivery, mean",
+    },
     "status": {"/status p50, large", "/status p99, large"},
 }
 

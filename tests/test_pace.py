@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.errors import Permanent, Transient
-from orchestrator.pace import MAX_WAITING, Circuit, Pace, Timing, in_background
+from orchestrator.pace import MAX_WAITING, Circuit, Pace, Timing, Urgency, Work, showing, working
 
 
 class Time:
@@ -53,9 +53,19 @@ class Callers:
     def urgent(self, name: str, check: Callable[[], None] = lambda: None) -> asyncio.Task[None]:
         return self._start(self._call(name, check))
 
-    def background(self, name: str, check: Callable[[], None] = lambda: None) -> asyncio.Task[None]:
-        with in_background():
+    def background(
+        self, name: str, check: Callable[[], None] = lambda: None, work: Work | None = None
+    ) -> asyncio.Task[None]:
+        with working(work or Work(Urgency.BACKGROUND)):
             return self._start(self._call(name, check))
+
+    def shown(self, name: str, work: Work | None = None) -> asyncio.Task[None]:
+        async def show() -> None:
+            with showing():
+                await self._call(name, lambda: None)
+
+        with working(work or Work()):
+            return self._start(show())
 
     def _start(self, call: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self.tasks.append(asyncio.create_task(call))
@@ -127,6 +137,92 @@ async def test_the_background_is_not_starved_by_urgent_calls(callers: Callers, t
     await time.move(300)
     assert 15 <= len(callers.of("b")) <= 25
     assert len(callers.of("u")) >= 200
+
+
+async def test_five_calls_are_kept_free_for_who_comes_while_the_background_has_a_backlog(
+    callers: Callers, time: Time
+) -> None:
+    for number in range(1000):
+        callers.background(f"b{number}")
+    await time.move(60)
+    for number in range(5):
+        callers.urgent(f"u{number}")
+    await time.move(0)
+    assert len(callers.of("u")) == 5, "at once, though a thousand came before them"
+
+
+async def test_a_look_is_not_held_up_while_much_is_to_be_shown(callers: Callers, time: Time) -> None:
+    for number in range(100):
+        callers.shown(f"s{number}")
+        callers.background(f"b{number}")
+    waited = []
+    for number in range(20):
+        await time.move(5)
+        asked = time.at
+        for call in range(2):
+            callers.urgent(f"u{number}.{call}")
+        await time.move(2)
+        assert len(callers.of(f"u{number}.")) == 2
+        waited.append(callers.of(f"u{number}.")[-1] - asked)
+    assert sorted(waited)[10] == 0, "two calls are kept free, but for one that has waited for long"
+
+
+async def test_what_is_shown_goes_before_the_background_and_is_not_starved(callers: Callers, time: Time) -> None:
+    for number in range(300):
+        callers.urgent(f"u{number}")
+        callers.background(f"b{number}")
+        callers.shown(f"s{number}")
+    await time.move(300)
+    assert len(callers.of("s")) >= 50 > len(callers.of("b")) >= 15
+
+
+async def test_what_is_shown_of_work_that_somebody_waits_for_leaves_its_line(callers: Callers, time: Time) -> None:
+    work = Work()
+    for number in range(100):
+        callers.shown(f"s{number}")
+    mine = callers.shown("mine", work)
+    await time.move(0)
+    assert not mine.done()
+    work.hurry()
+    await time.move(0)
+    assert callers.of("mine") == [time.at]
+    assert work.planned is Urgency.LOOK, "and what is looked at next is looked at as before"
+
+
+async def test_work_that_somebody_comes_to_wait_for_leaves_the_line_of_the_background(
+    callers: Callers, time: Time
+) -> None:
+    await time.move(1)
+    work = Work(Urgency.BACKGROUND)
+    for number in range(100):
+        callers.background(f"b{number}")
+    mine = callers.background("mine", work=work)
+    await time.move(0)
+    assert not mine.done()
+    work.hurry()
+    await time.move(0)
+    assert callers.of("mine") == [time.at], "it had waited behind a hundred"
+    callers.background("mine too", work=work)
+    await time.move(0)
+    assert len(callers.of("mine")) == 2, "and so is all that it does from now on"
+    await time.move(300)
+    assert len(callers.of("b")) == 100, "nobody else lost the place"
+
+
+async def test_who_is_hurried_and_refused_is_told(callers: Callers, time: Time) -> None:
+    work = Work(Urgency.BACKGROUND)
+
+    def check() -> None:
+        if work.is_hurried:
+            raise Permanent("plane_refused", "no")
+
+    for number in range(20):
+        callers.background(f"b{number}")
+    refused = callers.background("mine", check, work)
+    await time.move(0)
+    work.hurry()
+    await time.move(0)
+    assert isinstance(refused.exception(), Permanent)
 
 
 async def test_a_pause_holds_everybody_for_as_long_as_was_asked(callers: Callers, time: Time) -> None:

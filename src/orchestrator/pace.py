@@ -4,9 +4,10 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 import structlog
 
@@ -20,32 +21,85 @@ MAX_HOLD_S = 60.0
 MAX_PAUSE_S = 3600.0
 PAUSE_S = 15.0
 """For a 429 that does not say how long."""
-BACKGROUND_DUE_S = 15.0
-"""So long urgent calls may hold the background up; then one of those goes first."""
+SHOW_DUE_S, BACKGROUND_DUE_S = 5.0, 15.0
+"""So long may more urgent calls hold up what is shown, and the background; then one of those goes first."""
 REFUSED_PAUSE_S = 300.0
 REFUSED_SPACING_S = 40.0
 """With many scopes refused at once each waits longer, so that all together ask less than twice a minute."""
 _CHECK_S = 1.0
 
-_is_background: ContextVar[bool] = ContextVar("is_background", default=False)
+
+class Urgency(IntEnum):
+    """Whose turn comes first."""
+
+    LOOK = 0
+    """Somebody waits for a decision."""
+    SHOW = 1
+    """It was decided, and people are shown it: they mind some seconds less."""
+    BACKGROUND = 2
+    """Nobody waits."""
+
+
+class Work:
+    """How urgent the calls of some work are, until somebody waits for it: then all of them are."""
+
+    def __init__(self, urgency: Urgency = Urgency.LOOK) -> None:
+        self.planned = urgency
+        self._hurried = asyncio.Event()
+
+    @property
+    def urgency(self) -> Urgency:
+        return Urgency.LOOK if self.is_hurried else self.planned
+
+    @property
+    def is_hurried(self) -> bool:
+        return self._hurried.is_set()
+
+    def hurry(self) -> None:
+        """Also the call that waits for its turn already."""
+        self._hurried.set()
+
+    async def hurried(self) -> None:
+        """Returns when somebody waits for it."""
+        await self._hurried.wait()
+
+
+_work: ContextVar[Work | None] = ContextVar("work", default=None)
 
 
 @contextmanager
-def in_background() -> Iterator[None]:
-    """Calls inside the block, and in tasks that are made inside it, let all others go first.
-
-    For what nobody waits for: a resync, and looks that it asked for. Do not wake anybody inside the block whose
-    look is urgent: a task that is made here keeps its low rank for life.
-    """
-    before = _is_background.set(True)
+def working(work: Work) -> Iterator[None]:
+    """Calls inside the block, and in tasks that are made inside it, are as urgent as `work` is at their moment."""
+    before = _work.set(work)
     try:
         yield
     finally:
-        _is_background.reset(before)
+        _work.reset(before)
 
 
-def is_background() -> bool:
-    return _is_background.get()
+def in_background() -> AbstractContextManager[None]:
+    """Calls inside the block let all others go first: for what nobody waits for.
+
+    Do not wake anybody inside the block whose look is urgent: a task that is made here keeps its place for life.
+    """
+    return working(Work(Urgency.BACKGROUND))
+
+
+@contextmanager
+def showing() -> Iterator[None]:
+    """Calls inside the block let those go first that lead to a decision."""
+    work = _work.get() or Work()
+    before, work.planned = work.planned, max(work.planned, Urgency.SHOW)
+    try:
+        with working(work):
+            yield
+    finally:
+        work.planned = before
+
+
+def urgency() -> Urgency:
+    work = _work.get()
+    return Urgency.LOOK if work is None else work.urgency
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +113,24 @@ class Timing:
 REAL_TIME = Timing()
 
 
+_DUE_S = {Urgency.SHOW: SHOW_DUE_S, Urgency.BACKGROUND: BACKGROUND_DUE_S}
+
+
+@dataclass(slots=True)
+class _Turns:
+    """The line of one urgency, and when one of it went last."""
+
+    went_at: float
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+
+
 class Pace:
     """Gives turns: first come, first served in each rank; at most a sixth more than `per_minute` in any minute.
 
-    The background leaves five eighths of the bucket to urgent calls, so that these go at once; while urgent
-    calls use everything up, one of the background goes every BACKGROUND_DUE_S.
+    The background leaves five eighths of the bucket to others, and what is shown a quarter to looks, so that these
+    go at once; while the others use everything up, one of the background goes every BACKGROUND_DUE_S, and one that
+    shows something every SHOW_DUE_S.
     """
 
     def __init__(self, system: str, per_minute: int, timing: Timing) -> None:
@@ -71,23 +138,42 @@ class Pace:
         self._timing = timing
         self._rate = per_minute / 60
         self._burst = float(max(1, per_minute // 6))
-        self._reserve = math.floor(self._burst * 5 / 8)
+        self._reserves = {
+            Urgency.SHOW: math.floor(self._burst / 4),
+            Urgency.BACKGROUND: math.floor(self._burst * 5 / 8),
+        }
         self._tokens = self._burst
-        self._filled_at = self._background_at = timing.monotonic()
-        self._queues = {False: asyncio.Lock(), True: asyncio.Lock()}
-        self._waiting = {False: 0, True: 0}
+        self._filled_at = timing.monotonic()
+        self._lines = {one: _Turns(self._filled_at) for one in Urgency}
 
     async def turn(self, check: Callable[[], None]) -> None:
         """Returns when it is this call's turn. `check` is asked while it waits, and may raise."""
-        rank = is_background()
-        if sum(self._waiting.values()) >= MAX_WAITING:
+        if sum(line.waiting for line in self._lines.values()) >= MAX_WAITING:
             raise self._busy("too many calls wait already", MAX_HOLD_S)
-        self._waiting[rank] += 1
+        work = _work.get()
+        if work is None or urgency() is Urgency.LOOK or not await self._turn_unless_hurried(work, check):
+            await self._turn(Urgency.LOOK, check)
+
+    async def _turn(self, urgency: Urgency, check: Callable[[], None]) -> None:
+        line = self._lines[urgency]
+        line.waiting += 1
         try:
-            async with self._queues[rank]:  # asyncio's lock is fair, and only its holder looks at the bucket
-                await self._token(check)
+            async with line.lock:  # fair, and only its holder looks at the bucket
+                await self._token(urgency, check)
         finally:
-            self._waiting[rank] -= 1
+            line.waiting -= 1
+
+    async def _turn_unless_hurried(self, work: Work, check: Callable[[], None]) -> bool:
+        """False when somebody came to wait for it first: then it had no turn, and left the line."""
+        turn = asyncio.ensure_future(self._turn(work.urgency, check))
+        hurried = asyncio.ensure_future(work.hurried())
+        try:
+            await asyncio.wait((turn, hurried), return_when=asyncio.FIRST_COMPLETED)
+            if turn.done():
+                await turn  # raises what `check` did
+            return turn.done()
+        finally:
+            await _ended(turn, hurried)
 
     def told(self, remaining: int | None) -> None:
         """What the other side says is left: others may call with our key. Their time of reset is not heeded:
@@ -102,26 +188,29 @@ class Pace:
         until = self._timing.monotonic() + min(PAUSE_S if seconds is None else seconds, MAX_PAUSE_S)
         self._tokens, self._filled_at = 1.0, max(until, self._filled_at)
 
-    async def _token(self, check: Callable[[], None]) -> None:
+    async def _token(self, urgency: Urgency, check: Callable[[], None]) -> None:
         while True:
             check()
-            delay = self._delay()
+            delay = self._delay(urgency)
             if delay <= 0:
                 break
             await self._timing.sleep(min(delay, _CHECK_S))
         self._tokens -= 1
-        if is_background():
-            self._background_at = self._timing.monotonic()
+        self._lines[urgency].went_at = self._timing.monotonic()
 
-    def _delay(self) -> float:
+    def _delay(self, urgency: Urgency) -> float:
         self._fill()
         now = self._timing.monotonic()
         if now < self._filled_at:
             return self._paused(self._filled_at - now)
-        due_s = self._background_at + BACKGROUND_DUE_S - now
-        if is_background():
-            return min(self._until(self._reserve + 1), max(due_s, self._until(1)))
-        return self._until(2 if due_s <= 0 and self._waiting[True] else 1)
+        if urgency is Urgency.LOOK:
+            return self._until(2 if any(self._is_overdue(one, now) for one in _DUE_S) else 1)
+        due_s = self._lines[urgency].went_at + _DUE_S[urgency] - now
+        return min(self._until(self._reserves[urgency] + 1), max(due_s, self._until(1)))
+
+    def _is_overdue(self, urgency: Urgency, now: float) -> bool:
+        line = self._lines[urgency]
+        return line.waiting > 0 and line.went_at + _DUE_S[urgency] <= now
 
     def _paused(self, seconds: float) -> float:
         if seconds > MAX_HOLD_S:
@@ -141,6 +230,12 @@ class Pace:
 
     def _busy(self, why: str, seconds: float) -> Transient:
         return Transient(f"{self._system}_busy", f"No call to {self._system} now: {why}.", retry_after_s=seconds)
+
+
+async def _ended(*tasks: asyncio.Future[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """The outside world as the core sees it. A port exists because it has a real adapter and a second one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -28,7 +28,7 @@ from orchestrator.domain.model import (
     WorkItemId,
 )
 from orchestrator.domain.run import Liveness, RunResult, RunSpec, Usage
-from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState
+from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState, Written
 
 
 class Clock(Protocol):
@@ -64,6 +64,12 @@ class Tracker(Protocol):
         """Items updated at or after `since`, newest first; all when None. Bounded."""
         ...
 
+    async def listed_items(self, project: ProjectId) -> Collection[WorkItemId] | None:
+        """All that are neither gone nor archived nor drafts; None when there are more than we read. An item that
+        is listed is there; one that is not may have slipped between two pages.
+        """
+        ...
+
     async def comments(self, project: ProjectId, item: WorkItemId) -> Sequence[Comment]:
         """Newest first; bounded: the oldest of very many are left out."""
         ...
@@ -80,8 +86,10 @@ class Tracker(Protocol):
         """Label ids and names. May be remembered for some minutes."""
         ...
 
-    async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> CommentId:
-        """Writes a comment under our key, or returns the one that has it already. A key is unique in a project."""
+    async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> Written:
+        """Writes a comment under our key, or returns the one that has it already, with the text that it had.
+        A key is unique in a project.
+        """
         ...
 
     async def edit_comment(self, project: ProjectId, item: WorkItemId, comment: CommentId, html: str) -> bool:

@@ -19,6 +19,7 @@ import pytest
 
 from orchestrator.domain.errors import Permanent
 from orchestrator.domain.model import ProjectId, WorkItemId
+from orchestrator.domain.tracker import Written
 from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.trackers import plane as adapters
@@ -296,7 +297,11 @@ async def test_the_adapter_sees_that_an_item_is_gone_and_that_a_project_is_not_o
     plane: Plane, adapter: adapters.Plane
 ) -> None:
     row, project = plane.new_item(), ProjectId(plane.project)
+    there = await adapter.listed_items(project)
+    assert there is not None
+    assert row["id"] in there
     plane.call("DELETE", f"{plane.items}{row['id']}/")
+    assert await adapter.listed_items(project) == there - {row["id"]}  # type: ignore[operator]  # it is a set
     assert await adapter.work_item(project, WorkItemId(row["id"])) is None
     assert await adapter.work_item_by_key("NOSUCHPROJECT-1") is None
     with pytest.raises(Permanent) as refusal:
@@ -311,8 +316,10 @@ def said(*spans: Span) -> str:
 async def test_the_adapter_keeps_one_comment_under_a_key(plane: Plane, adapter: adapters.Plane) -> None:
     project, item = ProjectId(plane.project), WorkItemId(plane.new_item()["id"])
     key = f"{item}/sticky"
-    first = await adapter.comment(project, item, key, said(Text("Say "), Code(":approved:"), Text(", @bob <b>")))
-    assert await adapter.comment(project, item, key, said(Text("again"))) == first
+    written = await adapter.comment(project, item, key, said(Text("Say "), Code(":approved:"), Text(", @bob <b>")))
+    first = written.id
+    assert written.is_new
+    assert await adapter.comment(project, item, key, said(Text("again"))) == Written(first, is_new=False)
     (before,) = await adapter.comments(project, item)
     assert (before.id, before.external_id, before.is_edited) == (first, key, False)
     assert before.lines == ("Say \ufffc, @\ufffdbob <b>",)

@@ -2,20 +2,27 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import pytest
 
 from moved import MovedClock, in_moved_time
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RunId, TaskId
+from orchestrator.engines.lines import LATER_AT_ONCE, POLLS_AT_ONCE
 from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.loglimit import Complaints
+from orchestrator.pace import Urgency, urgency
 from orchestrator.reconcile.loop import Looked
-from orchestrator.reconcile.resync import Found
+from orchestrator.reconcile.resync import Moved
 
 TASK = TaskId(1)
-PACE = Pace(merge_s=0.05, first_pause_s=0.02)
+PACE = Pace(merge_s=0.05, first_pause_s=0.02, poll_s=0.0)
+
+
+MOVED = Looked(again_in_s=-1.0)
+"""A poll's answer that asks for a whole look."""
 
 
 class Looks:
@@ -24,16 +31,31 @@ class Looks:
     def __init__(self, *answers: Looked | Exception) -> None:
         self.answers = list(answers)
         self.begun: list[float] = []
+        self.tasks: list[TaskId] = []
+        self.ranks: list[str] = []
+        self.rank_at_end: list[str] = []
         self.stuck_codes: list[str] = []
         self.at_once = self.most_at_once = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def look(self, _task: TaskId, _engine: LocalEngine) -> Looked:
+    async def look(self, task: TaskId, _engine: LocalEngine, *, is_kept: bool) -> Looked:
+        assert is_kept == (rank() == "background")
+        return await self._look(task, rank())
+
+    async def poll(self, task: TaskId) -> Looked | None:
+        assert rank() == "background"
+        looked = await self._look(task, "poll")
+        return None if looked == MOVED else looked
+
+    async def _look(self, task: TaskId, how: str) -> Looked:
         self.begun.append(asyncio.get_running_loop().time())
+        self.tasks.append(task)
+        self.ranks.append(how)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await self.gate.wait()
+        self.rank_at_end.append(rank())
         self.at_once -= 1
         answer = self.answers.pop(0) if self.answers else Looked()
         if isinstance(answer, Exception):
@@ -42,6 +64,10 @@ class Looks:
 
     async def stuck(self, _task: TaskId, item: object) -> None:
         self.stuck_codes.append(item.code)  # type: ignore[attr-defined]
+
+
+def rank() -> str:
+    return "background" if urgency() is Urgency.BACKGROUND else "urgent"
 
 
 class Executions:
@@ -69,9 +95,28 @@ class Executions:
         return TASK
 
 
-class NoResync:
-    async def look(self) -> Found:
-        return Found()
+@dataclass(frozen=True)
+class Found:
+    """What a resync finds."""
+
+    moved: tuple[TaskId, ...] = ()
+    to_poll: tuple[TaskId, ...] = ()
+
+
+NOTHING = Found()
+
+
+class Resyncs:
+    """Finds what it is told to, once."""
+
+    def __init__(self, found: Found) -> None:
+        self.found = [found]
+
+    async def to_poll(self) -> Sequence[TaskId]:
+        return self.found[-1].to_poll if self.found else ()
+
+    async def moved(self) -> Moved:
+        return Moved(self.found.pop().moved if self.found else ())
 
 
 Made = Callable[..., Awaitable[LocalEngine]]
@@ -82,17 +127,27 @@ async def engine() -> object:
     """Opened engines; closed at the end. Pauses are short, since only their order is tested."""
     opened: list[LocalEngine] = []
 
-    async def make(looks: Looks, executions: Executions | None = None, slots: int = 2) -> LocalEngine:
-        one = LocalEngine(
+    async def make(
+        looks: Looks,
+        executions: Executions | None = None,
+        slots: int = 2,
+        *,
+        found: Found = NOTHING,
+        resyncs: Resyncs | None = None,
+        resync_interval_s: float = 60,
+        unprocessed: Sequence[TaskId] = (),
+        open_tasks: Sequence[TaskId] = (),
+    ) -> LocalEngine:
+        one = LocalEngine(  # type: ignore[arg-type]
             looks,
             executions,
-            NoResync(),
+            resyncs or Resyncs(found),
             max_concurrent_runs=slots,
-            resync_interval_s=60,
+            resync_interval_s=resync_interval_s,
             complaints=Complaints(),
             pace=PACE,
-        )  # type: ignore[arg-type]
-        one.open([], [], [])
+        )
+        one.open(list(unprocessed), list(open_tasks), [])
         opened.append(one)
         return one
 
@@ -167,6 +222,122 @@ async def test_a_fault_of_ours_parks_the_task_with_a_reason(engine: Made, fault:
     assert looks.stuck_codes == ["no_rest" if isinstance(fault, Permanent) else "internal_error"]
 
 
+OTHERS = [TaskId(number) for number in range(100, 200)]
+
+
+async def test_a_start_looks_at_open_tasks_in_the_background_a_few_at_a_time(engine: Made) -> None:
+    looks = Looks()
+    looks.gate.clear()
+    one = await engine(looks, unprocessed=[TASK], open_tasks=[TASK, *OTHERS])
+    await until(lambda: looks.at_once == 1 + LATER_AT_ONCE)
+    await quiet()
+    assert dict(zip(looks.tasks, looks.ranks, strict=True)).pop(TASK) == "urgent", "it has news"
+    assert looks.ranks.count("background") == looks.most_at_once - 1 == LATER_AT_ONCE
+    one.wake(TaskId(2))
+    await until(lambda: TaskId(2) in looks.tasks)
+    assert looks.ranks[-1] == "urgent", "and does not wait for the others"
+    looks.gate.set()
+    await until(lambda: set(OTHERS) <= set(looks.tasks))
+    assert looks.most_at_once <= 2 + LATER_AT_ONCE
+
+
+async def test_what_a_resync_finds_is_looked_at_in_the_background_what_moved_as_a_whole(engine: Made) -> None:
+    looks, moved = Looks(), [TaskId(8), TaskId(9)]
+    looks.gate.clear()
+    await engine(looks, found=Found(tuple(moved), tuple(OTHERS)))
+    await until(lambda: looks.at_once == 2 + POLLS_AT_ONCE)
+    looks.gate.set()
+    await until(lambda: len(looks.tasks) == 2 + len(OTHERS))
+    ranks = dict(zip(looks.tasks, looks.ranks, strict=True))
+    assert {task: ranks.pop(task) for task in moved} == dict.fromkeys(moved, "background")
+    assert ranks == dict.fromkeys(OTHERS, "poll")
+    assert looks.most_at_once == 2 + POLLS_AT_ONCE
+
+
+async def test_what_moved_is_looked_at_before_what_a_start_found(engine: Made) -> None:
+    looks, moved = Looks(), [TaskId(8), TaskId(9)]
+    looks.gate.clear()
+    await engine(looks, found=Found(tuple(moved)), open_tasks=OTHERS)
+    await until(lambda: looks.at_once == LATER_AT_ONCE)
+    looks.gate.set()
+    await until(lambda: len(looks.tasks) == 2 + len(OTHERS))
+    assert looks.tasks[LATER_AT_ONCE : LATER_AT_ONCE + 2] == moved
+    assert set(looks.ranks) == {"background"}
+
+
+async def test_a_poll_that_finds_something_asks_for_a_whole_look_and_makes_room_for_others(engine: Made) -> None:
+    looks = Looks(MOVED)
+    await engine(looks, found=Found(to_poll=(TASK,)))
+    await until(lambda: len(looks.ranks) == 2)
+    await quiet()
+    assert looks.ranks == ["poll", "background"]
+
+
+async def test_what_moves_while_its_task_is_looked_at_is_looked_at_again(engine: Made) -> None:
+    looks, resyncs = Looks(), Resyncs(NOTHING)
+    looks.gate.clear()
+    one = await engine(looks, resyncs=resyncs, resync_interval_s=0.01)
+    one.wake(TASK)
+    resyncs.found.append(Found((TASK,)))
+    await until(lambda: not resyncs.found)
+    looks.gate.set()
+    await until(lambda: len(looks.ranks) == 2)
+    assert looks.ranks == ["urgent", "background"]
+
+
+async def test_a_poll_that_is_due_does_not_keep_what_moved_from_a_whole_look(engine: Made) -> None:
+    looks, resyncs = Looks(Looked(poll_in_s=3600)), Resyncs(NOTHING)
+    one = await engine(looks, resyncs=resyncs, resync_interval_s=0.01)
+    one.wake(TASK)
+    await until(lambda: len(looks.ranks) == 1)
+    resyncs.found.append(Found((TASK,)))
+    await until(lambda: len(looks.ranks) == 2)
+    assert looks.ranks == ["urgent", "background"]
+
+
+async def test_a_wake_for_a_task_that_is_looked_at_in_the_background_makes_that_look_urgent(engine: Made) -> None:
+    looks = Looks()
+    looks.gate.clear()
+    one = await engine(looks, open_tasks=[TASK])
+    await until(lambda: looks.ranks == ["background"])
+    one.wake(TASK)
+    looks.gate.set()
+    await until(lambda: len(looks.begun) == 2)
+    assert looks.rank_at_end[0] == "urgent"
+    assert looks.ranks == ["background", "urgent"], "the wake has a look of its own after it"
+
+
+@pytest.mark.parametrize("answer", [Looked(0.0), Transient("down", "down")])
+@pytest.mark.parametrize("where", ["background", "poll"])
+async def test_a_look_in_the_background_that_has_to_be_repeated_stays_what_it_was(
+    engine: Made, where: str, answer: Looked | Exception
+) -> None:
+    looks = Looks(answer, answer, answer)
+    found, open_tasks = (Found(to_poll=(TASK,)), []) if where == "poll" else (NOTHING, [TASK])
+    await engine(looks, found=found, open_tasks=open_tasks)
+    await until(lambda: len(looks.begun) == 4)
+    assert looks.ranks == [where] * 4
+
+
+async def test_a_look_that_somebody_waits_for_is_repeated_as_urgent_and_polled_in_the_background(
+    engine: Made,
+) -> None:
+    looks = Looks(Transient("down", "down"), Looked(poll_in_s=0.01))
+    (await engine(looks)).wake(TASK)
+    await until(lambda: len(looks.begun) == 3)
+    assert looks.ranks == ["urgent", "urgent", "poll"]
+
+
+async def test_a_wake_goes_before_a_look_that_is_due_in_the_background_later(engine: Made) -> None:
+    looks = Looks(Looked(poll_in_s=60))
+    one = await engine(looks)
+    one.wake(TASK)
+    await until(lambda: len(looks.begun) == 1)
+    one.wake(TASK)
+    await until(lambda: len(looks.begun) == 2)
+    assert looks.ranks == ["urgent", "urgent"]
+
+
 async def test_a_run_asked_for_twice_is_carried_out_once_and_wakes_its_task(engine: Made) -> None:
     looks, executions = Looks(), Executions()
     executions.hold.clear()
@@ -224,7 +395,7 @@ class ByTask(Looks):
         self.of = {TaskId(int(name[1:])): list(found) for name, found in answers.items()}
         self.seen: list[tuple[TaskId, float]] = []
 
-    async def look(self, task: TaskId, _engine: LocalEngine) -> Looked:
+    async def look(self, task: TaskId, _engine: LocalEngine, *, is_kept: bool = False) -> Looked:
         self.seen.append((task, asyncio.get_running_loop().time()))
         answers = self.of[task]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -248,7 +419,7 @@ def moved(looks: ByTask, story: Callable[[LocalEngine], Awaitable[None]], resync
         one = LocalEngine(
             looks,  # type: ignore[arg-type]
             Executions(),  # type: ignore[arg-type]
-            resync or NoResync(),  # type: ignore[arg-type]
+            resync or Resyncs(NOTHING),  # type: ignore[arg-type]
             max_concurrent_runs=1,
             resync_interval_s=6000,
             complaints=Complaints(),
@@ -297,20 +468,23 @@ def test_whoever_was_called_back_in_vain_waits_its_own_pause_and_one_that_was_as
     moved(looks, story)
 
 
-class Resyncs:
+class Failing:
     """A resync that fails so often, then is whole."""
 
     def __init__(self, faults: int) -> None:
         self.faults = faults
         self.times: list[float] = []
 
-    async def look(self) -> Found:
+    async def to_poll(self) -> Sequence[TaskId]:
+        return ()
+
+    async def moved(self) -> Moved:
         self.times.append(asyncio.get_running_loop().time())
-        return Found(is_whole=len(self.times) > self.faults)
+        return Moved(is_whole=len(self.times) > self.faults)
 
 
 def test_a_resync_that_failed_is_repeated_soon_and_calls_back_who_waits() -> None:
-    looks, resyncs = ByTask(t1=[DOWN]), Resyncs(6)
+    looks, resyncs = ByTask(t1=[DOWN]), Failing(6)
 
     async def story(engine: LocalEngine) -> None:
         engine.wake(TaskId(1))
@@ -321,21 +495,14 @@ def test_a_resync_that_failed_is_repeated_soon_and_calls_back_who_waits() -> Non
     moved(looks, story, resyncs)
 
 
-def test_a_closed_engine_leaves_what_waited_in_the_background_alone() -> None:
-    async def story(_clock: MovedClock) -> None:
-        held = Looks()
-        held.gate.clear()
-        one = LocalEngine(
-            held, None, NoResync(), max_concurrent_runs=1, complaints=Complaints(), resync_interval_s=60
-        )  # type: ignore[arg-type]
-        one.open([], [TaskId(n) for n in range(20)], [])
-        await asyncio.sleep(1)
-        before = len(held.begun)
-        await one.close()
-        await asyncio.sleep(1)
-        assert before == len(held.begun) == 4
-
-    in_moved_time(story)
+async def test_looks_that_end_with_the_engine_make_no_room_for_others(engine: Made) -> None:
+    looks = Looks()
+    looks.gate.clear()
+    one = await engine(looks, found=Found((), tuple(OTHERS)), open_tasks=OTHERS)
+    await until(lambda: looks.at_once == LATER_AT_ONCE + POLLS_AT_ONCE)
+    await one.close()
+    await quiet()
+    assert len(looks.tasks) == LATER_AT_ONCE + POLLS_AT_ONCE
 
 
 def test_pauses_grow_to_half_a_minute_and_differ() -> None:

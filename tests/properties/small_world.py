@@ -226,7 +226,8 @@ class Desk:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self.pending: dict[TaskId, None] = {}
+        self.pending: dict[TaskId, bool] = {}
+        """Whether it is the background that asks, and keeps what it saw for the next poll."""
         self.runs: dict[RunId, asyncio.Task[TaskId]] = {}
         self.looks = 0
         self.began_at = 0
@@ -236,7 +237,7 @@ class Desk:
 
     def wake(self, task: TaskId, after_s: float = 0.0, *, is_background: bool = False) -> None:
         self.wakes += 1
-        self.pending[task] = None
+        self.pending[task] = is_background
 
     def start_run(self, run: RunId) -> None:
         self._world.check_start(run)
@@ -251,9 +252,9 @@ class Desk:
         for _ in range(MAX_ROUNDS):
             if self.pending:
                 task = next(iter(self.pending))
-                del self.pending[task]
+                is_kept = self.pending.pop(task)
                 self.began_at = world.version
-                looked = await world.reconciler.look(task, self)
+                looked = await world.reconciler.look(task, self, is_kept=is_kept)
                 self.looks += 1
                 is_whole = world.version == self.began_at
                 self.looked_at = world.version if is_whole else -1
@@ -274,9 +275,12 @@ class Desk:
 
     async def resync(self) -> None:
         """As the engine's timer does it."""
-        found = await self._world.resync.look()
-        for task in (*found.changed, *found.to_poll):
-            self.wake(task)
+        resync, reconciler = self._world.resync, self._world.reconciler
+        for task in await resync.to_poll():
+            if await reconciler.poll(task) is None:
+                self.pending.setdefault(task, True)
+        for task in (await resync.moved()).tasks:
+            self.pending.setdefault(task, True)
         await self.settle()
 
 

@@ -195,7 +195,7 @@ async def instance(
         if effect:
             await queue(scene, database, effect, is_latest=is_latest)
         delivery = Delivery(database, SystemClock(), tracker, Forges(*gitea), Complaints())
-        work = asyncio.create_task(delivery.deliver(scene.task))
+        work = asyncio.create_task(delivery.deliver(scene.task, {}))
         scene.victim = asyncio.get_running_loop(), work
         with suppress(asyncio.CancelledError):
             told = await work

@@ -1,89 +1,114 @@
-"""The resync asks Plane as often as it must and no oftener, however many work items there are."""
+"""Whom a resync names: what went and what came back, and how often it asks. Its tracker only lists."""
 
-from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from orchestrator.clock import SystemClock
 from orchestrator.db import Database
-from orchestrator.domain.model import Project, ProjectId, RepoName
+from orchestrator.domain.errors import Transient
+from orchestrator.domain.events import WorkItemChanged
+from orchestrator.domain.model import Project, ProjectId, RepoName, Stage, TaskId, WorkItem, WorkItemId
 from orchestrator.loglimit import Complaints
-from orchestrator.reconcile.resync import Found, Resync
-from orchestrator.sim.plane import PlaneSim
-from orchestrator.sim.server import LoopbackServer
-from orchestrator.sim.world import APPROVER, PROJECT
+from orchestrator.reconcile.resync import RESTS_OF_MANY, Resync
 from orchestrator.store import tasks
-from orchestrator.trackers.plane import MAX_PAGES, PAGE, Plane
-from support import FIXTURES
+from orchestrator.store.schema import tasks as rows
 
-MANY = 2 * PAGE + 50
-
-
-class Ticking:
-    """The simulator's clock: a second passes with everything that happens."""
-
-    def __init__(self) -> None:
-        self.at = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        self.at += timedelta(seconds=1)
-        return self.at
+HERE = ProjectId("p")
+PROJECT = Project(HERE, RepoName("acme", "shop"))
 
 
-@pytest.fixture
-def sim() -> Iterator[PlaneSim]:
-    with PlaneSim.from_recording(FIXTURES / "plane", rate_per_minute=6000, now=Ticking()) as one:
-        yield one
+@dataclass
+class Listing:
+    """A tracker that only lists; `items` None: there are too many."""
+
+    items: set[WorkItemId] | None = field(default_factory=set)
+    is_down: bool = False
+    asked: int = 0
+
+    async def changed_items(self, _project: ProjectId, _since: datetime | None) -> Sequence[WorkItem]:
+        return ()
+
+    async def listed_items(self, _project: ProjectId) -> Collection[WorkItemId] | None:
+        self.asked += 1
+        if self.is_down:
+            raise Transient("plane_unreachable", "no")
+        return self.items
 
 
-@pytest.fixture
-async def resync(sim: PlaneSim, database: Database) -> AsyncIterator[Resync]:
-    with LoopbackServer(sim.app) as server:
-        plane = Plane(server.url, sim.key_of("orchestrator"), "acme", calls_per_minute=6000)
-        project = Project(ProjectId(PROJECT), RepoName.parse("acme/enduro-trails"))
-        yield Resync(database, SystemClock(), plane, lambda: [project], Complaints())
-        await plane.aclose()
+def resync(database: Database, clock: Any, listing: Listing) -> Resync:
+    return Resync(database, clock, listing, lambda: [PROJECT], Complaints())  # type: ignore[arg-type]  # it has what is asked here
 
 
-async def asked(sim: PlaneSim, resync: Resync) -> tuple[int, Found]:
-    """How many calls a look took, and what it found."""
-    before = len(sim.calls)
-    found = await resync.look()
-    calls = list(sim.calls)[before:]
-    assert {(call.method, call.path.rpartition("/projects/")[2]) for call in calls} == {
-        ("GET", f"{PROJECT}/work-items/")
-    }
-    return len(calls), found
+async def task(database: Database, item: str, stage: Stage = Stage.ANALYSIS) -> TaskId:
+    changed = WorkItemChanged(HERE, WorkItemId(item), item, is_new=True, actor=None)
+
+    def made(connection: Any) -> TaskId:
+        ident = tasks.ensure_for_item(connection, changed, datetime(2026, 1, 1, tzinfo=UTC))
+        connection.execute(rows.update().where(rows.c.id == ident).values(stage=stage))
+        return ident
+
+    return await database.write(made)
 
 
-def items(sim: PlaneSim, number: int) -> list[str]:
-    return [sim.create_work_item(PROJECT, {"name": f"Item {n}"}, APPROVER)["id"] for n in range(number)]
-
-
-async def test_while_nothing_changes_a_look_at_many_open_tasks_is_one_call(
-    sim: PlaneSim, resync: Resync, database: Database
+async def test_a_work_item_that_went_is_named_once_and_once_when_it_is_back(
+    database: Database, clock: Any
 ) -> None:
-    await resync.look()
-    made = items(sim, MANY)
-    calls, found = await asked(sim, resync)
-    assert (calls, len(found.changed)) == (3, MANY)
-    assert len(await database.read(tasks.open_ids)) == MANY
-    for _ in range(3):
-        assert await asked(sim, resync) == (1, Found())
-    sim.change_work_item(made[0], {"priority": "high"}, APPROVER)  # the oldest of them
-    calls, found = await asked(sim, resync)
-    assert (calls, len(found.changed)) == (1, 1)
+    first, second = await task(database, "a"), await task(database, "b")
+    listing = Listing({WorkItemId("a"), WorkItemId("b")})
+    one = resync(database, clock, listing)
+    assert (await one.moved()).tasks == ()
+    listing.items = {WorkItemId("a")}
+    assert (await one.moved()).tasks == (second,)
+    assert (await one.moved()).tasks == ()
+    listing.items = {WorkItemId("b")}
+    assert (await one.moved()).tasks == (first, second)
+    assert set(await one.to_poll()) == {first, second}
 
 
-async def test_after_a_long_absence_the_calls_grow_with_what_changed_and_have_an_end(
-    sim: PlaneSim, resync: Resync
+async def test_only_tasks_under_way_need_the_list(database: Database, clock: Any) -> None:
+    listing = Listing()
+    one = resync(database, clock, listing)
+    await one.moved()
+    assert listing.asked == 0
+    for stage in (Stage.CREATED, Stage.DONE):
+        await task(database, stage, stage)
+    assert (await one.moved()).tasks == ()
+    assert listing.asked == 0
+    gone = await task(database, "c")
+    assert (await one.moved()).tasks == (gone,)
+
+
+@pytest.mark.parametrize(("count", "times"), [(999, 20), (1000, 10), (9999, 2)])
+async def test_the_list_of_all_costs_about_a_call_each_time(
+    database: Database, clock: Any, count: int, times: int
 ) -> None:
-    await resync.look()
-    made = items(sim, PAGE + 1)
-    await resync.look()
-    for item in made:
-        sim.change_work_item(item, {"priority": "low"}, APPROVER)
-    calls, found = await asked(sim, resync)
-    assert (calls, len(found.changed)) == (2, PAGE + 1)
-    assert calls <= MAX_PAGES
+    await task(database, "a")
+    listing = Listing({WorkItemId("a"), *(WorkItemId(f"{number}") for number in range(1, count))})
+    one = resync(database, clock, listing)
+    for _ in range(20):
+        await one.moved()
+    assert listing.asked == times
+
+
+async def test_where_there_are_too_many_nobody_is_taken_for_gone_and_it_is_seldom_asked(
+    database: Database, clock: Any
+) -> None:
+    await task(database, "a")
+    listing = Listing(None)
+    one = resync(database, clock, listing)
+    for _ in range(RESTS_OF_MANY):
+        assert (await one.moved()).tasks == ()
+    assert listing.asked == 1
+
+
+async def test_a_list_that_could_not_be_read_takes_nobody_for_gone(database: Database, clock: Any) -> None:
+    await task(database, "a")
+    listing = Listing({WorkItemId("a")}, is_down=True)
+    one = resync(database, clock, listing)
+    assert (await one.moved()).tasks == ()
+    listing.is_down = False
+    assert (await one.moved()).tasks == ()
+    assert listing.asked == 2

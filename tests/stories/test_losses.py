@@ -11,7 +11,7 @@ import pytest
 from orchestrator.agents.rundir import RunPaths, is_held
 from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import PROJECT, REPO, Service, World
-from stories.acts import at, green_until
+from stories.acts import asked, at, green_until
 from stories.team import PERSON, at_work
 from support import query, starts, until
 
@@ -44,6 +44,37 @@ def test_a_lost_word_of_a_red_check_and_of_a_push_is_found_by_looking(world: Wor
         green_until(team, at("ready", "merge"))
         team.push({"src/more.py": "MORE = 1\n"})
         green_until(team, lambda task: len(task["runs"]) == 10 and at("ready", "merge")(task))
+
+
+ITEM_READ = r"/work-items/[^/]*/(comments/)?"
+
+
+def test_looking_again_and_again_at_what_has_not_changed_asks_plane_for_its_lists_only(
+    world: World, scripted: Path
+) -> None:
+    with at_work(world, scripted) as team:
+        team.begin("Export as GPX")
+        team.approved_until("ready")
+        team.waits_for("merge", "ready")
+        team.heard()
+
+        def polled() -> int:
+            return asked(team, "GET", "/reviews")
+
+        def lists() -> int:
+            return asked(team, "GET", "/work-items/", of="plane")
+
+        calm = (0, -1)
+        for _ in range(10):  # what we wrote last moves the work item, too: its list names it once more
+            before, looks, listed = asked(team, "GET", ITEM_READ, of="plane"), polled(), lists()
+            until(lambda looks=looks, listed=listed: polled() > looks + 3 and lists() > listed + 6, "polls")
+            calm = before, asked(team, "GET", ITEM_READ, of="plane")
+            if calm[0] == calm[1]:
+                break
+        assert calm[0] == calm[1], "the polls ask nothing about the work item"
+        world.gitea.lose_deliveries = True
+        team.push({"src/more.py": "MORE = 1\n"})
+        team.waits_for("check_missing", "ci")
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

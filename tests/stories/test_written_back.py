@@ -11,6 +11,7 @@ import pytest
 from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.sim.world import REPO, World
+from stories.acts import asked
 from stories.team import APPROVER, CONTEXT, FAST, OURSELVES, STRANGER, Team, at_work
 from support import query, until
 
@@ -47,6 +48,34 @@ def test_the_first_sign_of_life_is_there_while_the_agent_works(world: World, tmp
         assert time.monotonic() - begun < FIRST_SIGN_S
         assert not any(run["outcome"] for run in team.task().get("runs", []))
         assert list(team.own()) == [f"{team.key}:standing"]
+
+
+WRITTEN, EDITED = "/comments/", "/comments/[^/]+/"
+
+
+def test_a_new_comment_costs_one_call(world: World, tmp_path: Path) -> None:
+    claude, calm = write_wrapper(tmp_path / "claude", "hang"), {"ORCH_RESYNC_INTERVAL_S": "3600"}
+    with at_work(world, claude, is_told=False, **calm) as team:
+        team.begin()
+        until(team.sticky, "a comment of ours")
+        assert until(lambda: asked(team, "POST", WRITTEN, of="plane"), "it was written") == 1
+        until(
+            lambda: query(team.service, "SELECT 1 FROM effects WHERE done_at IS NOT NULL"), "it is said to be done"
+        )
+        assert asked(team, "PATCH", EDITED, of="plane") == 0
+
+
+def test_after_a_restart_the_comment_is_edited_without_a_question(world: World, scripted: Path) -> None:
+    with at_work(world, scripted) as team:
+        team.write_all()
+        team.begin()
+        team.waits_for("approval", "analysis")
+        until(lambda: "BRD.md" in team.sticky(), "Plane asks for approval")
+        team.restart()
+        team.approve()
+        team.waits_for("approval", "architecture")
+        until(lambda: "DEV_TASK.md" in team.sticky(), "Plane asks for the other approval")
+        assert asked(team, "POST", WRITTEN, of="plane") == 1
 
 
 def test_one_comment_in_plane_and_one_in_the_pull_request_tell_where_the_task_stands(

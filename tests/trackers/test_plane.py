@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -17,13 +18,13 @@ from starlette.routing import Route
 
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItemId
-from orchestrator.domain.tracker import CommentId, StateId
+from orchestrator.domain.tracker import CommentId, StateId, Written
 from orchestrator.pace import Timing, in_background
 from orchestrator.ports import Tracker
 from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.sim.world import ITEM, PROJECT
-from orchestrator.trackers.plane import MAX_COMMENT_PAGES, PAGE, REQUESTS, Plane
+from orchestrator.trackers.plane import LIST_PAGE, MAX_COMMENT_PAGES, MAX_LIST_PAGES, PAGE, REQUESTS, Plane
 from support import FIXTURES
 
 NOBODY = WorkItemId("00000000-0000-4000-8000-000000000000")
@@ -138,6 +139,34 @@ async def test_a_list_of_several_pages_is_read_whole(plane: Plane, sim: PlaneSim
         sim.create_work_item(PROJECT, {"name": f"n{number}"}, by="alice")
     found = await plane.changed_items(ProjectId(PROJECT), None)
     assert len({item.id for item in found}) == len(found) >= 130
+
+
+async def test_all_that_is_there_is_listed_a_thousand_a_call(plane: Plane, sim: PlaneSim) -> None:
+    gone, hidden, *_ = [sim.create_work_item(PROJECT, {"name": f"n{number}"}, by="alice") for number in range(5)]
+    items = next(home.projects[PROJECT].items for home in sim.workspaces.values())
+    sim.delete_work_item(gone["id"])
+    sim.archive(hidden["id"])
+    before = len(sim.calls)
+    there = set(items) - {hidden["id"]}
+    assert await plane.listed_items(HERE) == there
+    assert len(sim.calls) - before == 1
+    many = {str(uuid4()) for _ in range(LIST_PAGE)}
+    items |= {ident: items[ITEM] | {"id": ident} for ident in many}
+    assert await plane.listed_items(HERE) == there | many
+    assert len(sim.calls) - before == 3
+
+
+async def test_of_more_than_we_read_nothing_is_said(stub: Stub) -> None:
+    count = 0
+
+    def answer(_request: Request) -> Response:
+        nonlocal count
+        count += 1
+        rows = [{"id": f"{count}-{number}"} for number in range(LIST_PAGE)]
+        return JSONResponse({"results": rows, "next_page_results": True, "next_cursor": f"{count}"})
+
+    assert await stub(answer).listed_items(HERE) is None
+    assert count == MAX_LIST_PAGES + 1
 
 
 async def test_a_wrong_token_is_permanent_and_says_what_to_check(sim: PlaneSim) -> None:
@@ -341,8 +370,10 @@ async def test_comments_that_are_not_found_are_asked_for_again(stub: Stub) -> No
 
 
 async def test_a_comment_under_a_key_is_written_once_and_edited_in_place(plane: Plane, sim: PlaneSim) -> None:
-    first = await plane.comment(HERE, THIS, "ENDURO-1/sticky", "<p>one</p>")
-    assert await plane.comment(HERE, THIS, "ENDURO-1/sticky", "<p>two</p>") == first
+    written = await plane.comment(HERE, THIS, "ENDURO-1/sticky", "<p>one</p>")
+    first = written.id
+    assert written == Written(first, is_new=True)
+    assert await plane.comment(HERE, THIS, "ENDURO-1/sticky", "<p>two</p>") == Written(first, is_new=False)
     assert await plane.edit_comment(HERE, THIS, first, "<p>three</p>")
     (comment,) = await plane.comments(HERE, THIS)
     assert (comment.id, comment.external_id, comment.lines) == (first, "ENDURO-1/sticky", ("three",))
@@ -357,7 +388,7 @@ async def test_a_key_counts_on_a_comment_of_ours_only(plane: Plane, sim: PlaneSi
 
 
 async def test_editing_a_comment_that_was_deleted_says_so(plane: Plane, sim: PlaneSim) -> None:
-    ours = await plane.comment(HERE, THIS, "k", "<p>x</p>")
+    ours = (await plane.comment(HERE, THIS, "k", "<p>x</p>")).id
     sim.delete_comment(ours, "alice")
     assert not await plane.edit_comment(HERE, THIS, ours, "<p>y</p>")
     assert not await plane.edit_comment(HERE, THIS, CommentId(NOBODY), "<p>y</p>")
@@ -469,6 +500,7 @@ EVERY_CALL: list[Callable[[Plane], Coroutine[Any, Any, object]]] = [
     lambda plane: plane.work_item(HERE, NOBODY),
     lambda plane: plane.work_item_by_key("ENDURO-1"),
     lambda plane: plane.changed_items(HERE, None),
+    lambda plane: plane.listed_items(HERE),
     lambda plane: plane.comments(HERE, THIS),
     lambda plane: plane.states(HERE),
     lambda plane: plane.members(HERE),

@@ -28,6 +28,14 @@ class Comment:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """A comment of ours. `is_new`: it was written just now, with the text that was given."""
+
+    id: CommentId
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TrackerState:
     """A column of the tracker's board. `group` is backlog, unstarted, started, completed, cancelled or triage."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,25 +11,26 @@ import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Transient
 from orchestrator.domain.model import RunId, TaskId
+from orchestrator.engines.lines import LATER_AT_ONCE, POLLS_AT_ONCE, Line, Rank
 from orchestrator.loglimit import Complaints
-from orchestrator.pace import in_background
+from orchestrator.pace import Urgency, Work, in_background, working
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.execute import Execution
-from orchestrator.reconcile.loop import Reconciler
+from orchestrator.reconcile.loop import Looked, Reconciler
 from orchestrator.reconcile.resync import Resync
 
 log = structlog.get_logger()
-BACKGROUND_LOOKS = 4
-"""Looks that nobody waits for, at once. The others wait here and not at Plane, so that a wake that somebody waits
-for finds its task idle.
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The first wake acts at once; those of the next `merge_s` are one. Faults come back ever more slowly."""
+    """The first wake acts at once; those of the next `merge_s` are one. Faults come back ever more slowly.
+    `poll_s` lies between two polls of the few that go on at once: a round of 10,000 tasks takes 20 minutes, and
+    their forge gets some 30 calls a second.
+    """
 
     merge_s: float = 1.0
+    poll_s: float = 0.5
     first_pause_s: float = 1.0
     longest_pause_s: float = 30.0
     """Below a minute: so soon after its return all is well with a neighbour, the look itself included."""
@@ -43,16 +44,29 @@ class Pace:
 @dataclass(slots=True)
 class _Worker:
     """What is under way for one task. `due` is a timer for a look that was asked for but may not begin yet.
+    `woken`: the rank of the look that was asked for meanwhile. `work`: the look that is under way.
     `may_be_called`: it only waits out a fault that has not been tried early yet.
     """
 
     is_looking: bool = False
-    is_woken: bool = False
+    woken: Rank | None = None
     last_look: float = float("-inf")
     faults: int = 0
     due: asyncio.TimerHandle | None = None
     may_be_called: bool = False
     is_called: bool = False
+    due_rank: Rank = Rank.URGENT
+    work: Work = field(default_factory=Work)
+
+    def note(self, rank: Rank) -> None:
+        """A look is asked for while one is under way."""
+        self.woken = rank if self.woken is None else min(self.woken, rank)
+        if rank is Rank.URGENT:
+            self.work.hurry()
+
+    def will_see(self, rank: Rank) -> bool:
+        """A look that is at least as good is due."""
+        return self.due is not None and self.due_rank <= rank
 
 
 @dataclass(slots=True)
@@ -71,14 +85,6 @@ class _Tasks:
         for task in list(self.running):
             task.cancel()
         await asyncio.gather(*self.running, return_exceptions=True)
-
-
-@dataclass(slots=True)
-class _Background:
-    """Tasks to be looked at when there is room, first come first served, and how many are looked at so."""
-
-    waiting: dict[TaskId, None] = field(default_factory=dict)
-    looking: int = 0
 
 
 class LocalEngine:
@@ -103,8 +109,11 @@ class LocalEngine:
         self._pace = pace
         self._workers: dict[TaskId, _Worker] = {}
         self._runs: set[RunId] = set()
-        self._background = _Background()
         self._complaints = complaints
+        self._lines = {
+            Rank.LATER: Line(Rank.LATER, LATER_AT_ONCE),
+            Rank.POLL: Line(Rank.POLL, POLLS_AT_ONCE),
+        }
         self._tasks = _Tasks()
         self._is_open = False
 
@@ -115,37 +124,39 @@ class LocalEngine:
             self.start_run(run)
         for task in unprocessed:
             self.wake(task)
-        for task in open_tasks:
-            self.wake(task, is_background=True)
+        self._line_up(Rank.LATER, open_tasks)
         self._tasks.start(self._resync_for_ever())
 
     async def close(self) -> None:
         """Stops looking. Agents at work live on in their shims, and are taken up by the next process."""
         self._is_open = False
-        self._background.waiting.clear()  # or each look that ends would begin the next one
         for worker in self._workers.values():
             if worker.due:
                 worker.due.cancel()
         await self._tasks.end()
 
     def wake(self, task: TaskId, after_s: float = 0.0, *, is_background: bool = False) -> None:
+        self._wake(task, after_s, Rank.LATER if is_background else Rank.URGENT)
+
+    def _wake(self, task: TaskId, after_s: float, rank: Rank) -> None:
         if not self._is_open:
             return
-        if is_background:
-            self._background.waiting[task] = None
-            self._begin_background()
+        if rank is not Rank.URGENT and after_s <= 0:
+            self._line_up(rank, [task])
             return
-        self._background.waiting.pop(task, None)
+        if rank is Rank.URGENT:
+            for line in self._lines.values():
+                line.discard(task)
         worker = self._workers.setdefault(task, _Worker())
         if worker.is_looking:
-            worker.is_woken = True
+            worker.note(rank)
             return
         now = asyncio.get_running_loop().time()
         wait = max(after_s, worker.last_look + self._pace.merge_s - now)
         if wait <= 0:
             self._begin(task, worker)
         else:
-            self._schedule(task, worker, now + wait)
+            self._schedule(task, worker, now + wait, rank)
 
     def start_run(self, run: RunId) -> None:
         if self._execution is None or run in self._runs or not self._is_open:
@@ -157,52 +168,65 @@ class LocalEngine:
         if self._execution:
             await self._execution.stop(run)
 
-    def _schedule(self, task: TaskId, worker: _Worker, at: float) -> None:
-        """The earliest asked-for moment wins."""
-        if worker.due and worker.due.when() <= at:
-            return
+    def _schedule(self, task: TaskId, worker: _Worker, at: float, rank: Rank) -> None:
+        """The earliest asked-for moment wins, among those of the highest rank."""
         if worker.due:
+            is_enough = worker.due_rank < rank or (worker.due_rank is rank and worker.due.when() <= at)
+            if is_enough:
+                return
             worker.due.cancel()
-        worker.due = asyncio.get_running_loop().call_at(at, self._begin, task, worker)
+        worker.due_rank = rank
+        worker.due = asyncio.get_running_loop().call_at(at, self._come_due, task, worker)
+
+    def _come_due(self, task: TaskId, worker: _Worker) -> None:
+        worker.due = None
+        if worker.due_rank is Rank.URGENT:
+            self._begin(task, worker)
+        else:
+            self._wake(task, 0.0, worker.due_rank)
 
     def _begin(self, task: TaskId, worker: _Worker) -> None:
         if worker.due:
             worker.due.cancel()
             worker.due = None
         if worker.is_looking:
-            worker.is_woken = True
+            worker.note(Rank.URGENT)
             return
-        self._start(worker, self._look(task, worker))
+        worker.work = Work()
+        self._start(worker, self._look(task, worker, Rank.URGENT))
 
     def _start(self, worker: _Worker, look: Coroutine[Any, Any, None]) -> None:
         worker.is_looking = True
-        worker.is_woken = False
+        worker.woken = None
         worker.last_look = asyncio.get_running_loop().time()
         self._tasks.start(look)
 
-    def _begin_background(self) -> None:
-        """One that is looked at, or will be soon, needs no second look."""
-        while self._background.waiting and self._background.looking < BACKGROUND_LOOKS:
-            task = next(iter(self._background.waiting))
-            del self._background.waiting[task]
+    def _begin_in_line(self, line: Line) -> None:
+        """A look that is under way may have begun too early to see why another one is asked for."""
+        while self._is_open and (task := line.next()) is not None:
             worker = self._workers.setdefault(task, _Worker())
-            if not worker.is_looking and worker.due is None:
-                self._background.looking += 1
-                self._start(worker, self._look_in_background(task, worker))
+            if worker.is_looking and line.rank is Rank.LATER:
+                worker.note(line.rank)
+            elif not worker.is_looking and not worker.will_see(line.rank):
+                line.looking += 1
+                worker.work = Work(Urgency.BACKGROUND)
+                self._start(worker, self._look_in_line(task, worker, line))
 
-    async def _look_in_background(self, task: TaskId, worker: _Worker) -> None:
+    async def _look_in_line(self, task: TaskId, worker: _Worker, line: Line) -> None:
         try:
-            with in_background():
-                await self._look(task, worker)
+            await self._look(task, worker, line.rank)
+            if line.rank is Rank.POLL:
+                await asyncio.sleep(self._pace.poll_s)
         finally:
-            self._background.looking -= 1
-            self._begin_background()
+            line.looking -= 1
+            self._begin_in_line(line)
 
-    async def _look(self, task: TaskId, worker: _Worker) -> None:
+    async def _look(self, task: TaskId, worker: _Worker, rank: Rank) -> None:
         pause: float | None = None
         poll: float | None = None
         try:
-            looked = await self._reconciler.look(task, self)
+            with working(worker.work):
+                looked = await self._looked(task, rank)
             pause, poll = looked.again_in_s, looked.poll_in_s
         except Transient as error:
             self._complaints.say("look_put_off", error, task=task)
@@ -211,22 +235,36 @@ class LocalEngine:
             log.exception("look_broke", task=task)
             await self._park(task, error)
         worker.is_looking = False
+        if worker.work.is_hurried:
+            rank = Rank.URGENT
         if pause is None:
             self._recovered(worker)
         else:
-            self._put_off(task, worker, pause)
+            self._put_off(task, worker, pause, rank)
         if poll is not None:
-            self.wake(task, poll)
-        if worker.is_woken:
-            self.wake(task)
+            self._wake(task, poll, Rank.POLL)
+        if worker.woken is Rank.URGENT:
+            self._wake(task, 0.0, worker.woken)
+        elif worker.woken is not None:
+            self._line_up(worker.woken, [task], is_first=True)
         asyncio.get_running_loop().call_later(self._pace.merge_s, self._forget, task, worker)
 
-    def _put_off(self, task: TaskId, worker: _Worker, asked_s: float) -> None:
+    async def _looked(self, task: TaskId, rank: Rank) -> Looked:
+        """A poll that finds something does not wait for Plane: it has others behind it that need no call."""
+        if rank is not Rank.POLL:
+            return await self._reconciler.look(task, self, is_kept=rank is Rank.LATER)
+        looked = await self._reconciler.poll(task)
+        if looked is None:
+            self._workers[task].note(Rank.LATER)
+        return looked or Looked()
+
+    def _put_off(self, task: TaskId, worker: _Worker, asked_s: float, rank: Rank) -> None:
+        """In its old rank: after an outage thousands of looks that failed would come before all deliveries."""
         worker.faults += 1
         own_s = self._pace.pause(worker.faults)
         worker.may_be_called = asked_s <= own_s and not worker.is_called
         worker.is_called = False
-        self.wake(task, max(asked_s, own_s))
+        self._wake(task, max(asked_s, own_s), rank)
 
     def _recovered(self, worker: _Worker) -> None:
         had_faults, worker.faults = worker.faults > 0, 0
@@ -238,12 +276,11 @@ class LocalEngine:
         """A neighbour answers again: who waits out a fault tries it now, though at most once for each pause of its
         own. Pauses that were asked for are kept.
         """
-        for task, worker in self._workers.items():
+        for task, worker in list(self._workers.items()):
             if worker.may_be_called and worker.due:
                 worker.due.cancel()
                 worker.due, worker.may_be_called, worker.is_called = None, False, True
-                self._background.waiting[task] = None
-        self._begin_background()
+                self._wake(task, 0.0, worker.due_rank)
 
     def _forget(self, task: TaskId, worker: _Worker) -> None:
         """A worker that rests for longer than wakes are merged has nothing to remember."""
@@ -278,14 +315,20 @@ class LocalEngine:
         return True
 
     async def _resync_once(self) -> bool:
-        """False when it has to be done again soon."""
+        """False when it has to be done again soon. Polls do not wait for the lists: while Plane is away or busy,
+        the forge is looked at.
+        """
+        self._line_up(Rank.POLL, await self._resync.to_poll())
         with in_background():
-            found = await self._resync.look()
-        for task in found.changed:
-            self.wake(task)
-        for task in found.to_poll:
-            self.wake(task, is_background=True)
-        return found.is_whole
+            moved = await self._resync.moved()
+        # Not even what has changed is urgent: its delivery has mostly woken its task, and each list names what we
+        # wrote ourselves. Looked at before deliveries it would use up the calls that are kept for these.
+        self._line_up(Rank.LATER, moved.tasks, is_first=True)
+        return moved.is_whole
+
+    def _line_up(self, rank: Rank, tasks: Sequence[TaskId], *, is_first: bool = False) -> None:
+        self._lines[rank].add(tasks, is_first=is_first)
+        self._begin_in_line(self._lines[rank])
 
     async def _resync_for_ever(self) -> None:
         faults = 0

@@ -1,5 +1,6 @@
 """Carries effects out, each under its key: done twice it changes nothing. A crash leaves them queued."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -21,6 +22,7 @@ from orchestrator.domain.forge import ReviewPublished
 from orchestrator.domain.model import ProjectId, RepoName, Task, WorkItemId
 from orchestrator.domain.tracker import CommentId
 from orchestrator.loglimit import Complaints
+from orchestrator.pace import showing
 from orchestrator.ports import Clock, Forge, Tracker
 from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Forges
 from orchestrator.store import canonical, outbox
@@ -52,15 +54,19 @@ class Delivery:
     complaints: Complaints
     _notes: dict[str, CommentId] = field(default_factory=dict)
 
-    async def deliver(self, task: Task) -> Delivered:
-        """In order. One that fails does not hold up the others: they are about different things."""
+    async def deliver(self, task: Task, notes: Mapping[str, CommentId]) -> Delivered:
+        """In order. One that fails does not hold up the others: they are about different things.
+
+        `notes` are comments of ours that this look has seen: after a restart they are edited without a question.
+        """
         due = await self.database.read(lambda connection: outbox.due(connection, task.id))
         changed: list[str] = []
         pauses: list[float] = []
         for row in due:
             effect: Effect = canonical.decode(row.arguments, (*EFFECTS, RepoName))
             try:
-                await self._carry_out(task, effect)
+                with showing():
+                    await self._carry_out(task, effect, notes)
             except OrchestratorError as error:
                 pauses.append(await self._failed(task, row, error))
                 continue
@@ -79,10 +85,10 @@ class Delivery:
         await self.database.write(lambda connection: outbox.failed(connection, row, said))
         return (error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S
 
-    async def _carry_out(self, task: Task, effect: Effect) -> None:
+    async def _carry_out(self, task: Task, effect: Effect, notes: Mapping[str, CommentId]) -> None:
         match effect:
             case TrackerNote():
-                await self._note(task, effect)
+                await self._note(task, effect, notes.get(effect.key))
             case ItemState(name):
                 await self._move(task, name)
             case PullLink(url, title):
@@ -97,18 +103,18 @@ class Delivery:
             case GateStatus(repo, at, state, description, url):
                 await self._forge().set_status(repo, at, GATE_CONTEXT, state, description, url)
 
-    async def _note(self, task: Task, note: TrackerNote) -> None:
-        """Whether the comment is new is not told, so after a restart its text is set once more."""
+    async def _note(self, task: Task, note: TrackerNote, seen: CommentId | None) -> None:
+        """One call when we know whether the comment is there: calls to Plane are few."""
         tracker, where = self._tracker(), _item(task)
-        known = self._notes.get(note.key)
-        if known and await tracker.edit_comment(*where, known, note.html):
-            return
-        ident = await tracker.comment(*where, note.key, note.html)
-        if known is None:
-            await tracker.edit_comment(*where, ident, note.html)
+        known = seen or self._notes.get(note.key)
+        if known is None or not await tracker.edit_comment(*where, known, note.html):
+            written = await tracker.comment(*where, note.key, note.html)
+            known = written.id
+            if not written.is_new:
+                await tracker.edit_comment(*where, known, note.html)
         if len(self._notes) >= MAX_REMEMBERED:
             self._notes.clear()
-        self._notes[note.key] = ident
+        self._notes[note.key] = known
 
     async def _move(self, task: Task, name: str) -> None:
         tracker, (project, item) = self._tracker(), _item(task)

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -19,14 +20,22 @@ from orchestrator.qg.commands import commands
 from orchestrator.qg.facts import Document, Facts, Remark, RunFact, Unobserved
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.deliver import Delivery
-from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Forges, Observed, Observer
+from orchestrator.reconcile.observe import (
+    FIELDS,
+    NOBODY,
+    OF_TRACKER,
+    REFUSED_PAUSE_S,
+    Forges,
+    Observed,
+    Observer,
+)
 from orchestrator.reconcile.writeback import Addresses, Planned, named_people, planned
 from orchestrator.store import approvals, canonical, decisions, journal, outbox, runs, sightings, tasks, watermarks
 from orchestrator.store.decisions import Basis
 from orchestrator.store.sightings import Sightings
 from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import Decision, EnsureBranch, StartRun, StopRun
-from orchestrator.workflow.needs import needs
+from orchestrator.workflow.needs import Look, needs
 
 log = structlog.get_logger()
 MAX_STEPS = 16
@@ -97,6 +106,8 @@ class _Course:
     """How far one look is: what the database says, what was seen outside, the steps that are not committed yet."""
 
     rows: _Rows
+    is_kept: bool = False
+    """What was seen is kept for the next poll though nothing new was decided of it."""
     seen: Observed | None = None
     steps: tuple[_Step, ...] = ()
     has_made_branch: bool = False
@@ -140,13 +151,15 @@ class Reconciler:
     def _forges(self) -> Forges:
         return self._delivery.forges
 
-    async def look(self, task: TaskId, engine: Engine) -> Looked:
-        """Decides until nothing is left to do at once. Raises Transient when our own database is unavailable."""
-        course = _Course(await self._rows(task))
+    async def look(self, task: TaskId, engine: Engine, *, is_kept: bool = False) -> Looked:
+        """Decides until nothing is left to do at once. Raises Transient when our own database is unavailable.
+        `is_kept`: what was seen is kept for the next poll though nothing new was decided of it.
+        """
+        course = _Course(await self._rows(task), is_kept)
         for _ in range(MAX_STEPS):
             step = await self._decide(course)
             if await self._has_moved(course, step):
-                course = _Course(await self._rows(task))
+                course = _Course(await self._rows(task), is_kept)
                 continue
             course.steps = (*course.steps, step)
             looked = await self._carry_on(course, step, engine)
@@ -181,7 +194,7 @@ class Reconciler:
             return await self._branch_out(course, branch, engine)
         await self._apply(course, engine)
         if step.decision.stage in {task.stage, Stage.DONE}:  # what people are told is the end of a way
-            delivered = await self._delivery.deliver(task)
+            delivered = await self._delivery.deliver(task, dict(seen.notes))
             if not delivered.changed:
                 return await self._rest(step.decision, seen, delivered.again_in_s)
             course.seen = seen.forgetting(*delivered.changed)
@@ -207,6 +220,33 @@ class Reconciler:
         course.renew(course.rows.after(step))
         course.seen, course.has_made_branch = replace(seen, branch=made), True
         return None
+
+    async def poll(self, ident: TaskId) -> Looked | None:
+        """A look at the forge and our rows alone; None when something moved there, so that a whole look is due.
+        The tracker is asked nothing: it lists what changed there.
+
+        That the decision is the stored one is not enough: what moved in the tracker since, and changed nothing
+        then, could change something together with what moved on the forge.
+        """
+        rows, last, due = await self._database.read(
+            lambda connection: (
+                self._read(connection, ident),
+                decisions.observed(connection, ident),
+                outbox.due(connection, ident),
+            )
+        )
+        if last is None or due or isinstance(last.item, Unobserved):
+            return None
+        wanted = needs(rows.task, is_run_open=rows.open_run() is not None)
+        if Look.REMARKS in wanted and isinstance(last.remarks, Unobserved):
+            return None
+        known = Observed(item=last.item)
+        seen = await self._observer.look(rows.project, rows.task, wanted - OF_TRACKER, known)
+        last = replace(last, max_attempts=self._options.max_attempts)
+        if _as_seen(last, rows, seen, wanted - OF_TRACKER) != last:
+            return None
+        decision = decide(rows.project, rows.task, last)
+        return await self._rest(decision, seen, None) if decisions.digest(decision) == rows.decided else None
 
     async def _has_moved(self, course: _Course, step: _Step) -> bool:
         """A look takes many calls, and people push meanwhile: an agent is not started on a head of yesterday."""
@@ -290,6 +330,8 @@ class Reconciler:
                     decisions.record(connection, step.basis, step.decision, now)
                     approvals.record(connection, step.basis, step.decision, now)
                     tasks.apply(connection, step.basis, step.decision, step.digest, now)
+                elif course.is_kept:
+                    decisions.observe(connection, rows.task.id, step.basis.facts, now)
                 for one in queued:
                     _queue(connection, rows.task.id, one, now)
             journal.mark_processed(connection, rows.task.id, rows.newest_event)
@@ -333,6 +375,19 @@ class Reconciler:
 def _tell(step: _Step, intended: list[RunId]) -> None:
     waiting = [item.code for item in step.decision.waiting]
     log.info("decided", task=step.basis.task.id, stage=step.decision.stage, waiting=waiting, runs=intended)
+
+
+def _as_seen(last: Facts, rows: _Rows, seen: Observed, looked: frozenset[Look]) -> Facts | None:
+    """The facts with what our rows and the forge show now; None when a document was never seen before."""
+    if Look.DOCUMENTS in looked and not isinstance(seen.documents, Unobserved):
+        _, moved = sightings.unseen(rows.sightings, (), _blobs(seen, rows.sightings))
+        if moved:
+            return None
+    found: dict[str, Any] = {FIELDS[look]: getattr(seen, FIELDS[look]) for look in looked}
+    if Look.DOCUMENTS in looked:
+        found["documents"] = _documents(seen, rows.sightings)
+    us = last.us if seen.us == NOBODY else seen.us
+    return replace(last, runs=rows.runs, since=rows.since, us=us, **found)
 
 
 def _queue(connection: Connection, task: TaskId, one: Planned, now: datetime) -> None:

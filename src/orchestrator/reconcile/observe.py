@@ -1,5 +1,6 @@
 """Reads the truth through the ports, as little of it as the stage needs, and freezes it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
@@ -7,8 +8,9 @@ from typing import Any, TypeVar
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.forge import BranchRules, Check, CheckState, PullRequest, Review
 from orchestrator.domain.model import Branch, DocumentName, Project, RepoName, Sha, Task, WorkItem
-from orchestrator.domain.tracker import Comment
+from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.loglimit import Complaints
+from orchestrator.pace import Urgency, urgency
 from orchestrator.ports import Forge, Tracker
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Unobserved, Us
 from orchestrator.reconcile.documents import Library, named
@@ -54,6 +56,8 @@ class Observed:
     reviews: tuple[Review, ...] | Unobserved = NOT_NEEDED
     checks: tuple[Check, ...] | Unobserved = NOT_NEEDED
     us: Us = NOBODY
+    notes: tuple[tuple[str, CommentId], ...] = ()
+    """Comments of ours on the work item, by their keys; what was not looked at has none."""
     retry_in_s: float | None = None
 
     def forgetting(self, *names: str) -> "Observed":
@@ -62,7 +66,7 @@ class Observed:
 
 
 def _with(observed: Observed, changes: Mapping[str, Any]) -> Observed:
-    """`replace` for names that are known only now; _FIELDS holds them to the class's."""
+    """`replace` for names that are known only now; FIELDS holds them to the class's."""
     return replace(observed, **changes)
 
 
@@ -79,6 +83,7 @@ class Observer:
         self._library = Library()
         self._paths: dict[tuple[RepoName, str, Sha], tuple[str, ...]] = {}
         self._us: Us | None = None
+        self._asking: dict[Urgency, asyncio.Lock] = {}
 
     async def look(
         self, project: Project | None, task: Task, wanted: frozenset[Look], known: Observed | None = None
@@ -90,7 +95,13 @@ class Observer:
         return eye.observed()
 
     async def us(self) -> Us:
-        """Our users, asked for once. Raises as the adapters do."""
+        """Our users, asked for once; nobody waits for somebody less urgent. Raises as the adapters do."""
+        if self._us is None:
+            async with self._asking.setdefault(urgency(), asyncio.Lock()):
+                await self._ask_us()
+        return self._us or NOBODY
+
+    async def _ask_us(self) -> None:
         if self._us is None:
             forges, tracker = self._forges, self._tracker
             self._us = Us(
@@ -99,7 +110,6 @@ class Observer:
                 developer=await _login(forges.developer),
                 reviewer=await _login(forges.reviewer),
             )
-        return self._us
 
     def complain(self, what: str, error: OrchestratorError) -> None:
         self._complaints.say("look_failed", error, what=what)
@@ -154,9 +164,9 @@ _ORDER = (
     Look.REVIEWS,
     Look.CHECKS,
 )
-_OF_TRACKER = frozenset({Look.ITEM, Look.REMARKS})
-_FIELDS = {look: "comments" if look is Look.REMARKS else look.value for look in Look}
-assert set(_FIELDS.values()) <= {field.name for field in fields(Observed)}  # noqa: S101 - one name for one thing
+OF_TRACKER = frozenset({Look.ITEM, Look.REMARKS})
+FIELDS = {look: "comments" if look is Look.REMARKS else look.value for look in Look}
+assert set(FIELDS.values()) <= {field.name for field in fields(Observed)}  # noqa: S101 - one name for one thing
 
 
 class _Eye:
@@ -173,7 +183,7 @@ class _Eye:
         return replace(self._seen, retry_in_s=min(self._retries, default=None))
 
     async def see(self, look: Look) -> None:
-        name = _FIELDS[look]
+        name = FIELDS[look]
         if getattr(self._seen, name) != NOT_NEEDED:
             return
         try:
@@ -189,7 +199,7 @@ class _Eye:
         self._seen = _with(self._seen, {name: Unobserved(error.code, detail)})
 
     async def _ask(self, look: Look) -> object:
-        if self._observer.forge is None and look not in _OF_TRACKER:
+        if self._observer.forge is None and look not in OF_TRACKER:
             return Unobserved("no_gitea_token")
         asks: dict[Look, Callable[[], Awaitable[object]]] = {
             Look.ITEM: self._item,
@@ -222,6 +232,8 @@ class _Eye:
             return Unobserved("no_plane_token")
         us = await self._us()
         found = await tracker.comments(task.project, task.plane_id)
+        notes = tuple((one.external_id, one.id) for one in found if one.external_id)
+        self._seen = replace(self._seen, notes=notes)
         return tuple(one for one in found if one.author != us.tracker_user and not one.external_id)
 
     async def _us(self) -> Us:

@@ -1,27 +1,33 @@
-"""A look at everything, by timer: heals deliveries that were lost. Bounded calls: one list per project."""
+"""A look at everything, by timer: heals deliveries that were lost. Bounded calls: one list of changes per project,
+and one of all that is there, since nobody tells of what is gone.
+"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from sqlalchemy import Connection
 
 from orchestrator.db import Database
 from orchestrator.domain.errors import OrchestratorError, Transient
-from orchestrator.domain.model import Project, TaskId, WorkItem
+from orchestrator.domain.model import Project, ProjectId, TaskId, WorkItem
 from orchestrator.loglimit import Complaints
 from orchestrator.ports import Clock, Tracker
 from orchestrator.store import tasks, watermarks
 
+log = structlog.get_logger()
+ITEMS_A_CALL = 1000
+"""A project with more is asked for all its work items less often than for its changes."""
+RESTS_OF_MANY = 100
+"""Of a project with more than we read: the reading was in vain."""
+
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """`changed`: their work items moved. `to_poll`: what they rest on may have moved and nobody told of it;
-    looking is the only way to know. `is_whole`: no project was left for the next time.
-    """
+class Moved:
+    """`tasks`: whose work items changed, went or came back. `is_whole`: no project was left for the next time."""
 
-    changed: tuple[TaskId, ...] = ()
-    to_poll: tuple[TaskId, ...] = ()
+    tasks: tuple[TaskId, ...] = ()
     is_whole: bool = True
 
 
@@ -41,19 +47,28 @@ class Resync:
         self._tracker = tracker
         self._projects = projects
         self._complaints = complaints
+        self._gone: dict[ProjectId, frozenset[TaskId]] = {}
+        self._rests: dict[ProjectId, int] = {}
 
-    async def look(self) -> Found:
-        """One call a project, down to what is known; a project that cannot be read is left for the next time."""
-        changed: list[TaskId] = []
+    async def to_poll(self) -> Sequence[TaskId]:
+        """What they rest on at the forge may have moved and nobody told of it; looking is the only way to know."""
+        return await self._database.read(tasks.under_way)
+
+    async def moved(self) -> Moved:
+        """Whose work items changed, went or came back. One call a project, down to what is known, and one for a
+        thousand of its work items, at most one such in the mean of many times. A project that cannot be read is
+        left for the next time.
+        """
+        found: list[TaskId] = []
         is_whole = True
         for project in self._projects():
             try:
-                changed += await self._of_project(project)
+                found += await self._of_project(project)
+                found += await self._gone_or_back(project)
             except OrchestratorError as error:
                 is_whole = is_whole and not isinstance(error, Transient)
                 self._complaints.say("resync_failed", error, project=project.id)
-        to_poll = await self._database.read(tasks.under_way)
-        return Found(tuple(dict.fromkeys(changed)), tuple(to_poll), is_whole)
+        return Moved(tuple(dict.fromkeys(found)), is_whole)
 
     async def _of_project(self, project: Project) -> list[TaskId]:
         now = self._clock.now()
@@ -65,6 +80,23 @@ class Resync:
         if not unseen:
             return []
         return await self._database.write(lambda connection: _ensure(connection, project, unseen, now))
+
+    async def _gone_or_back(self, project: Project) -> Iterable[TaskId]:
+        """A task is named once when its work item is not listed any more, and once when it is again."""
+        self._rests[project.id] = self._rests.get(project.id, 0) - 1
+        if self._tracker is None or self._rests[project.id] >= 0:
+            return ()
+        under_way = await self._database.read(lambda connection: tasks.items_under_way(connection, project.id))
+        listed = await self._tracker.listed_items(project.id) if under_way else ()
+        if listed is None:
+            self._rests[project.id] = RESTS_OF_MANY
+            log.warning("too_many_items", project=project.id)
+            return ()
+        self._rests[project.id] = len(listed) // ITEMS_A_CALL
+        gone = frozenset(task for item, task in under_way.items() if item not in listed)
+        before = self._gone.get(project.id, frozenset())
+        self._gone[project.id] = gone
+        return sorted(gone ^ before)
 
 
 def _ensure(connection: Connection, project: Project, items: Sequence[WorkItem], now: datetime) -> list[TaskId]:

@@ -280,7 +280,8 @@ class BareGit:
         return None
 
     def branch(self, name: str) -> str | None:
-        return self.refs("refs/heads/").get(f"refs/heads/{name}")
+        ref = f"refs/heads/{name}"
+        return self.refs(ref).get(ref)
 
     def refs(self, under: str = "refs/") -> dict[str, str]:
         lines = self.run("for-each-ref", "--format=%(objectname) %(refname)", under).decode().splitlines()

@@ -168,6 +168,7 @@ _OBSERVE = _UPSERT.on_conflict_do_update(
     index_elements=[observations.c.task_id],
     set_={"facts": _UPSERT.excluded.facts, "observed_at": _UPSERT.excluded.observed_at},
 )
+_OBSERVED = select(observations.c.facts).where(observations.c.task_id == bindparam("task"))
 _OF_TASK = select(decisions).where(decisions.c.task_id == bindparam("task")).order_by(decisions.c.id)
 _NEWEST = (
     select(decisions.c.id, decisions.c.decided_at, decisions.c.config_digest, decisions.c.decision)
@@ -200,8 +201,19 @@ def record(connection: Connection, basis: Basis, decision: Decision, now: dateti
         "config_digest": config_digest(basis.project),
     }
     connection.execute(_RECORD, row)
-    latest = {"task_id": basis.task.id, "facts": canonical.encode(basis.facts), "observed_at": now}
-    connection.execute(_OBSERVE, latest)
+    observe(connection, basis.task.id, basis.facts, now)
+
+
+def observe(connection: Connection, task: TaskId, facts: Facts, now: datetime) -> None:
+    """Facts of which nothing new was decided, as the task's latest."""
+    connection.execute(_OBSERVE, {"task_id": task, "facts": canonical.encode(facts), "observed_at": now})
+
+
+def observed(connection: Connection, task: TaskId) -> Facts | None:
+    """The task's latest facts; None when nothing was decided yet."""
+    text = connection.execute(_OBSERVED, {"task": task}).scalar()
+    facts: Facts | None = canonical.decode(text, _IN_A_BASIS) if text is not None else None
+    return facts
 
 
 def of_task(connection: Connection, task: TaskId) -> list[Recorded]:

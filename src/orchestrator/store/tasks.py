@@ -212,6 +212,13 @@ def under_way(connection: Connection) -> list[TaskId]:
     return [TaskId(row.id) for row in connection.execute(query.order_by(tasks.c.id))]
 
 
+def items_under_way(connection: Connection, project: ProjectId) -> dict[WorkItemId, TaskId]:
+    """Those of them that carry a work item of the project."""
+    is_its = (tasks.c.plane_project_id == project, tasks.c.plane_id.is_not(None))
+    query = select(tasks.c.id, tasks.c.plane_id).where(tasks.c.stage.not_in((Stage.CREATED, Stage.DONE)), *is_its)
+    return {WorkItemId(row.plane_id): TaskId(row.id) for row in connection.execute(query)}
+
+
 def open_ids(connection: Connection) -> list[TaskId]:
     query = select(tasks.c.id).where(tasks.c.stage != Stage.DONE)
     return [TaskId(row.id) for row in connection.execute(query)]

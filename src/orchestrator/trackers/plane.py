@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -13,8 +13,8 @@ import msgspec
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItem, WorkItemId
-from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState
-from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, is_background
+from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState, Written
+from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, Urgency, urgency
 from orchestrator.rest import Answer, Json, RestClient, System
 from orchestrator.trackers.html import spoken, to_text
 from orchestrator.wire import OpenWire, Wire
@@ -24,6 +24,9 @@ T = TypeVar("T")
 PAGE = 100
 MAX_PAGES = 20
 MAX_COMMENT_PAGES = 5
+LIST_PAGE = 1000
+"""The most that Plane gives at once; only ids are asked for."""
+MAX_LIST_PAGES = 50
 MAX_NAME_CHARS = 200
 REMEMBERED_S = 300.0
 SOURCE = "orchestrator"
@@ -152,14 +155,14 @@ class _Page(msgspec.Struct, Generic[T]):
 
 @dataclass(slots=True)
 class _Memory(Generic[T]):
-    """Asked once for some minutes. An urgent call does not wait for one that the background stands in line for."""
+    """Asked once for some minutes. Nobody waits for an answer that somebody less urgent stands in line for."""
 
     timing: Timing
     _known: dict[str, tuple[float, T]] = field(default_factory=dict)
-    _asking: dict[tuple[str, bool], asyncio.Lock] = field(default_factory=dict)
+    _asking: dict[tuple[str, Urgency], asyncio.Lock] = field(default_factory=dict)
 
     async def recall(self, key: str, ask: Callable[[], Awaitable[T]]) -> T:
-        async with self._asking.setdefault((key, is_background()), asyncio.Lock()):
+        async with self._asking.setdefault((key, urgency()), asyncio.Lock()):
             until, value = self._known.get(key, (0.0, None))
             if value is None or until <= self.timing.monotonic():
                 value = await ask()
@@ -242,6 +245,16 @@ class Plane:
                 break
         return found
 
+    async def listed_items(self, project: ProjectId) -> Collection[WorkItemId] | None:
+        """Oldest first: what is made meanwhile moves no page."""
+        query = {"order_by": "created_at", "fields": "id", "per_page": str(LIST_PAGE)}
+        found: set[WorkItemId] = set()
+        async for rows in self._pages(_ITEMS, _Page[_Made], MAX_LIST_PAGES + 1, query, project=project):
+            found.update(WorkItemId(row.id) for row in rows)
+            if len(found) > MAX_LIST_PAGES * LIST_PAGE:
+                return None
+        return found
+
     async def comments(self, project: ProjectId, item: WorkItemId) -> Sequence[Comment]:
         """A page may shift while people write: whoever comes twice is taken once."""
         me = self._me or await self.whoami()
@@ -277,7 +290,7 @@ class Plane:
 
     # -- writing
 
-    async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> CommentId:
+    async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> Written:
         """Plane holds a key once per project, not per item: 409 names the comment that has it."""
         order = {"comment_html": html, "external_source": SOURCE, "external_id": key}
         answer = await self._ask(
@@ -285,7 +298,7 @@ class Plane:
         )
         if answer.status == 404:
             raise _gone(item)
-        return CommentId(self._rest.decoded(answer.body, _Made).id)
+        return Written(CommentId(self._rest.decoded(answer.body, _Made).id), is_new=answer.status != 409)
 
     async def edit_comment(self, project: ProjectId, item: WorkItemId, comment: CommentId, html: str) -> bool:
         answer = await self._ask(
