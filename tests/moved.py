@@ -5,7 +5,6 @@ Simulators are served inside the loop, real HTTP over real sockets, so that it k
 
 import asyncio
 import selectors
-import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 
 from orchestrator.pace import Timing
-from orchestrator.sim.server import CLOSING_ROUNDS
+from orchestrator.sim.server import CLOSING_ROUNDS, listening
 
 T = TypeVar("T")
 BEGIN = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -116,8 +115,7 @@ class Served:
         """Nothing when it runs."""
         if self._server:
             return
-        listener = socket.create_server(("127.0.0.1", self.port))
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or bytes lie about while the clock jumps
+        listener = listening(self.port)  # without delay, or bytes would lie about while the clock jumps
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             self._watched, lifespan="off", log_config=None, access_log=False, ws="none", interface="asgi3"

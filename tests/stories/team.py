@@ -4,9 +4,10 @@ A story acts through the simulators' doors (webhooks and HTTP) and looks at what
 and at the orchestrator's own answers. Nothing is patched.
 """
 
+import random
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -221,10 +222,16 @@ class Team:
         self.reaches(stage)
 
 
+PORTS = range(20_000, 32_000)
+"""Below those that the kernel gives to connections: one of these would take a port while its service restarts."""
+
+
 def free_port() -> int:
     """So that a service that is started again has its old address."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    for _ in PORTS:
+        with suppress(OSError), socket.create_server(("127.0.0.1", random.SystemRandom().choice(PORTS))) as server:
+            return int(server.getsockname()[1])
+    raise RuntimeError(f"No port of {PORTS} is free.")
 
 
 @contextmanager

@@ -53,9 +53,10 @@ def test_one_404_in_planes_own_words_is_asked_about_again_and_ends_nothing(world
     with plane_behind_a_door(world) as door, at_work(world, scripted) as team:
         at_rest(team)
         for number in range(1, OFTEN + 1):
-            door.says["GET", ITEM] = [missing()]
-            until(lambda number=number: item_404s(door, team) == number, "it was said")
             found = asked(door, f"/work-items/{team.item}/", 200)
+            door.says["GET", ITEM] = [missing()]
+            team.say(f"<p>{number}</p>")
+            until(lambda number=number: item_404s(door, team) == number, "it was said")
             until(lambda found=found: asked(door, f"/work-items/{team.item}/", 200) > found, "it was found")
         team.approve()
         team.waits_for("approval", "architecture")

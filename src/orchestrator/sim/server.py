@@ -133,6 +133,21 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(0)
 
 
+def listening(port: int) -> socket.socket:
+    """On 127.0.0.1; 0 is any port. A port that was ours may be taken by somebody's connection for a moment."""
+    give_up = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            listener = socket.create_server(("127.0.0.1", port), backlog=1024)
+        except OSError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.05)
+        else:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio sets it only on its own
+            return listener
+
+
 class LoopbackServer:
     """An ASGI app on 127.0.0.1, in a thread of its own. After `stop`, `start` takes the same port again."""
 
@@ -146,8 +161,7 @@ class LoopbackServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
-        listener = socket.create_server(("127.0.0.1", self.port), backlog=1024)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio sets it only on sockets it made
+        listener = listening(self.port)
         self.port = listener.getsockname()[1]
         server = _Server(_config(self._app))
         thread = threading.Thread(
