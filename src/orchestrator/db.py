@@ -28,7 +28,6 @@ Write = Callable[[Connection], Any]
 Bulk = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 
 MAX_BATCH = 256
-SMALL_BATCH = 16
 READERS = 4
 PAGE_SIZE = 8192
 """Twice the default: large rows need fewer pages, and each look-up key of a burst dirties a page of its own."""
@@ -149,7 +148,7 @@ class _Writer:
 
     async def _write_all(self) -> None:
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(_share(len(self._waiting)))]
+            batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
             try:
                 with _translated():
                     await self._commit(batch)
@@ -225,13 +224,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _share(waiting: int) -> int:
-    """How many go into the next commit: half of a crowd. If all went, their senders would all come back together,
-    and the disk and the processor would wait for each other by turns instead of working side by side.
-    """
-    return min(MAX_BATCH, max(waiting // 2, min(waiting, SMALL_BATCH)))
 
 
 def _run(connection: Connection, batch: Sequence[_Job]) -> None:
