@@ -76,26 +76,35 @@ SCRIPTS = st.builds(
 )
 
 
-async def told(script: Script) -> tuple[list[tuple[Act, Step]], Standing]:
+@dataclass(frozen=True)
+class Done:
+    """An act of the oracle's story, and where the oracle stood before it."""
+
+    act: Act
+    step: Step
+    before: Standing
+
+
+async def told(script: Script) -> tuple[list[Done], Standing]:
     """The oracle's story: the acts that could be done in it, and where it ended."""
     here, done = Told(PATIENT), []
     for step in script.whole:
         act = step.act or acts.next_of(here.standing().waiting)
         if act.is_possible(here):
+            done.append(Done(act, step, here.standing()))
             await act.perform(here)
             await here.look()
-            done.append((act, step))
     return done, here.standing()
 
 
 async def sequence(database: Database, script: Script, counts: Counter[str]) -> None:
-    done, wanted = await told(script)
-    note(f"acts: {[act for act, _ in done]}")
+    done, end = await told(script)
+    note(f"acts: {[one.act for one in done]}")
     world = World(await emptied(database))
     try:
         await world.open()
         carrier = Carrier(world, counts)
-        await disturbed(world, carrier, done)
+        wanted = await disturbed(world, carrier, done) or end
         counts[compared(world.standing(), wanted)] += 1
         await carrier.replay()
         counts["acts"] += len(done)
@@ -106,15 +115,20 @@ async def sequence(database: Database, script: Script, counts: Counter[str]) -> 
         await world.close()
 
 
-async def disturbed(world: World, carrier: Carrier, done: Sequence[tuple[Act, Step]]) -> None:
-    for act, step in done:
+async def disturbed(world: World, carrier: Carrier, done: Sequence[Done]) -> Standing | None:
+    """Where the oracle stood when the script ended early: an act could not be done here, since the task waits for
+    something that the oracle had before. None: all was done.
+    """
+    for one in done:
+        act, step = one.act, one.step
         if step.is_later or not act.is_possible(world) or act.withdraws(world):
             await carrier.catch_up()
         if not act.is_possible(world):
-            break  # it waits for something that the oracle had before: the comparison says for what
+            return one.before
         await act.perform(world)
         await carrier.hand_over(step.fates, is_reversed=step.is_reversed)
     await carrier.catch_up()
+    return None
 
 
 DOCUMENT_STAGES = {Stage.ANALYSIS.value, Stage.ARCHITECTURE.value}
