@@ -85,7 +85,10 @@ class Carrier:
         await self.hand_over((Fate.TOLD,), is_reversed=False)
 
     async def replay(self) -> None:
-        """S3: all that ever came comes once more, under its own id and under another."""
+        """S3: all that ever came comes once more, under its own id and under another. A run that began since the last
+        look is seen before, so that only the replay could change something.
+        """
+        await self.world.desk.resync()
         before, runs = self.world.standing().settled, self.world.started()
         for number, delivery in enumerate(list(self.world.handed)):
             self.counts["replayed"] += 1
