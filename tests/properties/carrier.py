@@ -85,8 +85,8 @@ class Carrier:
         await self.hand_over((Fate.TOLD,), is_reversed=False)
 
     async def replay(self) -> None:
-        """S3: all that ever came comes once more, under its own id and under another. A run that began since the last
-        look is seen before, so that only the replay could change something.
+        """S3: all that ever came comes once more, under its own id and under another. A run that began since the
+        last look is seen before, so that only the replay could change something.
         """
         await self.world.desk.resync()
         before, runs = self.world.standing().settled, self.world.started()
