@@ -13,7 +13,7 @@ from orchestrator.qg.verdict import Item
 from orchestrator.workflow.decision import Decision, PublishReport, PublishReview, Reply
 from orchestrator.workflow.pipeline import place
 
-MAX_ANSWERS = 50
+MAX_ANSWERS = 30
 """Comments of one task that are answered. Whoever answers each of our answers, a program on the list of approvers
 above all, would go on for ever.
 """
