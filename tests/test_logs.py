@@ -1,6 +1,6 @@
 """No secret in a log line, and no line that a sender can forge."""
 
-from orchestrator.logs import MASK, redactor
+from orchestrator.logs import MASK, masker, redactor
 
 SECRETS = ["canary-one", "canary-one-longer", ""]
 
@@ -13,6 +13,11 @@ def test_secrets_are_masked_by_value_wherever_they_stand() -> None:
     seen = clean(a="x canary-one y", b={"c": ["canary-one-longer"]}, d=ValueError("canary-one"), e=("canary-one",))
     assert "canary" not in str(seen)
     assert seen["b"] == {"c": [MASK]}
+
+
+def test_a_text_of_somebody_elses_is_masked_and_stays_a_text_of_lines() -> None:
+    assert masker(SECRETS)("a canary-one-longer\n\tb canary-one\n") == f"a {MASK}\n\tb {MASK}\n"
+    assert masker([])("a") == "a"
 
 
 def test_numbers_and_nothing_stay_what_they_are() -> None:

@@ -17,6 +17,8 @@ PARTS = (
     *("..", ".", "", "%2e%2e", "%2E.", "..%2f", "..\\", "..;", "~", "-", "--upload-pack=x", "-x", "@", "a@{0}"),
     *("$(id)", "`id`", ";id", "|id", "&&id", "\x00", "\n", "\r\nHost: evil", "\x1b[0m", "\u202e", "\udcff"),
     *("?x=1", "#frag", "a?b#c", "a:b", "http://evil/", "//evil", "a b", "a..b", "a.lock", ".git", "*", "[a]"),
+    *("....//", "..;/", "%c0%ae%c0%ae", "%u002e", "..%00/", "file:///etc/passwd", "ssh://-oProxyCommand=id/x"),
+    *("ext::sh -c id", "{id}", "$IFS$9id", "%(id)", "<id", ">x", "'", '"', "\\", "\t", "\x7f", "\u200b", "\ufeff"),
     *("merge", "branches", "user", "admin", "hooks", "%00", "%0a", "%252e%252e", "\uff0e\uff0e", "я", "x" * 300),
 )
 SHAPES = (
@@ -34,7 +36,7 @@ SHA = Sha("a" * 40)
 
 
 def test_the_corpus_is_a_corpus() -> None:
-    assert len(CORPUS) >= 350
+    assert len(CORPUS) >= 500
 
 
 @pytest.mark.parametrize("make", [places.of_branch, places.of_path])

@@ -76,3 +76,40 @@ async def test_a_hundred_deliveries_of_what_we_did_ourselves_start_nothing(world
     assert len(told) >= 100
     assert (world.started(), world.desk.looks) == (runs, looks)
     print(f"{len(told)} deliveries of our own: 0 runs, 0 looks")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+async def test_two_thousand_replays_start_nothing_and_move_nothing(world: World) -> None:
+    """S3: a thousand under their own ids, a thousand under new ones, of all that ever came."""
+    carrier = Carrier(world, Counter())
+    await happened(world, carrier, *HAPPY)
+    await world.desk.resync()
+    told, before, runs = list(world.handed), world.standing().settled, world.started()
+    events = world.rows("SELECT count(*) AS n FROM events")[0].n
+    for number in range(1000):
+        one = told[number % len(told)]
+        await world.hand_over(one)
+        await world.hand_over(again(one))
+    await world.desk.settle()
+    assert (world.standing().settled, world.started()) == (before, runs)
+    assert world.rows("SELECT count(*) AS n FROM events")[0].n == events
+    world.check()
+    print(f"S3: 1000 replays and 1000 under new ids of {len(told)} deliveries: 0 runs, 0 moves")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+async def test_a_hundred_tasks_of_which_nobody_tells_us_come_to_ready(tmp_path: Path) -> None:
+    """R5: each act is found by one resync."""
+    database = Database(f"sqlite:///{tmp_path / 'one.db'}")
+    database.open()
+    ready = 0
+    for _ in range(100):
+        made = World(await emptied(database))
+        await made.open()
+        await test_with_every_delivery_lost_one_resync_after_each_act_is_enough(made)
+        ready += made.standing().stage == "ready"
+        await made.close()
+    await database.aclose()
+    assert ready == 100

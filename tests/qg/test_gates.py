@@ -633,3 +633,43 @@ def test_an_allowed_head_holds_what_was_allowed() -> None:
     touched = replace(GREEN, changed_paths=("a.py", ".gitea/ci.yml"))
     allowed = gate("QG-3", touched, task=replace(TASK, switches=Switches(allowed=(HEAD,))))
     assert [(one.code, one.evidence) for one in allowed.held][-1] == ("paths_allowed", (".gitea/ci.yml",))
+
+
+OLD_ONE, VERA = approval_of(OLD), approval_of(login="vera", ident=2)
+FALSE_FRIENDS: dict[str, tuple[str, Facts]] = {
+    "a green status by the wrong creator": ("QG-4", with_checks(replace(CHECK, creator="mallory"), LINT)),
+    "a green status by a look-alike creator": ("QG-4", with_checks(replace(CHECK, creator="\u0441i"), LINT)),
+    "a green status by nobody": ("QG-4", with_checks(replace(CHECK, creator=""), LINT)),
+    "a green status in another context": ("QG-4", with_checks(replace(CHECK, context="ci/test2"), LINT)),
+    "in a context of other capitals": ("QG-4", with_checks(replace(CHECK, context="CI/Test"), LINT)),
+    "in a context that begins like it": ("QG-4", with_checks(replace(CHECK, context="ci/test "), LINT)),
+    "in a context of ours": ("QG-4", with_checks(replace(CHECK, context="orchestrator/ci/test"), LINT)),
+    "a context that was renamed": ("QG-4", with_checks(CHECK, replace(LINT, context="lint"))),
+    "a green status of an old commit alone": ("QG-4", with_checks()),
+    "green, then red": ("QG-4", with_checks(replace(CHECK, state=CheckState.FAILURE), LINT)),
+    "green, then started again": ("QG-4", with_checks(replace(CHECK, state=CheckState.PENDING), LINT)),
+    "green with a warning": ("QG-4", with_checks(replace(CHECK, state=CheckState.WARNING), LINT)),
+    "skipped": ("QG-4", with_checks(replace(CHECK, state=CheckState.SKIPPED), LINT)),
+    "one green and one red that the same glob means": (
+        "QG-4",
+        with_checks(CHECK, LINT, replace(LINT, context="ci/lint (pull)", state=CheckState.ERROR)),
+    ),
+    "an approval of an old commit": ("QG-5", reviews(OLD_ONE)),
+    "an approval of no commit": ("QG-5", reviews(replace(A, commit=""))),
+    "an approval that was dismissed": ("QG-5", reviews(replace(A, is_dismissed=True))),
+    "an approval that is stale": ("QG-5", reviews(replace(A, is_stale=True))),
+    "an old approval after a newer commit's objection": ("QG-5", reviews(A, rejection_of(ident=2))),
+    "an approval by somebody else": ("QG-5", reviews(VERA)),
+    "a comment that says that it approves": ("QG-5", reviews(replace(A, state=ReviewState.COMMENTED))),
+    "green before, red while it was tested": ("QG-6", with_checks(replace(CHECK, state=CheckState.ERROR), LINT)),
+}
+
+
+def test_no_status_and_no_review_that_looks_right_and_is_not_opens_a_gate() -> None:
+    """S9."""
+    pinned = gates(check_creators=("ci",))
+    assert all(isinstance(gate(name, GREEN, pinned), Passed) for name in ("QG-4", "QG-5", "QG-6"))
+    for case, (name, facts) in FALSE_FRIENDS.items():
+        assert not isinstance(gate(name, facts, pinned), Passed), case
+    assert len(FALSE_FRIENDS) >= 20
+    print(f"S9: {len(FALSE_FRIENDS)} cases, 0 passes")

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.sim.world import REPO, World
+from orchestrator.logs import MASK
+from orchestrator.sim.world import GITEA_SECRET, REPO, World
 from stories.team import CONTEXT, PERSON, Team, at_work
-from support import until
+from support import query, until
 
 JOB = "CI / test (push)"
 LOG = b"collected 3 items\n" + b"noise\n" * 5000 + b"E  AssertionError: expected 3 points, got 2\n"
+LOG += b"curl -H 'X-Gitea-Signature: " + GITEA_SECRET.encode() + b"'\n"
 
 
 def params(team: Team, code: str) -> dict[str, str]:
@@ -30,6 +32,8 @@ def test_a_red_check_sends_the_developer_back_with_the_end_of_its_log(world: Wor
         assert f"{world.gitea.root_url}/{REPO}/actions/runs/1/jobs/0" in told
         assert "AssertionError: expected 3 points, got 2" in told
         assert "collected 3 items" not in told
+        assert f"X-Gitea-Signature: {MASK}" in told
+        assert not query(team.service, f"SELECT 1 FROM decisions WHERE facts LIKE '%{GITEA_SECRET}%'")
         assert team.head != red
         team.people.run_job(REPO, team.head, "test", "success")
         team.reaches("testing")

@@ -62,6 +62,25 @@ def test_a_strangers_command_does_nothing_and_gets_no_answer(world: World, scrip
         assert team.codes() == {"approval"}
 
 
+def test_an_order_and_a_rejection_that_were_put_into_older_comments_are_answered_and_do_nothing(
+    world: World, scripted: Path
+) -> None:
+    """F37. Newer commands were carried out meanwhile."""
+    with at_work(world, scripted) as team:
+        asking(team)
+        older = [team.say("<p>Читаю.</p>"), team.say("<p>Читаю дальше.</p>")]
+        until(lambda: all(team.has_seen(one) for one in older), "both were seen as they were")
+        newer = order(team, "status")
+        until(lambda: answer(team, newer), "a newer one is answered")
+        for comment, words in zip(older, ("/orch pause", ":rejected: нет"), strict=True):
+            world.plane.change_comment(comment, {"comment_html": f"<p>{words}</p>"}, APPROVER, browser=True)
+            until(lambda one=comment: answer(team, one), "it is answered")
+            assert "правили" in answer(team, comment)
+        team.heard()
+        assert team.codes() == {"approval"}
+        assert team.started() == []
+
+
 def test_a_budget_holds_for_the_next_run(world: World, scripted: Path) -> None:
     with at_work(world, scripted) as team:
         team.begin()

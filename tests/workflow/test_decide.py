@@ -1,5 +1,6 @@
 """decide: what happens at each stage, told as sentences."""
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -81,6 +82,10 @@ def replies(decision: Decision) -> list[tuple[str, str, str]]:
         for one in decision.actions
         if isinstance(one, Reply)
     ]
+
+
+REMARKS = (remark(11), remark(21))
+"""Of GREEN: the approvals of the two gates."""
 
 
 def without(*kinds: Stage) -> tuple[Any, ...]:
@@ -244,6 +249,38 @@ def test_a_withdrawn_approval_reopens_its_own_gate_once_it_was_noted() -> None:
     assert (ready.switches.of_brd, ready.switches.of_design) == (("k11",), ("k21",))
     decision = decide(PROJECT, ready, replace(GREEN, remarks=(remark(21),)))
     assert (decision.stage, codes(decision)) == (Stage.ANALYSIS, ["approval"])
+
+
+WITHDRAWN: dict[str, Any] = {
+    "deleted": lambda _: (),
+    "edited to the same words": lambda one: (replace(one, is_untouched=False, order=one.order + 100),),
+    "edited to a rejection": lambda one: (replace(one, is_untouched=False, order=90, lines=(":rejected: no",)),),
+    "edited to an order": lambda one: (replace(one, is_untouched=False, order=90, lines=("/orch resume",)),),
+}
+
+
+def test_an_approval_that_is_deleted_or_edited_reopens_its_gate_before_anything_starts() -> None:
+    """S7: both gates, from every stage behind them, whatever ran before and whoever reviews."""
+    told = 0
+    for number, gate_at in enumerate((Stage.ANALYSIS, Stage.ARCHITECTURE)):
+        behind = [
+            one
+            for one in Stage
+            if list(Stage).index(gate_at) < list(Stage).index(one) < list(Stage).index(Stage.DONE)
+        ]
+        for stage, how, ran, policy in itertools.product(behind, WITHDRAWN, ((), RUNS), ReviewPolicy):
+            project = replace(PROJECT, gates=replace(PROJECT.gates, review=policy))
+            known = replace(at(stage), switches=applied(TASK, decide(PROJECT, TASK, GREEN)).switches)
+            kept = [one for place, one in enumerate(REMARKS) if place != number]
+            said = sorted((*kept, *WITHDRAWN[how](REMARKS[number])), key=lambda one: one.order)
+            decision = decide(project, known, replace(GREEN, remarks=tuple(said), runs=ran))
+            assert (decision.stage, starts(decision), codes(decision)[0]) == (gate_at, [], "approval"), (
+                stage,
+                how,
+            )
+            told += 1
+    assert told >= 100
+    print(f"S7: {told} of {told} reopened before a start")
 
 
 UNSEEN = ("item", "remarks", "branch", "documents", "pull", "changed_paths", "rules", "reviews", "checks")
