@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import structlog
@@ -117,15 +116,17 @@ class Orchestrator:
 
         No coroutine, since that would hold the body for as long as it waits for the disk.
         """
-        stored = self.database.write_bulk(journal.record, journal.entry(delivery))
-        stored.add_done_callback(partial(self._accepted, delivery.parsed.event))
+        is_echo = self._is_echo(delivery.parsed.event)  # asked once: what is not looked at is marked as seen
+        stored = self.database.write_bulk(journal.record, journal.entry(delivery, is_echo=is_echo))
+        if not is_echo:
+            stored.add_done_callback(self._accepted)
         return stored
 
-    def _accepted(self, event: Event, stored: "asyncio.Future[journal.Recorded]") -> None:
+    def _accepted(self, stored: "asyncio.Future[journal.Recorded]") -> None:
         if stored.cancelled() or stored.exception() is not None:
             return
         task = stored.result().task
-        if task is not None and self.engine and not self._is_echo(event):
+        if task is not None and self.engine:
             self.engine.wake(task)
 
     def _is_echo(self, event: Event) -> bool:

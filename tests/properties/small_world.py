@@ -476,6 +476,8 @@ class World(Place):
         known = self.rows("SELECT count(*) AS n FROM events WHERE source != 'orchestrator'")[0].n
         if known != len(self.bodies):
             raise Violation(f"{known} events of {len(self.bodies)} deliveries")
+        if unseen := self.rows("SELECT event_type FROM events WHERE processed = 0"):
+            raise Violation(f"rests with events that nobody looks at: {unseen}")
         for sim in (self.plane, self.gitea):
             for call in sim.calls:
                 if call.method == "DELETE" or call.path.endswith("/merge"):
