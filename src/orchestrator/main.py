@@ -174,7 +174,9 @@ class Orchestrator:
         runtime = _runtime(settings, self.forges.orchestrator) if self.forges.orchestrator else None
         changed_paths = runtime.changed_paths if runtime else _without_forge
         complaints = Complaints(self.clock.monotonic)
-        observer = self.observer = Observer(self.tracker, self.forges, changed_paths, complaints)
+        observer = self.observer = Observer(
+            self.tracker, self.forges, changed_paths, complaints, logs.masker(secret_values(settings))
+        )
         delivery = Delivery(self.database, self.clock, self.tracker, self.forges, complaints)
         addresses = Addresses(settings.public_url or "", settings.gitea_public_url or "")
         options = Options(settings.max_attempts, addresses, settings.poll_interval_s)

@@ -34,11 +34,14 @@ from orchestrator.workflow.pipeline import step_of_stage
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """`is_latest`: the newest text under this key counts, so it is done again whenever it changes."""
+    """`is_latest`: the newest text under this key counts, so it is done again whenever it changes. `is_redone`:
+    people may undo it, and then a decision wants it again.
+    """
 
     key: str
     effect: Effect
     is_latest: bool = False
+    is_redone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,7 @@ def _actions(task: Task, decision: Decision, here: Standing, language: Language)
         match action:
             case EnsurePullRequest(repo, head, base, title):
                 effect: Effect = OpenPull(repo, head, base, title, standing.pull_body(here, language))
-                yield Planned(f"{task.id}:pull:{head}", effect)
+                yield Planned(f"{task.id}:pull:{head}", effect, is_redone=True)
             case PublishReview() as review:
                 yield _review(task, review, here, language)
             case PublishReport() as report:
@@ -122,7 +125,7 @@ def _review(task: Task, review: PublishReview, here: Standing, language: Languag
     if review.as_comment:
         return Planned(f"{key}:comment", PullNote(review.repo, review.pull, marker, text))
     marked = f"<!-- {marker} -->\n{text}"
-    return Planned(key, PullReview(review.repo, review.pull, review.at, review.verdict, marked))
+    return Planned(key, PullReview(review.repo, review.pull, review.at, review.verdict, marked), is_redone=True)
 
 
 def _report(task: Task, report: PublishReport, here: Standing, language: Language) -> Iterator[Planned]:
