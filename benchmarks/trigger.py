@@ -102,7 +102,7 @@ def _pass(made: World, log: ServiceLog, line: http.client.HTTPConnection, number
 
 
 def _waited_s(calls: Sequence[Line]) -> float:
-    """How long at least one answer was waited for: two that are waited for at once take no more than the longer."""
+    """How long at least one answer was waited for: two that are waited for at once take the longer time."""
     waits = sorted((said_at(call) - call["waited_s"], said_at(call)) for call in calls)
     whole, until = 0.0, 0.0
     for begin, end in waits:
