@@ -43,10 +43,14 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where browsers find us and the forge; empty when it is not configured."""
+    """Where browsers find us, the forge and the tracker's work items; empty when it is not configured."""
 
     here: str = ""
     forge: str = ""
+    items: str = ""
+
+    def item(self, key: str) -> str:
+        return f"{self.items}/{quote(key, safe='')}/" if self.items and key else ""
 
 
 def named_people(decision: Decision) -> frozenset[str]:
@@ -81,6 +85,7 @@ def _standing(project: Project, basis: Basis, decision: Decision, addresses: Add
         task_link=f"{addresses.here}/api/v1/tasks/{key}/explain" if addresses.here else "",
         returns=len(decision.returns),
         returns_allowed=project.gates.returns_in_all,
+        item=addresses.item(key),
         documents=tuple(_documents(project, decision.stage, key, branch, addresses)),
     )
 
