@@ -75,6 +75,17 @@ class ServiceLog:
         """Forgets what was said so far."""
         self._position, self._lines = self.path.stat().st_size, []
 
+    def settle(self, quiet_s: float, limit_s: float) -> None:
+        """Returns when nothing was said for so long. Raises TimeoutError when it never falls silent."""
+        until = time.monotonic() + limit_s
+        silent_from, size = time.monotonic(), -1
+        while time.monotonic() < silent_from + quiet_s:
+            if (now := self.path.stat().st_size) != size:
+                silent_from, size = time.monotonic(), now
+            if time.monotonic() > until:
+                raise TimeoutError(f"The service is not silent for {quiet_s} s in {limit_s:.0f} s.")
+            time.sleep(POLL_S)
+
     def _more(self) -> list[Line]:
         with self.path.open("rb") as file:
             file.seek(self._position)

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import structlog
@@ -117,15 +116,17 @@ class Orchestrator:
 
         No coroutine, since that would hold the body for as long as it waits for the disk.
         """
-        stored = self.database.write_bulk(journal.record, journal.entry(delivery))
-        stored.add_done_callback(partial(self._accepted, delivery.parsed.event))
+        is_echo = self._is_echo(delivery.parsed.event)  # asked once: what is not looked at is marked as seen
+        stored = self.database.write_bulk(journal.record, journal.entry(delivery, is_echo=is_echo))
+        if not is_echo:
+            stored.add_done_callback(self._accepted)
         return stored
 
-    def _accepted(self, event: Event, stored: "asyncio.Future[journal.Recorded]") -> None:
+    def _accepted(self, stored: "asyncio.Future[journal.Recorded]") -> None:
         if stored.cancelled() or stored.exception() is not None:
             return
         task = stored.result().task
-        if task is not None and self.engine and not self._is_echo(event):
+        if task is not None and self.engine:
             self.engine.wake(task)
 
     def _is_echo(self, event: Event) -> bool:
@@ -161,8 +162,13 @@ class Orchestrator:
             project_of_repo=self.directory.project_of_repo,
             known=self.known,
             look=self.look,
+            item_address=self._addresses().item,
         )
         return create_api(services, self.settings.path_prefix)
+
+    def _addresses(self) -> Addresses:
+        settings = self.settings
+        return Addresses(settings.public_url or "", settings.gitea_public_url or "", settings.work_items_url)
 
     def running_engine(self) -> LocalEngine:
         assert self.engine is not None  # noqa: S101 - endpoints are called within the lifespan only
@@ -177,8 +183,7 @@ class Orchestrator:
             self.tracker, self.forges, changed_paths, complaints, logs.masker(secret_values(settings))
         )
         delivery = Delivery(self.database, self.clock, self.tracker, self.forges, complaints)
-        addresses = Addresses(settings.public_url or "", settings.gitea_public_url or "")
-        options = Options(settings.max_attempts, addresses, settings.poll_interval_s)
+        options = Options(settings.max_attempts, self._addresses(), settings.poll_interval_s)
         reconciler = Reconciler(self.database, self.clock, observer, delivery, directory.project, options)
         limits = RunLimits(settings.run_timeout_s, settings.run_max_turns, settings.run_max_budget_usd)
         execution = Execution(self.database, self.clock, runtime, directory.project, limits) if runtime else None

@@ -473,13 +473,18 @@ class World(Place):
             for item in here.waiting:
                 if not (item.code and item.who and item.action) or item.code in {"to_be_decided", "look_due"}:
                     raise Violation(f"no reason: {item}")
-        known = self.rows("SELECT count(*) AS n FROM events WHERE source != 'orchestrator'")[0].n
-        if known != len(self.bodies):
-            raise Violation(f"{known} events of {len(self.bodies)} deliveries")
+        self._check_journal()
         for sim in (self.plane, self.gitea):
             for call in sim.calls:
                 if call.method == "DELETE" or call.path.endswith("/merge"):
                     raise Violation(f"{call.method} {call.path}")
+
+    def _check_journal(self) -> None:
+        known = self.rows("SELECT count(*) AS n FROM events WHERE source != 'orchestrator'")[0].n
+        if known != len(self.bodies):
+            raise Violation(f"{known} events of {len(self.bodies)} deliveries")
+        if unseen := self.rows("SELECT event_type FROM events WHERE processed = 0"):
+            raise Violation(f"rests with events that nobody looks at: {unseen}")
 
 
 async def _no_sleep(_: float) -> None:

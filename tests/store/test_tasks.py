@@ -22,7 +22,7 @@ from orchestrator.domain.model import (
 )
 from orchestrator.qg.facts import Absent
 from orchestrator.store import decisions, tasks
-from orchestrator.store.decisions import Basis
+from orchestrator.store.decisions import Basis, Made
 from orchestrator.store.tasks import Posted
 from orchestrator.workflow.decision import Decision, Identity
 
@@ -36,8 +36,7 @@ async def test_a_check_of_a_commit_that_a_person_pushed_finds_its_task(database:
 
     async def look(head: Branch | Absent, stage: Stage) -> dict[str, int]:
         basis, decision = Basis(PROJECT, task, replace(GREEN, branch=head)), Decision(stage)
-        digest = decisions.digest(decision)
-        await database.write(lambda connection: tasks.apply(connection, basis, decision, digest, NOW))
+        await database.write(lambda connection: tasks.apply(connection, [decisions.made(basis, decision)], NOW))
         return await database.read(lambda connection: tasks.ids_by_head(connection, [PUSHED]))
 
     assert await look(Absent(), Stage.ANALYSIS) == {}
@@ -45,8 +44,11 @@ async def test_a_check_of_a_commit_that_a_person_pushed_finds_its_task(database:
     assert await look(Absent(), Stage.REVIEW) == {PUSHED: task.id}
 
 
+@pytest.mark.parametrize("is_one_by_one", [True, False])
 @pytest.mark.parametrize("stage", list(Stage))
-async def test_the_row_is_what_applied_says_before_it_is_written(database: Database, stage: Stage) -> None:
+async def test_the_row_is_what_applied_says_before_it_is_written(
+    database: Database, stage: Stage, *, is_one_by_one: bool
+) -> None:
     """Who decides on before the commit goes by it: a difference would make the stored decisions lie."""
     changed = WorkItemChanged(ProjectId("p1"), WorkItemId("w1"), "Title", is_new=True, actor=None)
     ident = await database.write(lambda connection: tasks.ensure_for_item(connection, changed, NOW))
@@ -56,14 +58,13 @@ async def test_the_row_is_what_applied_says_before_it_is_written(database: Datab
         replace(NO_SWITCHES, retry_after=3),
         (Return(Cause.DOCUMENT_REJECTED, Stage.DEVELOPMENT, "mark", 1),),
     )
+    way, here = list[Made](), first
     for decision in (Decision(stage, identity=identity), Decision(stage, switches=switches, returns=returns)):
-        basis = Basis(PROJECT, first, GREEN)
-        told = tasks.applied(basis, decision)
-        digest = decisions.digest(decision)
-        await database.write(
-            lambda connection, basis=basis, decision=decision, digest=digest: tasks.apply(
-                connection, basis, decision, digest, NOW
-            )
+        way.append(decisions.made(Basis(PROJECT, here, GREEN), decision))
+        here = tasks.applied(way[-1].basis, decision)
+    for part in [way[:1], way[1:]] if is_one_by_one else [way]:
+        await database.write(lambda connection, part=part: tasks.apply(connection, part, NOW))
+        assert await database.read(lambda connection: tasks.get(connection, ident)) == tasks.applied(
+            part[-1].basis, part[-1].decision
         )
-        assert await database.read(lambda connection: tasks.get(connection, ident)) == told
-        first = told
+        assert await database.read(lambda c: tasks.decided_before(c, ident)) == part[-1].digest

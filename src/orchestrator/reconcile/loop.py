@@ -31,7 +31,7 @@ from orchestrator.reconcile.observe import (
 )
 from orchestrator.reconcile.writeback import Addresses, Planned, named_people, planned
 from orchestrator.store import approvals, canonical, decisions, journal, outbox, runs, sightings, tasks, watermarks
-from orchestrator.store.decisions import Basis
+from orchestrator.store.decisions import Basis, Made
 from orchestrator.store.sightings import Sightings
 from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import Decision, EnsureBranch, StartRun, StopRun
@@ -48,6 +48,8 @@ NOWHERE = Addresses()
 SOON_S = 5.0
 _CHECKED_SOON = "pull_request_not_mergeable"
 """The forge says so too while it is still finding out, and tells nobody when it knows."""
+_TURNS_TO_LEAVE = 2
+"""Of the event loop, until a request has left over an open connection: one for its head, one for its body."""
 _POLLED = frozenset({Stage.CI, Stage.REVIEW, Stage.TESTING, Stage.READY})
 
 
@@ -89,10 +91,17 @@ class _Rows:
 class _Step:
     """One decision. `is_new`: it differs from the one before."""
 
-    basis: Basis
-    decision: Decision
+    made: Made
     digest: str
     is_new: bool
+
+    @property
+    def basis(self) -> Basis:
+        return self.made.basis
+
+    @property
+    def decision(self) -> Decision:
+        return self.made.decision
 
     @property
     def is_passing(self) -> bool:
@@ -180,9 +189,9 @@ class Reconciler:
         course.seen = await self._observer.look(rows.project, rows.task, wanted, course.seen)
         course.rows = rows = replace(rows, sightings=await self._sighted(rows, course.seen))
         basis = self._basis(rows, course.seen)
-        decision = decide(basis.project, basis.task, basis.facts)
-        digest = decisions.digest(decision)
-        return _Step(basis, decision, digest, digest != rows.decided)
+        made = decisions.made(basis, decide(basis.project, basis.task, basis.facts))
+        digest = made.digest
+        return _Step(made, digest, digest != rows.decided)
 
     async def _carry_on(self, course: _Course, step: _Step, engine: Engine) -> Looked | None:
         """None: there is more to decide at once."""
@@ -205,24 +214,45 @@ class Reconciler:
         return None
 
     async def _branch_out(self, course: _Course, wanted: EnsureBranch, engine: Engine) -> Looked | None:
-        """The branch is made while the decision is committed. It is the one effect that needs no record before it:
-        its name is its key, made twice it is the same, and an unrecorded one is found by the next look.
+        """The branch is made while the decision is committed, which begins when that request has left. It is the
+        one effect that needs no record before it: its name is its key, made twice it is the same, and one without
+        a record is found by the next look.
         """
         step, seen = course.steps[-1], course.seen
         assert seen is not None  # noqa: S101 - the step rests on it
-        applied, made = await asyncio.gather(
-            self._apply(course, engine), self._ensure(wanted), return_exceptions=True
+        made, applied, ahead = await asyncio.gather(
+            self._ensure(wanted),
+            self._apply_meanwhile(course, engine),
+            self._ahead(course.rows, seen),
+            return_exceptions=True,
         )
         if isinstance(applied, BaseException):
             raise applied
         if isinstance(made, OrchestratorError):
             return await self._not_created(step.basis.task.id, made)
-        if isinstance(made, BaseException):
-            raise made
+        for fault in (made, ahead):
+            if isinstance(fault, BaseException):
+                raise fault
+        assert isinstance(made, Branch)  # noqa: S101 - all else was raised
+        assert isinstance(ahead, Observed)  # noqa: S101 - as above
         # The forge's answer is the newest truth: asking for it again would cost a call.
         course.renew(course.rows.after(step))
-        course.seen, course.has_made_branch = replace(seen, branch=made), True
+        course.seen, course.has_made_branch = replace(ahead, branch=made), True
         return None
+
+    async def _apply_meanwhile(self, course: _Course, engine: Engine) -> None:
+        await _others_leave()
+        await self._apply(course, engine)
+
+    async def _ahead(self, rows: _Rows, seen: Observed) -> Observed:
+        """Sees whether there is a pull request, which the next stage wants to know, while the branch is made: none
+        can be open before it is there. A fault is forgotten, so that it is met where the look comes to it.
+        """
+        if rows.task.role is not None:
+            return seen
+        await _others_leave()
+        found = await self._observer.look(rows.project, rows.task, frozenset({Look.PULL}), seen)
+        return seen if isinstance(found.pull, Unobserved) else found
 
     async def poll(self, ident: TaskId) -> Looked | None:
         """A look at the forge and our rows alone; None when something moved there, so that a whole look is due.
@@ -323,35 +353,35 @@ class Reconciler:
 
     async def _apply(self, course: _Course, engine: Engine) -> None:
         """The one transaction of some steps: decisions, stage, effects, runs, and the events that they answer."""
-        now, rows, steps, last = self._clock.now(), course.rows, course.steps, course.steps[-1].decision
-        effects = [await self._effects(one) if one.is_new else () for one in steps]
-        starts = [action for action in last.actions if isinstance(action, StartRun)]
+        now, rows, last = self._clock.now(), course.rows, course.steps[-1]
+        new = [step for step in course.steps if step.is_new]
+        effects = [one for step in new for one in await self._effects(step, is_shown=step is new[-1])]
+        starts = [action for action in last.decision.actions if isinstance(action, StartRun)]
 
         def commit(connection: Connection) -> list[RunId]:
-            for step, queued in zip(steps, effects, strict=True):
-                if step.is_new:
-                    decisions.record(connection, step.basis, step.decision, now)
-                    approvals.record(connection, step.basis, step.decision, now)
-                    tasks.apply(connection, step.basis, step.decision, step.digest, now)
-                elif course.is_kept:
-                    decisions.observe(connection, rows.task.id, step.basis.facts, now)
-                for one in queued:
-                    _queue(connection, rows.task.id, one, now)
+            for step in new:
+                decisions.record(connection, step.made, now)
+                approvals.record(connection, step.basis, step.decision, now)
+            if new:
+                tasks.apply(connection, [step.made for step in new], now)
+            if new or course.is_kept:
+                decisions.observe(connection, rows.task.id, last.basis.facts, now)
+            for one in effects:
+                _queue(connection, rows.task.id, one, now)
             journal.mark_processed(connection, rows.task.id, rows.newest_event)
             return [runs.intend(connection, rows.task.id, start, str(uuid.uuid4()), now) for start in starts]
 
         intended = await self._database.write(commit)
-        for step in steps:
-            if step.is_new:
-                _tell(step, intended if step is steps[-1] else [])
+        for step in new:
+            _tell(step, intended if step is last else [])
         for run in intended:
             engine.start_run(run)
-        await self._stop(rows.task.id, last, engine)
+        await self._stop(rows.task.id, last.decision, engine)
 
-    async def _effects(self, step: _Step) -> tuple[Planned, ...]:
+    async def _effects(self, step: _Step, *, is_shown: bool) -> tuple[Planned, ...]:
         project = step.basis.project
         people = await self._observer.people(project, named_people(step.decision)) if project else ()
-        return planned(step.basis, step.decision, self._options.addresses, people)
+        return planned(step.basis, step.decision, self._options.addresses, people, is_shown=is_shown)
 
     async def _stop(self, task: TaskId, decision: Decision, engine: Engine) -> None:
         stops = [action for action in decision.actions if isinstance(action, StopRun)]
@@ -373,6 +403,12 @@ class Reconciler:
         if isinstance(error, Transient):
             return Looked(error.retry_after_s or 0.0)
         return Looked(REFUSED_PAUSE_S)
+
+
+async def _others_leave() -> None:
+    """Returns when the requests that were begun before have left: while they wait for answers we are free."""
+    for _ in range(_TURNS_TO_LEAVE):
+        await asyncio.sleep(0)
 
 
 def _tell(step: _Step, intended: list[RunId]) -> None:

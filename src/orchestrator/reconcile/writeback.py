@@ -46,10 +46,14 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where browsers find us and the forge; empty when it is not configured."""
+    """Where browsers find us, the forge and the tracker's work items; empty when it is not configured."""
 
     here: str = ""
     forge: str = ""
+    items: str = ""
+
+    def item(self, key: str) -> str:
+        return f"{self.items}/{quote(key, safe='')}/" if self.items and key else ""
 
 
 def named_people(decision: Decision) -> frozenset[str]:
@@ -60,13 +64,18 @@ def named_people(decision: Decision) -> frozenset[str]:
     )
 
 
-def planned(basis: Basis, decision: Decision, addresses: Addresses, people: People = ()) -> tuple[Planned, ...]:
-    """All effects of a decision, in the order in which people want to see them. `people` are names by ids."""
+def planned(
+    basis: Basis, decision: Decision, addresses: Addresses, people: People = (), *, is_shown: bool = True
+) -> tuple[Planned, ...]:
+    """All effects of a decision, in the order in which people want to see them. `people` are names by ids.
+    Not `is_shown`: one that shares its commit comes after it, and people are shown where that one stands.
+    """
     project, task = basis.project, basis.task
     if project is None or task.role is not None or not _key(task, decision):
         return ()
     here = replace(_standing(project, basis, decision, addresses), people=people)
-    return (*_actions(task, decision, here, project.language), *_shown(project, basis, decision, here))
+    actions = _actions(task, decision, here, project.language)
+    return (*actions, *_shown(project, basis, decision, here)) if is_shown else tuple(actions)
 
 
 def _standing(project: Project, basis: Basis, decision: Decision, addresses: Addresses) -> Standing:
@@ -84,6 +93,7 @@ def _standing(project: Project, basis: Basis, decision: Decision, addresses: Add
         task_link=f"{addresses.here}/api/v1/tasks/{key}/explain" if addresses.here else "",
         returns=len(decision.returns),
         returns_allowed=project.gates.returns_in_all,
+        item=addresses.item(key),
         documents=tuple(_documents(project, decision.stage, key, branch, addresses)),
     )
 

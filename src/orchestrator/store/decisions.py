@@ -51,6 +51,19 @@ class Basis:
     facts: Facts
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A decision that is not stored yet, and its text: encoded once, for the digest and for the row."""
+
+    basis: Basis
+    decision: Decision
+    text: str
+
+    @property
+    def digest(self) -> str:
+        return _sha256(self.text)
+
+
 _IN_A_BASIS = (
     Basis,
     Project,
@@ -139,6 +152,10 @@ def config_digest(project: Project | None, version: int = VERSION) -> str:
     return _sha256(canonical.encode([version, STEPS, project]))
 
 
+def made(basis: Basis, decision: Decision) -> Made:
+    return Made(basis, decision, canonical.encode(decision))
+
+
 def digest(decision: Decision) -> str:
     return _sha256(canonical.encode(decision))
 
@@ -190,22 +207,21 @@ _JUDGED = (
 )
 
 
-def record(connection: Connection, basis: Basis, decision: Decision, now: datetime) -> None:
-    """Stores the decision, and its facts as the task's latest."""
+def record(connection: Connection, one: Made, now: datetime) -> None:
+    """Stores the decision with all that it rested on."""
     row = {
-        "task_id": basis.task.id,
+        "task_id": one.basis.task.id,
         "decided_at": now,
-        "facts": canonical.encode(basis),
-        "verdicts": canonical.encode(decision.verdicts),
-        "decision": canonical.encode(decision),
-        "config_digest": config_digest(basis.project),
+        "facts": canonical.encode(one.basis),
+        "verdicts": canonical.encode(one.decision.verdicts),
+        "decision": one.text,
+        "config_digest": config_digest(one.basis.project),
     }
     connection.execute(_RECORD, row)
-    observe(connection, basis.task.id, basis.facts, now)
 
 
 def observe(connection: Connection, task: TaskId, facts: Facts, now: datetime) -> None:
-    """Facts of which nothing new was decided, as the task's latest."""
+    """Facts as the task's latest, whether or not something new was decided of them."""
     connection.execute(_OBSERVE, {"task_id": task, "facts": canonical.encode(facts), "observed_at": now})
 
 

@@ -28,6 +28,8 @@ from orchestrator.store.schema import events
 REUSED_ID = "delivery_id_reused"
 """Flag of an event whose delivery id came before with another body: a faulty or a hostile sender."""
 NO_TASK = "belongs to no task"
+ECHO = "our own doing"
+"""Why an event of ours is ignored: nobody is woken for it, so no look would ever mark it."""
 _T = TypeVar("_T")
 
 
@@ -41,10 +43,11 @@ class Entry(NamedTuple):
     payload: str | bytes
     headers: tuple[tuple[str, str], ...]
     parsed: Parsed
+    is_echo: bool
 
 
-def entry(delivery: Delivery) -> Entry:
-    """Packed at once, while the body is still in the processor's cache."""
+def entry(delivery: Delivery, *, is_echo: bool = False) -> Entry:
+    """Packed at once, while the body is still in the processor's cache. `is_echo`: it tells what we did."""
     return Entry(
         delivery.source,
         delivery.received_at,
@@ -53,6 +56,7 @@ def entry(delivery: Delivery) -> Entry:
         packed(delivery.payload),
         delivery.headers,
         delivery.parsed,
+        is_echo,
     )
 
 
@@ -212,6 +216,8 @@ def _row(entry: _Content) -> tuple[object, ...]:
     ignored = parsed.event.reason if isinstance(parsed.event, Ignored) else None
     if ignored is None and entry.task is None:
         ignored = NO_TASK
+    if ignored is None and delivery.is_echo:
+        ignored = ECHO
     what = (at, entry.source, parsed.event_type, parsed.action, delivery.payload, int(ignored is not None))
     who = (delivery.delivery_id, entry.body_sha256, parsed.event_id, entry.task, _json(delivery.headers))
     repeated_at = at if entry.repeats > 1 else None

@@ -30,7 +30,7 @@ from orchestrator.domain.model import (
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.qg.verdict import Item
 from orchestrator.store import canonical
-from orchestrator.store.decisions import Basis
+from orchestrator.store.decisions import Basis, Made
 from orchestrator.store.schema import agent_runs, tasks
 from orchestrator.workflow.decision import Decision, StartRun
 from orchestrator.workflow.names import posted_branch_name
@@ -117,13 +117,25 @@ def decided_before(connection: Connection, task: TaskId) -> str | None:
     return digest
 
 
-def apply(connection: Connection, basis: Basis, decision: Decision, digest: str, now: datetime) -> None:
-    """Moves the row to where the decision says it stands."""
+def apply(connection: Connection, way: Sequence[Made], now: datetime) -> None:
+    """Moves the row to where the last decision says it stands; those before it led there, each one from where its
+    predecessor left the task.
+    """
+    first = way[0].basis.task
+    values: dict[str, object] = {"updated_at": now}
+    for one in way:
+        values |= _values(one.basis, one.decision)
+    values["decided"] = way[-1].digest
+    changed = connection.execute(_SET_SAME, {"of_task": first.id, "known": _switches(first)} | values)
+    if changed.rowcount == 0:
+        raise Transient("task_changed", "An operator changed the task while it was looked at.", retry_after_s=0)
+
+
+def _values(basis: Basis, decision: Decision) -> dict[str, object]:
+    """Columns that a decision sets. Not always the same: what it does not name stays."""
     values: dict[str, object] = {
         "stage": decision.stage,
         "waiting": waiting_text(decision.waiting or _about_to_start(decision)),
-        "decided": digest,
-        "updated_at": now,
         "agent_running": _is_agent_running(decision),
         "switches": canonical.encode(decision.switches),
         "returns": canonical.encode(decision.returns),
@@ -136,9 +148,7 @@ def apply(connection: Connection, basis: Basis, decision: Decision, digest: str,
         values["head_sha"] = basis.facts.branch.head  # whoever pushed it: a check names only its commit
     if isinstance(basis.facts.item, WorkItem):
         values["brief"] = basis.facts.item.description
-    changed = connection.execute(_SET_SAME, {"of_task": basis.task.id, "known": _switches(basis.task)} | values)
-    if changed.rowcount == 0:
-        raise Transient("task_changed", "An operator changed the task while it was looked at.", retry_after_s=0)
+    return values
 
 
 def applied(basis: Basis, decision: Decision) -> Task:
