@@ -82,7 +82,8 @@ def _work(project: Project | None, task: Task, facts: Facts) -> Decision:
     current = task if switches is task.switches else replace(task, switches=switches)
     decision = _open(project, current, facts)
     told = answered(replies, decision.stage, decision.waiting)
-    return bounded(replace(decision, actions=(*decision.actions, *told)) if told else decision)
+    decision = replace(decision, actions=(*decision.actions, *told)) if told else decision
+    return bounded(decision)
 
 
 def _open(project: Project, task: Task, facts: Facts) -> Decision:
