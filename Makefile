@@ -19,7 +19,7 @@ SLOW_SOCKETS := tests/webhooks/test_server.py
 COVER := $(BIN)/coverage run -m pytest -q -p no:cacheprovider -m "not nightly"
 export PLANE_URL PLANE_KEY PLANE_WORKSPACE PLANE_PROJECT GITEA_URL GITEA_REPO GITEA_TOKEN GITEA_ADMIN_TOKEN
 
-.PHONY: help setup demo serve test check fix bench nightly live cover mutate requirements env-example clean
+.PHONY: help setup demo serve test check fix bench nightly live cover cover-all mutate requirements env-example clean
 
 help: ## list these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,8 +42,9 @@ serve: setup ## run the orchestrator here with the settings of .env
 test: setup ## all tests but the nightly and bench suites
 	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not nightly"
 
-nightly: setup ## the long suites, then everything else
-	@$(PYTEST) -n $(JOBS) --dist worksteal
+nightly: setup ## the long suites; then everything else, measured
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m nightly
+	@$(MAKE) --no-print-directory cover-all
 
 check: setup ## format, lint, types, layers
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -64,6 +65,9 @@ cover: setup ## branch coverage of domain, qg, workflow and webhooks; fails belo
 		--ignore=$(SLOW_SOCKETS) || status=$$?; \
 	wait $$sockets || status=$$?; exit $$status
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report --include='$(WHOLE)' --fail-under=100
+
+cover-all: setup ## all tests but the nightly ones, and what they reach of everything else; fails below 90 %
+	@scripts/cover_all.sh 90 '$(WHOLE)' $(PYTEST) -n $(JOBS) --dist worksteal -m "not nightly" --timeout=600
 
 mutate: setup ## mutation tests of the pure packages; each survivor must be explained (ONLY=qg.ci: a part)
 	@rm -rf mutants

@@ -30,6 +30,18 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A whole file that skips itself (importorskip) is reported here, and nowhere above."""
+    report = yield
+    if report.skipped and os.environ.get("ORCH_TEST_NO_SKIPS"):
+        report.outcome = "failed"
+        report.longrepr = f"{collector.nodeid} was skipped, which is not allowed here: {report.longrepr}"
+    return report
+
+
 class FakeClock:
     """A clock that moves only when told to."""
 

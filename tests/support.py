@@ -1,10 +1,12 @@
 """Waiting for conditions, bounded, and short ways to look at a running orchestrator."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -53,3 +55,44 @@ def query(service: Service, sql: str) -> list[tuple[Any, ...]]:
 def starts(ledger: Path) -> list[str]:
     """Sessions that the scripted agent was started for, as it noted itself."""
     return [line.split()[0] for line in ledger.read_text().splitlines()] if ledger.exists() else []
+
+
+class Pulse(AbstractContextManager["Pulse"]):
+    """Asks /health all the while, from a thread and a connection of its own."""
+
+    def __init__(self, service: Service) -> None:
+        self.answers = 0
+        self.slowest_s = 0.0
+        self._url = f"{service.url}/health"
+        self._fault: Exception | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="pulse")
+
+    def beats(self, count: int = 10) -> None:
+        """Returns when `count` more questions were asked and answered from now on."""
+        goal = self.answers + count + 1  # the first of them may have been asked before
+        until(lambda: self._fault or self.answers >= goal, f"/health was answered {count} times")
+        if self._fault:
+            raise self._fault
+
+    def _work(self) -> None:
+        try:
+            with httpx.Client(timeout=30, trust_env=False) as client:
+                while not self._over.is_set():
+                    began = time.monotonic()
+                    client.get(self._url).raise_for_status()
+                    self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+                    self.answers += 1
+        except httpx.HTTPError as error:
+            self._fault = error
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        print(f"/health: {self.answers} answers, the slowest after {self.slowest_s * 1000:.1f} ms")
+        if self._fault:
+            raise self._fault

@@ -4,9 +4,13 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from support import ROOT
 
@@ -25,6 +29,27 @@ def test_the_layers_hold() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def imported(path: Path) -> set[str]:
+    """Top names of what a module imports absolutely, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """Not only what another one happens to bring along: its next version may not."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    foreign = {name for path in SOURCE.rglob("*.py") for name in imported(path)} - sys.stdlib_module_names
+    owners = packages_distributions()
+    wanted = {canonicalize_name(owners[name][0]) for name in foreign - {"orchestrator"}}
+    assert wanted - declared == set()
 
 
 ADAPTERS = [SOURCE / "rest.py", *(SOURCE / "forges").glob("*.py"), *(SOURCE / "trackers").glob("*.py")]

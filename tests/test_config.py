@@ -95,6 +95,12 @@ def test_every_setting_has_help_and_every_number_a_unit() -> None:
             assert extra["unit"], name
 
 
+def test_work_items_have_an_address_when_browsers_reach_plane_and_the_workspace_is_known() -> None:
+    public, slug = {"ORCH_PLANE_PUBLIC_URL": "https://plane.test/"}, {"ORCH_PLANE_WORKSPACE_SLUG": "acme"}
+    assert load({**public, **slug}, None).work_items_url == "https://plane.test/acme/browse"
+    assert [load(one, None).work_items_url for one in (public, slug)] == ["", ""]
+
+
 def test_the_path_prefix_comes_from_the_public_address() -> None:
     assert load({"ORCH_PUBLIC_URL": "https://x.test/orchestrator/"}, None).path_prefix == "/orchestrator"
     assert load({}, None).path_prefix == ""

@@ -63,4 +63,7 @@ def test_one_user_for_developer_and_reviewer_is_told_unless_people_review() -> N
     assert [one.code for one in found(PROJECT, ORCH_GITEA_TOKEN_REVIEWER="g")] == ["one_gitea_user"]
     by_people = replace(PROJECT, gates=replace(PROJECT.gates, review=ReviewPolicy.HUMAN))
     assert found(by_people, ORCH_GITEA_TOKEN_REVIEWER="") == []
-    assert found(PROJECT, ORCH_GITEA_TOKEN_REVIEWER="g", ORCH_GITEA_TOKEN_DEVELOPER="d") == []
+    as_ourselves = found(PROJECT, ORCH_GITEA_TOKEN_REVIEWER="g", ORCH_GITEA_TOKEN_DEVELOPER="d")
+    assert [one.code for one in as_ourselves] == ["one_gitea_user"]
+    assert "orchestrator's" in as_ourselves[0].message
+    assert found(PROJECT, ORCH_GITEA_TOKEN_REVIEWER="r", ORCH_GITEA_TOKEN_DEVELOPER="d") == []

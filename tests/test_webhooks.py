@@ -58,6 +58,7 @@ def test_posting_a_task_starts_the_agent_once(service: Service, ledger: Path) ->
         url = answer.json()["url"]
         done = until(lambda: (task := client.get(url).json())["stage"] == "done" and task, "the task was done")
     assert [run["outcome"] for run in done["runs"]] == ["succeeded"]
+    assert done["item_link"] is None
     assert len(starts(ledger)) == 1
 
 

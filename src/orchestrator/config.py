@@ -84,7 +84,9 @@ class Settings(BaseSettings):
     )
 
     plane_api_url: Url = _setting("http://localhost:8091", "Plane", "Address of Plane as this service reaches it.")
-    plane_public_url: Url | None = _setting(None, "Plane", "Address of Plane as browsers reach it.")
+    plane_public_url: Url | None = _setting(
+        None, "Plane", "Address of Plane as browsers reach it; with it work items are linked to."
+    )
     plane_api_token: Secrets = _setting((), "Plane", "API token of the orchestrator's own Plane user.")
     plane_workspace_slug: str | None = _setting(
         None, "Plane", "The workspace's name in Plane's addresses.", pattern=r"^[A-Za-z0-9_-]{1,100}$"
@@ -191,6 +193,15 @@ class Settings(BaseSettings):
         if self.database_url:
             return self.database_url
         return f"sqlite:///{(self.db_path or self.data_dir / 'orchestrator.db').absolute()}"
+
+    @property
+    def work_items_url(self) -> str:
+        """Where browsers find Plane's work items, each under its key, as its own pages link to them; empty when
+        that is not configured.
+        """
+        if not (self.plane_public_url and self.plane_workspace_slug):
+            return ""
+        return f"{self.plane_public_url}/{self.plane_workspace_slug}/browse"
 
     @property
     def path_prefix(self) -> str:

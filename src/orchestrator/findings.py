@@ -104,8 +104,10 @@ def _roles(settings: Settings, directory: Directory) -> Iterator[Finding]:
             f"The reviewer has no Gitea user of its own: its verdict is only a comment, and {_ASKED}",
             "Make a Gitea user for it and set ORCH_GITEA_TOKEN_REVIEWER; or set 'review: human'.",
         )
-    elif reviewer & _values(settings.gitea_token_developer or settings.gitea_token):
+    elif reviewer & _values(settings.gitea_token_developer):
         yield _one_user("Developer and reviewer share one Gitea token")
+    elif reviewer & _values(settings.gitea_token):
+        yield _one_user("The reviewer has the orchestrator's Gitea token")
 
 
 def _values(secrets: Secrets) -> set[str]:
@@ -173,10 +175,13 @@ async def of_roles(orchestrator: Forge | None, developer: Forge | None, reviewer
         return []
     try:
         writes, reviews = await author.whoami(), await reviewer.whoami()
+        ours = await orchestrator.whoami() if orchestrator else ""
     except OrchestratorError as error:
         return [Finding(error.code, Level.MISSING, f"A role's token: {error.message}", error.hint)]
     if writes.casefold() == reviews.casefold():
         return [_one_user(f"Developer and reviewer are one Gitea user, {reviews}")]
+    if ours.casefold() == reviews.casefold():
+        return [_one_user(f"The reviewer and the orchestrator are one Gitea user, {reviews}")]
     return [Finding("roles", Level.FINE, f"Pull requests are opened by {writes} and reviewed by {reviews}.")]
 
 

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 import structlog
@@ -48,9 +48,26 @@ class _Unfailing:
             self._stream.flush()
 
 
+def masker(secrets: Iterable[str]) -> Callable[[str], str]:
+    """Masks secrets in a text by value."""
+    known = _known(secrets)
+
+    def mask(text: str) -> str:
+        for secret in known:
+            text = text.replace(secret, MASK)
+        return text
+
+    return mask
+
+
+def _known(secrets: Iterable[str]) -> list[str]:
+    """The longest first: one may be part of another."""
+    return sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
+
+
 def redactor(secrets: Iterable[str]) -> Processor:
     """Masks by value, so that it does not matter under which name a secret arrives."""
-    known = sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
+    known = _known(secrets)
 
     def redact(_logger: object, _method: str, event: EventDict) -> EventDict:
         return {name: _clean(value, known) for name, value in event.items()}

@@ -162,8 +162,13 @@ class Orchestrator:
             project_of_repo=self.directory.project_of_repo,
             known=self.known,
             look=self.look,
+            item_address=self._addresses().item,
         )
         return create_api(services, self.settings.path_prefix)
+
+    def _addresses(self) -> Addresses:
+        settings = self.settings
+        return Addresses(settings.public_url or "", settings.gitea_public_url or "", settings.work_items_url)
 
     def running_engine(self) -> LocalEngine:
         assert self.engine is not None  # noqa: S101 - endpoints are called within the lifespan only
@@ -174,10 +179,11 @@ class Orchestrator:
         runtime = _runtime(settings, self.forges.orchestrator) if self.forges.orchestrator else None
         changed_paths = runtime.changed_paths if runtime else _without_forge
         complaints = Complaints(self.clock.monotonic)
-        observer = self.observer = Observer(self.tracker, self.forges, changed_paths, complaints)
+        observer = self.observer = Observer(
+            self.tracker, self.forges, changed_paths, complaints, logs.masker(secret_values(settings))
+        )
         delivery = Delivery(self.database, self.clock, self.tracker, self.forges, complaints)
-        addresses = Addresses(settings.public_url or "", settings.gitea_public_url or "")
-        options = Options(settings.max_attempts, addresses, settings.poll_interval_s)
+        options = Options(settings.max_attempts, self._addresses(), settings.poll_interval_s)
         reconciler = Reconciler(self.database, self.clock, observer, delivery, directory.project, options)
         limits = RunLimits(settings.run_timeout_s, settings.run_max_turns, settings.run_max_budget_usd)
         execution = Execution(self.database, self.clock, runtime, directory.project, limits) if runtime else None

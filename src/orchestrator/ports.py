@@ -71,7 +71,7 @@ class Tracker(Protocol):
         ...
 
     async def comments(self, project: ProjectId, item: WorkItemId) -> Sequence[Comment]:
-        """Newest first; bounded: the oldest of very many are left out."""
+        """Newest first, all of them. Permanent for more than we read: a part of what was said is not the truth."""
         ...
 
     async def states(self, project: ProjectId) -> Sequence[TrackerState]:
@@ -142,6 +142,10 @@ class Forge(Protocol):
 
     async def pull_request(self, repo: RepoName, base: str, head: str) -> PullRequest | None:
         """The one from branch `head` onto branch `base`: an open one before a closed one, the newest of them."""
+        ...
+
+    async def pull_request_from(self, repo: RepoName, head: str) -> PullRequest | None:
+        """The newest open one from branch `head`, whatever it leads onto, among those that moved last."""
         ...
 
     async def open_pull_request(self, repo: RepoName, base: str, head: str, title: str, body: str) -> PullRequest:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from orchestrator.agents import rundir
-from orchestrator.agents.git import Git, check_branch
+from orchestrator.agents.git import Git, _config_text, check_branch
 from orchestrator.agents.workspace import Workspaces, default_role_prompt
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.model import GitRemote, Language, RepoName, Role, Sha
@@ -207,6 +207,19 @@ def test_a_mounted_copy_of_another_owner_seeds_the_mirror(
     world.workspaces(tmp_path / "repos").prepare(world.spec())
     seeded = run_git("for-each-ref", "refs/seed", cwd=world.data_dir / "mirrors/acme/shop.git")
     assert "refs/seed/main" in seeded
+
+
+def test_only_the_folders_of_one_call_are_trusted_whoever_owns_them(world: Any, tmp_path: Path) -> None:
+    mine, other = tmp_path / "repos/a", tmp_path / 'repos/odd "name"'
+    lines = _config_text(None, (mine, other), check_objects=False).splitlines()
+    assert [line for line in lines if "directory" in line] == [
+        f' directory = "{mine}"',
+        f' directory = "{tmp_path}/repos/odd \\"name\\""',
+    ]
+    asked = ("config", "--get-all", "safe.directory")
+    seen = Git()(*asked, trusted=(mine, other), git_dir=world.forge.bare).out.decode().splitlines()
+    assert seen == [str(mine), str(other)]
+    assert Git()(*asked, git_dir=world.forge.bare, accept=(0, 1)).out == b""
 
 
 def test_a_broken_mounted_copy_costs_nothing_but_time(world: Any, tmp_path: Path) -> None:

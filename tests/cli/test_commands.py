@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -244,8 +245,9 @@ def leftovers(marker: str) -> list[str]:
     return found
 
 
-def demo(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+def demo(tmp_path: Path, *arguments: str, source: Path | None = None) -> subprocess.Popen[str]:
     env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TMPDIR": str(tmp_path)}
+    env |= {"PYTHONPATH": str(source)} if source else {}
     return subprocess.Popen(
         [*ORCH, "demo", *arguments],
         env=env,
@@ -271,11 +273,27 @@ def assert_whole_story(said: str) -> None:
     assert "NO " not in said
 
 
-def test_the_scripted_demo_ends_by_itself_names_what_ran_and_leaves_nothing(tmp_path: Path) -> None:
-    running = demo(tmp_path, "--scripted")
+@pytest.fixture
+def checkout_without_cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This checkout as it is where the CLI could not be installed."""
+    root = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / "src", root / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "tests").mkdir()
+    (root / "tests" / "fixtures").symlink_to(ROOT / "tests" / "fixtures")
+    return root
+
+
+def test_without_the_cli_the_demo_says_so_and_the_stand_in_brings_it_to_its_end_and_leaves_nothing(
+    tmp_path: Path, checkout_without_cli: Path
+) -> None:
+    running = demo(tmp_path, source=checkout_without_cli / "src")
     said, _ = running.communicate(timeout=100)
     assert running.returncode == 0, said
-    assert "the scripted stand-in, 2.1.330" in said
+    missing = f"The Claude Code CLI is not at {checkout_without_cli}/.tools/claude or does not run there"
+    assert missing in said.splitlines()[0]
+    assert "make setup" in said.splitlines()[0]
+    assert "All five agents: the scripted stand-in, 2.1.330" in said
+    assert re.search(r"agents\W+the scripted stand-in, 2\.1\.330", said.split("Summary")[1])
     assert "issue__created__rest: 200 duplicate" in said
     assert_whole_story(said)
     assert not list(tmp_path.iterdir())

@@ -17,8 +17,8 @@ WRITTEN = {**ITEM, "text": "written", "age_s": 120.0}
 GATE = {"gate": "QG-1", "leaves": "analysis", "state": "closed", "verdict": "waiting", "decision": 3}
 CAP = {"used": 1, "limit": 3, "left": 2}
 BODY: dict[str, Any] = {
-    "key": "ENDURO-1", "title": "A [bold]title\x1b]0;x\x07", "stage": "analysis", "repo": "acme/x",
-    "branch": "feature/x", "agent_running": False,
+    "key": "ENDURO-1", "title": "A [bold]title\x1b]0;x\x07", "item_link": None, "stage": "analysis",
+    "repo": "acme/x", "branch": "feature/x", "agent_running": False,
     "unblock": [ITEM, {**ITEM, "text": "merge", "age_s": None, "action": ""}],
     "gates": [
         {**GATE, "gate": "QG-0", "state": "open", "held": [{**ITEM, "text": "mapped"}], "missing": []},
@@ -70,6 +70,11 @@ def test_foreign_text_controls_neither_the_terminal_nor_the_markup() -> None:
     assert "\x07" not in text
     assert "[31m" in text.replace("\x1b[31m", "")
     assert "]0;x" in text.replace("\x1b]0;x", "")
+
+
+def test_the_work_item_is_linked_to_where_its_address_is_known() -> None:
+    lines = printed({**BODY, "item_link": "https://plane.test/acme/browse/ENDURO-1/"}).splitlines()
+    assert lines[2] == "https://plane.test/acme/browse/ENDURO-1/"
 
 
 def test_a_task_that_was_not_decided_yet_is_told_too() -> None:

@@ -138,6 +138,19 @@ async def test_a_base_that_fits_no_path_is_looked_for_in_the_list(forge: Any, ba
     assert await forge.orchestrator.pull_request(REPO, "main", "feature/x") is None
 
 
+@pytest.mark.parametrize("sim", [{}, FORGEJO_16], ids=["gitea", "forgejo-16"], indirect=True)
+async def test_one_that_leads_elsewhere_is_found_by_its_branch_while_it_is_open(forge: Any) -> None:
+    forge.commit({"r.txt": "r\n"}, "release/1.0")
+    number = await forge.pull()
+    await forge.pull("feature/x2")
+    forge.people.retarget(str(REPO), number, "release/1.0", "boss")
+    assert await forge.orchestrator.pull_request(REPO, "main", "feature/x") is None
+    found = await forge.orchestrator.pull_request_from(REPO, "feature/x")
+    assert (found.number, found.base_branch, found.is_open) == (number, "release/1.0", True)
+    forge.people.close(str(REPO), number, "boss")
+    assert await forge.orchestrator.pull_request_from(REPO, "feature/x") is None
+
+
 async def test_the_branch_of_a_closed_pull_request_may_be_gone(forge: Any) -> None:
     sha, number = forge.commit({"a.txt": "a\n"}), await forge.pull()
     forge.people.delete_branch(str(REPO), "feature/x", "boss")

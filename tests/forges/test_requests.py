@@ -66,6 +66,7 @@ async def live_through(forge: Any, gitea: Gitea) -> None:
     await gitea.files(REPO, "tasks/E-1", at)
     await gitea.file(REPO, "big.bin", at, max_bytes=10)
     await gitea.pull_request(REPO, "main", "feature/x")
+    await gitea.pull_request_from(REPO, "feature/x")
     pull = (await gitea.open_pull_request(REPO, "main", "feature/x", "t", "b")).number
     await gitea.open_pull_request(REPO, "main", "feature/x", "t", "b")
     await gitea.review(REPO, pull, at, ReviewState.COMMENTED, "so")
@@ -103,7 +104,7 @@ async def test_what_is_sent_under_any_answer_is_on_the_list(forge: Any) -> None:
     )
     uses = {
         "branch": (REPO, "b"), "create_branch": (REPO, "b", "main"), "rules": (REPO, "main"),
-        "files": (REPO, "f", sha), "pull_request": (REPO, "main", "b"),
+        "files": (REPO, "f", sha), "pull_request": (REPO, "main", "b"), "pull_request_from": (REPO, "b"),
         "open_pull_request": (REPO, "main", "b", "t", "x"), "reviews": (REPO, 1),
         "review": (REPO, 1, sha, ReviewState.APPROVED, "x"), "checks": (REPO, sha), "check_log": (REPO, check),
         "set_status": (REPO, sha, "c", CheckState.PENDING, "d", ""), "pull_comment": (REPO, 1, "m", "x"),

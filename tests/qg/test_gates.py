@@ -398,6 +398,15 @@ SPOILED_REVIEWS = [
     (reviews(replace(A, is_official=False)), "review_not_official"),
     (reviews(replace(A, author="vera")), "reviewer_approval"),
     (reviews(replace(A, author="")), "reviewer_approval"),
+    (reviews(replace(A, is_official=False), replace(A, state=ReviewState.REQUESTED, id=2)), "review_asked_again"),
+    (
+        reviews(replace(A, is_official=False, id=2), replace(A, state=ReviewState.REQUESTED)),
+        "review_not_official",
+    ),
+    (
+        reviews(replace(A, is_official=False), replace(A, state=ReviewState.REQUESTED, id=2, author="vera")),
+        "review_not_official",
+    ),
     (reviews(A, approval_of(OLD, ident=2)), "review_superseded"),
     (reviews(A, rejection_of(OLD, ident=2)), "review_superseded"),
     (reviews(A, rejection_of(ident=2)), "change_request"),
@@ -410,6 +419,7 @@ SPOILED_REVIEWS = [
     (replace(GREEN, pull=replace(PULL, author="rev-agent")), "human_review_no_reviewer_user"),
     (replace(GREEN, pull=replace(PULL, author="Rev-Agent")), "human_review_no_reviewer_user"),
     (replace(GREEN, us=replace(US, developer="rev-agent")), "human_review_no_reviewer_user"),
+    (replace(GREEN, us=replace(US, orchestrator="Rev-Agent")), "human_review_no_reviewer_user"),
     (replace(GREEN, us=replace(US, reviewer=""), reviews=()), "human_review_no_reviewer_user"),
     (replace(GREEN, runs=()), "review_due"),
     (replace(GREEN, runs=(replace(REVIEWED, base=OLD),)), "review_due"),

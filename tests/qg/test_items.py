@@ -31,7 +31,7 @@ from green import (
     rejection_of,
     remark,
 )
-from orchestrator.domain.forge import BranchRules, CheckState
+from orchestrator.domain.forge import BranchRules, CheckState, ReviewState
 from orchestrator.domain.model import CiPolicy, Project, ReviewPolicy, Stage, Task, Trigger, TriggerKind
 from orchestrator.domain.run import RoleVerdict, VerdictWord
 from orchestrator.qg.approvals import Ballots, not_counted
@@ -447,6 +447,10 @@ SAID_OF_REVIEWS = [
     (
         reviews(replace(APPROVED, is_official=False)),
         (Item("review_not_official", OF_REVIEWER, ("1",), "operator", "grant_code_write"),),
+    ),
+    (
+        reviews(replace(APPROVED, is_official=False), replace(APPROVED, state=ReviewState.REQUESTED, id=2)),
+        (Item("review_asked_again", OF_REVIEWER, ("1",), "developer", "push"),),
     ),
     (
         reviews(replace(APPROVED, is_stale=True)),

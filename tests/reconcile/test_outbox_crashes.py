@@ -204,9 +204,11 @@ async def instance(
         return False
 
 
-async def queue(scene: Scene, database: Database, effect: Effect, *, is_latest: bool) -> None:
+async def queue(
+    scene: Scene, database: Database, effect: Effect, *, is_latest: bool, is_redone: bool = False
+) -> None:
     row = (scene.task.id, scene.mark, type(effect).__name__, canonical.encode(effect), NOW)
-    await database.write(lambda c: outbox.queue(c, *row, is_latest=is_latest))
+    await database.write(lambda c: outbox.queue(c, *row, is_latest=is_latest, is_redone=is_redone))
 
 
 async def due(scene: Scene) -> int:
@@ -294,7 +296,32 @@ def test_a_review_that_the_forge_refuses_its_author_is_tried_once_and_never_agai
         assert (here.news(), await due(here)) == ({}, 0)
         asked = here.requests
         assert await instance(here, reviewer="developer")
+        async with opened(here.database) as database:
+            await queue(here, database, here.effect(PullReview), is_latest=False, is_redone=True)
+        assert await instance(here, reviewer="developer")
         assert here.requests == asked
+
+    with scene(tmp_path) as one:
+        asyncio.run(story(one))
+
+
+def test_a_review_that_somebody_deleted_is_published_again_when_a_decision_wants_it(tmp_path: Path) -> None:
+    async def story(here: Scene) -> None:
+        here.begin()
+        effect = here.effect(PullReview)
+        assert await instance(here, effect)
+        assert await instance(here, effect)
+        shown = here.news()
+        here.world.gitea.repos[REPO].pulls[1].reviews.clear()
+        assert here.news() != shown
+        async with opened(here.database) as database:
+            await queue(here, database, effect, is_latest=False, is_redone=True)
+        assert (await due(here), await instance(here)) == (1, True)
+        assert here.news() == shown
+        async with opened(here.database) as database:
+            await queue(here, database, effect, is_latest=False, is_redone=True)
+        assert await instance(here)
+        assert here.news() == shown, "what is there is not made twice"
 
     with scene(tmp_path) as one:
         asyncio.run(story(one))

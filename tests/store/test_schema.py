@@ -1,18 +1,20 @@
 """Migrations: one way to the schema, and no half of it."""
 
-import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
-from orchestrator.db import Database, newest_revision
+from orchestrator.db import MIGRATIONS, Database, known_revisions, newest_revision
 from orchestrator.domain.errors import Permanent
 from orchestrator.store.schema import metadata
 
@@ -64,27 +66,124 @@ def test_a_schema_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -
     assert "newer version" in refusal.value.hint
 
 
+KILLED = """
+import os, signal, sys
+from sqlalchemy import Engine, event
+from alembic import command  # loaded here, so that it is not loaded again for each kill
+from orchestrator.db import Database
+
+left = 0
+
+def count(*_):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+event.listen(Engine, "before_cursor_execute", count)
+event.listen(Engine, "commit", count)
+every = int(sys.argv[1])
+for number, path in enumerate(sys.argv[2:]):
+    if not (child := os.fork()):
+        left = 1 + every * number
+        Database(f"sqlite:///{path}").open()
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(code)
+    if code != -signal.SIGKILL:
+        break
+"""
+"""Opens one database after another, killed before its first statement or commit, the next before a later one and
+so on, until one comes through. Prints how each ended.
+"""
+MOST_KILLS = 100
+
+
+def killed(folder: Path, first: Path | None = None, *, every: int = 1) -> list[Path]:
+    """Databases whose migration, from `first` or from nothing, was killed: each before another statement."""
+    paths = [folder / f"killed-{number}.db" for number in range(MOST_KILLS)]
+    for path in paths if first else ():
+        shutil.copy(first, path)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(every), *map(str, paths)],
+        check=True, timeout=100, capture_output=True, text=True,
+    )  # fmt: skip
+    *kills, last = (int(line) for line in done.stdout.split())
+    assert kills
+    assert set(kills) == {-signal.SIGKILL}
+    assert last == 0, "one has to come through, else the last statements were not tried"
+    print(f"killed {len(kills)} times")
+    return paths[: len(kills)]
+
+
+def revision(database: Database) -> object:
+    return database.read_now(lambda c: c.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
+
+
 def test_a_kill_in_the_middle_of_a_migration_leaves_a_database_that_opens(tmp_path: Path) -> None:
-    """20 kills at moments spread over the time that one migration takes."""
-    began = time.monotonic()
-    subprocess.run([sys.executable, "-c", OPEN, f"sqlite:///{tmp_path / 'whole.db'}"], check=True, timeout=60)
-    whole_s = time.monotonic() - began
-    unfinished = 0
-    for number in range(20):
-        path = tmp_path / f"{number}.db"
-        child = subprocess.Popen([sys.executable, "-c", OPEN, f"sqlite:///{path}"])
-        try:
-            child.wait(whole_s * (0.5 + 0.5 * number / 20))
-        except subprocess.TimeoutExpired:
-            os.kill(child.pid, signal.SIGKILL)
-            child.wait()
-            unfinished += 1
+    for path in killed(tmp_path, every=4):
         database = opened(path)
-        found = database.read_now(lambda c: c.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
-        assert found == newest_revision()
+        assert revision(database) == newest_revision()
         assert database.read_now(lambda c: c.exec_driver_sql("PRAGMA integrity_check").scalar()) == "ok"
         database.close()
-    print(f"killed in time: {unfinished} of 20")
+
+
+OLD_ROWS = {
+    "tasks": "INSERT INTO tasks (id, key, title, repo, branch, created_at, updated_at) VALUES "
+    "(1, 'OLD-1', 'Old', 'acme/old', 'feature/OLD-1', '2026-11-22 10:00:00', '2026-11-22 10:00:00')",
+    "events": "INSERT INTO events (id, timestamp, source, event_type, payload, body_sha256, task_id) VALUES "
+    "(1, '2026-11-22 10:00:00', 'plane', 'issue', '{}', 'abc', 1)",
+    "agent_runs": "INSERT INTO agent_runs "
+    "(id, task_id, agent, stage, attempt, state, intended_at, session_id, base_sha) VALUES "
+    "(1, 1, 'analyst', 'analysis', 1, 'ended', '2026-11-22 10:00:00', 's', 'b')",
+    "approvals": "INSERT INTO approvals (id, task_id, gate, comment_id, person, digest, approved_at) VALUES "
+    "(1, 1, 'QG-1', 'c', 'p', 'd', '2026-11-22 10:00:00')",
+    "decisions": "INSERT INTO decisions (id, task_id, decided_at, facts, verdicts, decision, config_digest) "
+    "VALUES (1, 1, '2026-11-22 10:00:00', '{}', '[]', '{}', 'd')",
+    "effects": "INSERT INTO effects (id, task_id, key, kind, created_at) VALUES "
+    "(1, 1, 'k', 'TrackerNote', '2026-11-22 10:00:00')",
+    "observations": "INSERT INTO observations (task_id, facts, observed_at) VALUES "
+    "(1, '{}', '2026-11-22 10:00:00')",
+    "watermarks": "INSERT INTO watermarks (project_id, since, seen_until) VALUES "
+    "('p', '2026-11-22 10:00:00', '2026-11-22 10:00:00')",
+}
+"""One row in each table of the first schema."""
+
+
+def contents(path: Path) -> dict[str, dict[str, object]]:
+    """Of each table its only row."""
+    connection = sqlite3.connect(path)
+    connection.row_factory = sqlite3.Row
+    try:
+        rows = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in OLD_ROWS}
+    finally:
+        connection.close()
+    return {table: dict(row) for table, (row,) in rows.items()}
+
+
+def at_first_schema(path: Path) -> Path:
+    """A database as the first version left it, with a row in each table."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with create_engine(f"sqlite:///{path}").begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, known_revisions()[0])
+        for insert in OLD_ROWS.values():
+            connection.execute(text(insert))
+    return path
+
+
+def test_a_kill_in_the_middle_of_an_upgrade_loses_no_row(tmp_path: Path) -> None:
+    first = at_first_schema(tmp_path / "first.db")
+    before = contents(first)
+    for path in killed(tmp_path, first):
+        database = opened(path)
+        assert revision(database) == newest_revision()
+        database.close()
+        after = contents(path)
+        assert {table: before[table].items() <= after[table].items() for table in before} == dict.fromkeys(
+            before, True
+        )
 
 
 def test_two_processes_that_start_together_migrate_once(tmp_path: Path) -> None:

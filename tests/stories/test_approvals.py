@@ -36,6 +36,8 @@ VAIN: dict[str, Words] = {
     "our own user, though it is on the list": lambda team: team.approve(OURSELVES),
     "in a line of code": lambda team: team.say("<p><code>:approved:</code></p>"),
     "in a block of code": lambda team: team.say("<pre><code>:approved:</code></pre>"),
+    "between fences of Markdown": lambda team: team.say("<p>```</p><p>:approved:</p><p>```</p>"),
+    "in a quote of Markdown": lambda team: team.say("<p>&gt; :approved:</p>"),
     "in a quote": lambda team: team.say("<blockquote><p>:approved:</p></blockquote><p>is what I will say</p>"),
     "within a sentence": lambda team: team.say("<p>I would say :approved: but not today</p>"),
     "in Cyrillic": lambda team: team.say("<p>:\u0430pproved:</p>"),

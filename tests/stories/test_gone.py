@@ -111,3 +111,7 @@ def test_two_404s_with_the_project_there_between_them_end_the_task(world: World,
         assert ("", 200) in paths[first:]
         assert paths[first:].count((f"work-items/{team.item}/", 404)) >= 2
         assert was_gone(team) == 1
+        until(lambda: item_404s(door, team) >= 2 and not team.task()["agent_running"], "it rests")
+        tried = [(method, path) for method, path, code in door.told[since:] if method != "GET" and code == 404]
+        assert tried == [], "what would be written there waits until it is back"
+        assert query(team.service, "SELECT error FROM effects WHERE done_at IS NULL AND error != ''") == []

@@ -11,6 +11,7 @@ import pytest
 from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.sim.world import REPO, World
+from orchestrator.workflow.publish import MAX_ANSWERS
 from stories.acts import asked
 from stories.team import APPROVER, CONTEXT, FAST, OURSELVES, STRANGER, Team, at_work
 from support import query, until
@@ -188,8 +189,8 @@ def test_our_own_writes_come_back_and_change_nothing(world: World, scripted: Pat
 class Answerer:
     """A foreign bot, told by a webhook of its own: it answers whatever we write."""
 
-    def __init__(self, world: World, words: str) -> None:
-        self.world, self.words, self.answers = world, words, 0
+    def __init__(self, world: World, words: str, by: str = STRANGER) -> None:
+        self.world, self.words, self.by, self.answers = world, words, by, 0
 
     async def __call__(self, _scope: Any, receive: Any, send: Any) -> None:
         body = b""
@@ -205,7 +206,7 @@ class Answerer:
         is_ours = told["activity"]["actor"]["display_name"] == OURSELVES
         if is_ours and told["event"] == "issue_comment":
             self.answers += 1
-            self.world.plane.add_comment(told["data"]["issue"], {"comment_html": self.words}, STRANGER)
+            self.world.plane.add_comment(told["data"]["issue"], {"comment_html": self.words}, self.by)
 
 
 @pytest.mark.parametrize(
@@ -227,3 +228,23 @@ def test_a_bot_that_answers_every_comment_of_ours_starts_nothing_and_gets_no_end
         assert bot.answers < 20
         assert team.started() == ["analyst"]
         assert "paused" in team.codes()
+
+
+@pytest.mark.parametrize("words", ["<p>/orch status</p>", "<p>/orch что?</p>", "<p>:approved:</p>"])
+def test_a_bot_on_the_list_of_approvers_that_answers_every_comment_of_ours_is_answered_so_often_and_no_more(
+    world: World, scripted: Path, words: str
+) -> None:
+    """F35."""
+    bot = Answerer(world, words, APPROVER)
+    with LoopbackServer(bot) as door, at_work(world, scripted) as team:
+        team.begin_written("ci")
+        world.plane.add_webhook(door.url)
+        team.say(words)
+        team.waits_for("answers_spent", "ci")
+        quiet(team)
+        replies = [html for key, html in team.own().items() if ":reply:" in key]
+        assert len(replies) == MAX_ANSWERS + 1
+        assert "последний ответ" in replies[-1]
+        assert bot.answers <= MAX_ANSWERS + 10
+        team.say("<p>/orch pause</p>")
+        team.waits_for("paused")

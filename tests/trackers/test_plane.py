@@ -345,11 +345,15 @@ async def test_an_edit_shows(plane: Plane, sim: PlaneSim, who: str, browser: boo
 
 
 async def test_very_many_comments_are_read_in_pages_and_not_without_end(plane: Plane, sim: PlaneSim) -> None:
-    for number in range(PAGE * MAX_COMMENT_PAGES + 30):
+    for number in range(PAGE * MAX_COMMENT_PAGES):
         sim.add_comment(ITEM, {"comment_html": f"<p>{number}</p>"}, "alice")
     found = await plane.comments(HERE, THIS)
     assert len(found) == len({comment.id for comment in found}) == PAGE * MAX_COMMENT_PAGES
-    assert found[0].lines == (str(PAGE * MAX_COMMENT_PAGES + 29),)
+    assert found[0].lines == (str(PAGE * MAX_COMMENT_PAGES - 1),)
+    sim.add_comment(ITEM, {"comment_html": "<p>one more</p>"}, "alice")
+    with pytest.raises(Permanent) as refused:
+        await plane.comments(HERE, THIS)
+    assert refused.value.code == "plane_too_many_comments"
 
 
 async def test_a_comment_without_an_author_is_nobodys(stub: Stub) -> None:

@@ -177,11 +177,35 @@ def test_what_the_pipeline_does_not_use_is_ignored_with_a_reason(event_type: str
     assert "unknown" not in reason(read(event_type, BASE).event)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"x":NaN}', b'{"x":"\xff"}', b'{"ref":' * 100_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"x":NaN}',
+        b'{"x":"\xff"}',
+        b'{"ref":"a\x00b"}',
+        b'{"x":"a\x00b"}',
+        b'{"ref":"\\ud800"}',
+        b'{"ref":' * 100_000,
+    ],
+    ids=range(9),
+)
 def test_what_is_no_json_object_is_rejected(body: bytes) -> None:
     with pytest.raises(Rejected) as caught:
         parse({"x-gitea-event-type": "push"}, body)
     assert caught.value.status == 400
+
+
+def test_strange_but_valid_json_is_read() -> None:
+    body = json.dumps(PUSH).encode()
+    doubled = body.replace(b"{", b'{"ref":"refs/heads/other","n":%b,"z":"\\u0000",' % (b"9" * 5000), 1)
+    assert parse({"x-gitea-event-type": "push"}, doubled) == parse({"x-gitea-event-type": "push"}, body)
+
+
+def test_a_nul_in_a_branch_is_no_branch() -> None:
+    assert "unexpected shape" in reason(read("push", {**PUSH, "ref": "refs/heads/a\0b"}).event)
 
 
 TYPES = st.sampled_from([*SUPPORTED, "x"])

@@ -234,6 +234,38 @@ async def test_nothing_is_parsed_before_the_signature_was_verified(body: bytes) 
     assert inbox.stored == []
 
 
+HOSTILE = [
+    (b'{"event":"a\x00b","ref":"a\x00b"}', 400),
+    (b'{"x":"a\x00b"}', 400),
+    (b'{"event":"\\ud800","ref":"\\ud800"}', 400),
+    (b'{"event":"a\\u0000b","ref":"a\\u0000b"}', 200),
+    (b'{"event":%b,"ref":%b}' % (b"9" * 5000, b"9" * 5000), 200),
+    (b'{"event":"issue","event":"\xd1\x82","ref":"x","ref":[]}', 200),
+    (b'{"event":NaN,"ref":NaN}', 400),
+    (b'{"data":{"id":' + b"[" * 100_000, 400),
+]
+
+
+@pytest.mark.parametrize("source", [Source.PLANE, Source.GITEA])
+@pytest.mark.parametrize(("body", "status"), HOSTILE, ids=range(len(HOSTILE)))
+async def test_hostile_json_is_refused_or_stored_as_ignored_whoever_signed_it(
+    source: Source, body: bytes, status: int
+) -> None:
+    inbox = Inbox()
+    app = receiver(inbox, source=source, max_body_bytes=10**6)
+    headers = {
+        "content-type": b"application/json",
+        f"x-{source}-signature": sign(body),
+        "x-gitea-event-type": b"push",
+    }
+    assert (await send(app, [body], headers)).status == status
+    assert [delivery.payload for delivery in inbox.stored] == ([body] if status == 200 else [])
+    for delivery in inbox.stored:
+        assert isinstance(delivery.parsed.event, Ignored)
+        texts = (delivery.parsed.event.reason, delivery.parsed.event_type, delivery.parsed.action)
+        assert all(text.isprintable() for text in texts)
+
+
 async def test_a_signed_body_of_unknown_kind_is_stored_as_ignored() -> None:
     inbox = Inbox()
     assert (await post(receiver(inbox), b'{"event":1}')).json == {"status": "accepted"}

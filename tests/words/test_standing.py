@@ -190,8 +190,26 @@ Opened by the orchestrator, a program. How it stands is in its comment below. \
     assert first_line(body)
 
 
+ITEM_LINK = "https://plane.example/acme/browse/ENDURO-1/"
+
+
+@pytest.mark.parametrize(("language", "words"), [(EN, "work item"), (RU, "рабочий элемент")])
+def test_the_pull_request_links_to_the_work_item_and_the_work_item_not_to_itself(
+    language: Language, words: str
+) -> None:
+    standing = standing_of(TASK, GREEN, item=ITEM_LINK)
+    assert f"Import \\<GPX\\> tracks** ([{words}](<{ITEM_LINK}>))" in pull_body(standing, language)
+    assert f" · [{words}](<{ITEM_LINK}>) · " in sticky_markdown(standing, language)
+    assert ITEM_LINK not in sticky_html(standing, language)
+
+
 def test_an_odd_key_stays_out_of_the_hidden_line() -> None:
-    body = pull_body(replace(standing_of(TASK, GREEN), key="--> x", task_link="javascript:alert(1)"), EN)
+    body = pull_body(
+        replace(
+            standing_of(TASK, GREEN), key="--> x", task_link="javascript:alert(1)", item="javascript:alert(1)"
+        ),
+        EN,
+    )
     assert body.startswith("<!-- orchestrator -->\n")
     assert "javascript" not in body
     assert "Documents" not in body
@@ -318,7 +336,7 @@ def _hostile(text: str, verdict: Callable[[tuple[Item, ...]], Verdict] = Waiting
     person = RunFact(Stage.ANALYSIS, 1, RunState.ENDED, Outcome.FAILED, text)
     return Standing(
         text or "A-1", text, Stage.REVIEW, (Item("odd", (("detail", text),), (), text, text), *made), verdicts,
-        pull=text, branch=text, runs=(person,) * 30, task_link=text, documents=((text, text),) * 30,
+        pull=text, branch=text, runs=(person,) * 30, task_link=text, item=text, documents=((text, text),) * 30,
         people=((text, text),),
     )  # fmt: skip
 

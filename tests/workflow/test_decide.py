@@ -61,6 +61,7 @@ from orchestrator.workflow.decision import (
     StopRun,
 )
 from orchestrator.workflow.pipeline import step_of_stage
+from orchestrator.workflow.publish import MAX_ANSWERS
 from orchestrator.workflow.rounds import attempts_of_round
 
 DOWN = Unobserved("forge_unreachable", "down")
@@ -634,6 +635,112 @@ def test_an_approval_during_a_run_is_answered_after_it() -> None:
     assert (after.stage, codes(after)[0]) == (Stage.ARCHITECTURE, "approval")
 
 
+LATE_REJECTIONS = [
+    (replace(GREEN, documents=()), remark(60, ANNA, ":rejected: no"), "document_missing"),
+    (replace(GREEN, documents=(replace(BRD, seen=70),)), remark(60, ANNA, ":rejected: no"), "document_is_newer"),
+    (replace(GREEN, documents=(replace(BRD, seen=60),)), remark(60, ANNA, ":rejected: no"), "document_is_newer"),
+    (replace(GREEN, documents=(BRD,)), remark(60, ANNA, ":rejected: no", is_untouched=False), "edited"),
+]
+
+
+@pytest.mark.parametrize(("facts", "late", "why"), LATE_REJECTIONS)
+def test_a_rejection_that_sends_nothing_back_is_answered_once(facts: Facts, late: Any, why: str) -> None:
+    """F37."""
+    heard = replace(facts, remarks=(late,))
+    decision = decide(PROJECT, at(Stage.ANALYSIS), heard)
+    assert (decision.returns, replies(decision)) == ((), [("k60", "rejection_not_counted", why)])
+    assert replies(decide(PROJECT, applied(at(Stage.ANALYSIS), decision), heard)) == []
+    strange = replace(heard, remarks=(replace(late, person=STRANGER),))
+    assert replies(decide(PROJECT, at(Stage.ANALYSIS), strange)) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (remark(11), remark(60, ANNA, ":rejected: no")),
+        (remark(60, BORIS, ":rejected: no"), remark(61, ANNA, ":rejected: no, no")),
+        (remark(60, ANNA, ":rejected: no"), remark(61)),
+    ],
+    ids=["it counts", "a newer one counts", "an approval is newer"],
+)
+def test_a_rejection_of_documents_that_were_there_is_not_answered(said: Any) -> None:
+    decision = decide(PROJECT, at(Stage.ANALYSIS), replace(GREEN, documents=(BRD,), remarks=said))
+    assert replies(decision) == []
+
+
+@pytest.mark.parametrize("line", ["/orch pause", "/orch cancel", "/orch resume", "/orch status", "/orch paws"])
+def test_an_order_in_an_edited_comment_is_answered_once_and_not_carried_out(line: str) -> None:
+    """F37."""
+    heard = replace(GREEN, remarks=(*GREEN.remarks, remark(60, ANNA, line, is_untouched=False)))  # type: ignore[misc]  # it is a tuple
+    decision = decide(PROJECT, TASK, heard)
+    assert (decision.stage, decision.switches.is_paused, decision.switches.is_cancelled) == (
+        TASK.stage,
+        False,
+        False,
+    )
+    assert replies(decision) == [("k60", "command_not_counted", "edited")]
+    assert replies(decide(PROJECT, applied(TASK, decision), heard)) == []
+
+
+def test_one_edited_comment_with_an_order_and_a_vote_gets_one_answer() -> None:
+    both = remark(60, ANNA, "/orch pause", ":approved:", is_untouched=False)
+    decision = decide(PROJECT, TASK, replace(GREEN, remarks=(*GREEN.remarks, both)))  # type: ignore[misc]  # as above
+    assert replies(decision) == [("k60", "approval_not_counted", "edited")]
+
+
+# Answers are bounded
+
+
+def asking(count: int, *lines: str) -> Facts:
+    """So many comments of one approver, each asking something."""
+    asked = tuple(remark(60 + number, ANNA, *(lines or ("/orch status",))) for number in range(count))
+    return replace(GREEN, remarks=(*GREEN.remarks, *asked))  # type: ignore[misc]  # as above
+
+
+@pytest.mark.parametrize("lines", [("/orch status",), ("/orch paws",), (":approved:",), ("/orch why", "/orch x")])
+def test_so_many_comments_are_answered_then_one_answer_says_so_then_none(lines: tuple[str, ...]) -> None:
+    """F1 and F35: a program that answers each of our answers ends."""
+    task, told = TASK, list[str]()
+    for count in range(1, MAX_ANSWERS + 10):
+        decision = decide(PROJECT, task, asking(count, *lines))
+        told += dict.fromkeys(one.comment for one in decision.actions if isinstance(one, Reply))
+        assert ("answers_spent" in codes(decision)) == (count > MAX_ANSWERS)
+        task = applied(task, decision)
+    assert told == [f"k{60 + number}" for number in range(MAX_ANSWERS + 1)]
+
+
+def test_at_once_or_one_by_one_the_answers_are_as_many_and_the_last_says_that_it_is() -> None:
+    decision = decide(PROJECT, TASK, asking(MAX_ANSWERS + 5))
+    assert [code for _, code, _ in replies(decision)] == ["status"] * MAX_ANSWERS + ["no_more_answers"]
+    assert codes(decision) == ["merge", "answers_spent"]
+    just = decide(PROJECT, TASK, asking(MAX_ANSWERS))
+    assert [code for _, code, _ in replies(just)] == ["status"] * MAX_ANSWERS
+    assert codes(just) == ["merge"]
+
+
+def test_what_is_not_answered_any_more_is_carried_out_all_the_same() -> None:
+    spent = replace(TASK, switches=Switches(answered=MAX_ANSWERS + 1))
+    decision = decide(PROJECT, spent, asking(1, "/orch budget 7", "/orch pause"))
+    assert (decision.switches.budget_usd, decision.switches.is_paused, replies(decision)) == (7, True, [])
+    assert codes(decision) == ["merge", "answers_spent"]
+    merged = replace(GREEN, pull=replace(PULL, is_open=False, is_merged=True))
+    assert codes(decide(PROJECT, spent, merged)) == []
+
+
+# Merged while an agent works
+
+
+@pytest.mark.parametrize("stage", [Stage.DEVELOPMENT, Stage.REVIEW, Stage.TESTING])
+def test_a_merge_stops_the_agent_that_is_at_work_and_then_the_task_is_done(stage: Stage) -> None:
+    merged = replace(GREEN, pull=replace(PULL, is_open=False, is_merged=True))
+    working = replace(merged, runs=(*without(stage), run(stage, 2, None)))
+    during = decide(PROJECT, at(stage), working)
+    assert (during.stage, during.actions, codes(during)) == (stage, (StopRun(stage, 2),), ["run_running"])
+    assert decide(PROJECT, applied(at(stage), during), merged).stage is Stage.DONE
+    open_still = decide(PROJECT, at(stage), replace(working, pull=PULL))
+    assert (open_still.actions, codes(open_still)) == ((), ["run_running"])
+
+
 # What goes out
 
 
@@ -661,6 +768,7 @@ def test_a_review_that_is_there_is_not_published_again_though_it_was_dismissed()
     [
         {"us": replace(US, reviewer="")},
         {"us": replace(US, reviewer="dev-agent")},
+        {"us": replace(US, reviewer="Orchestrator")},
         {"pull": replace(PULL, author="rev-agent")},
     ],
 )

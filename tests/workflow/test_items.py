@@ -581,7 +581,8 @@ def test_an_order_changes_its_own_switch_only() -> None:
         (f"/orch allow-paths {OLD}", Switches(allowed=(OLD,))),
     ):
         changed = decide(PROJECT, TASK, replace(OPEN_RUN, remarks=(remark(60, ANNA, line),))).switches
-        assert changed == replace(expected, commands_up_to=60)
+        assert changed == replace(expected, commands_up_to=60, answered=changed.answered)
+        assert changed.answered == (line.split()[1] in {"budget", "allow-paths"})
 
 
 def test_the_newest_allowed_head_stands_last_and_the_oldest_is_forgotten() -> None:

@@ -29,7 +29,10 @@ def test_the_needs_grow_with_the_stage() -> None:
 
 @pytest.mark.parametrize("stage", list(Stage)[:-1])
 def test_beside_an_open_run_only_what_may_stop_it_is_read(stage: Stage) -> None:
-    assert needs(replace(TASK, stage=stage), is_run_open=True) == {Look.ITEM, Look.REMARKS}
+    """Where there may be a pull request, somebody may merge it meanwhile."""
+    is_early = stage in {Stage.CREATED, Stage.ANALYSIS, Stage.ARCHITECTURE}
+    wanted = {Look.ITEM, Look.REMARKS} if is_early else {Look.ITEM, Look.REMARKS, Look.PULL}
+    assert needs(replace(TASK, stage=stage), is_run_open=True) == wanted
 
 
 def test_done_needs_nothing_and_a_posted_task_its_branch() -> None:

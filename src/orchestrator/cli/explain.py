@@ -30,6 +30,8 @@ def show(body: Any, console: Console) -> None:
     where = f"{body['repo']} {body['branch']}" if body["branch"] else "no branch yet"
     console.print(_safe(f"{body['key']} is at {body['stage']}: {body['title']}"), style="bold")
     console.print(_safe(where), style="dim")
+    if body["item_link"]:
+        console.print(_safe(body["item_link"]), style="dim", soft_wrap=True)
     for number, item in enumerate(body["unblock"]):
         console.print(_safe(f"{'next' if number == 0 else 'then'}: {item['text']}{_by(item)}{_since(item)}"))
     console.print(_gates(body["gates"]))

@@ -288,6 +288,8 @@ class Switches:
     """Comments that were once taken as a word on the BRD, so that none ever counts for another gate; bounded."""
     of_design: tuple[str, ...] = ()
     """As above, on the architecture and the work order."""
+    answered: int = 0
+    """How many comments were answered; beyond a limit none is."""
 
 
 NO_SWITCHES = Switches()

@@ -19,7 +19,7 @@ from orchestrator.forges import gitea_shapes as shapes
 from orchestrator.forges import places
 from orchestrator.forges.gitea_actions import job_log
 from orchestrator.forges.gitea_api import MISSING, GiteaApi
-from orchestrator.forges.gitea_pulls import between
+from orchestrator.forges.gitea_pulls import between, from_branch
 from orchestrator.forges.text import (
     MAX_DESCRIPTION_CHARS,
     MAX_TITLE_CHARS,
@@ -143,6 +143,10 @@ class Gitea:
 
     async def pull_request(self, repo: RepoName, base: str, head: str) -> PullRequest | None:
         row = await between(self._api, repo, base, head, await self.capabilities())
+        return shapes.pull_request(row) if row else None
+
+    async def pull_request_from(self, repo: RepoName, head: str) -> PullRequest | None:
+        row = await from_branch(self._api, repo, head, await self.capabilities())
         return shapes.pull_request(row) if row else None
 
     async def open_pull_request(self, repo: RepoName, base: str, head: str, title: str, body: str) -> PullRequest:

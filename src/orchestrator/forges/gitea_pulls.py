@@ -6,8 +6,8 @@ from orchestrator.forges import places
 from orchestrator.forges.gitea_api import GiteaApi
 from orchestrator.forges.gitea_shapes import PullRow
 
-_CLOSED_PAGES = 4
-"""Closed ones are listed by their last change; older ones are not looked for."""
+_RECENT_PAGES = 4
+"""Where they are listed by their last change, older ones are not looked for."""
 
 
 async def between(
@@ -24,6 +24,17 @@ async def between(
     found = await _listed(api, repo, base, head, "open", capabilities)
     found = found or await _listed(api, repo, base, head, "closed", capabilities)
     return max([*found, *([one] if one and not found else [])], key=lambda row: row.number, default=None)
+
+
+async def from_branch(api: GiteaApi, repo: RepoName, head: str, capabilities: ForgeCapabilities) -> PullRow | None:
+    """The newest open one, whatever its base. Who moves one onto another base moves it to the top of the list."""
+    query = {"state": "open", "sort": "recentupdate"}
+    narrow = {**query, "head": places.of_branch(head)}
+    for asked in (narrow, query) if capabilities.pull_head_filter else (query,):
+        rows = await _recent(api, f"{places.of_repo(repo)}/pulls", asked)
+        if found := [row for row in rows if row.is_from(head)]:
+            return max(found, key=lambda row: row.number)
+    return None
 
 
 def _fits_a_path(base: str) -> bool:
@@ -46,5 +57,5 @@ async def _listed(
 
 
 async def _recent(api: GiteaApi, path: str, query: dict[str, str]) -> list[PullRow]:
-    rows, _ = await api.first_rows(path, PullRow, query, _CLOSED_PAGES)
+    rows, _ = await api.first_rows(path, PullRow, query, _RECENT_PAGES)
     return rows

@@ -94,8 +94,10 @@ class PullRow(msgspec.Struct):
 
     def is_between(self, base: str, head: str) -> bool:
         """Not from a fork: a stranger's branch may have any name."""
-        same = self.head.repo_id == self.base.repo_id
-        return same and (self.base.ref, self.head_branch) == (base, head)
+        return self.is_from(head) and self.base.ref == base
+
+    def is_from(self, head: str) -> bool:
+        return self.head.repo_id == self.base.repo_id and self.head_branch == head
 
 
 class ReviewRow(msgspec.Struct):

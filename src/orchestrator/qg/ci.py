@@ -33,10 +33,10 @@ checks_green = once(_checks_green)
 
 
 def red_checks(project: Project, facts: Facts) -> tuple[Check, ...]:
-    """The required checks that say no."""
-    every = _checks(facts)
+    """The required checks that say no, by those whose word counts."""
+    every, creators = _checks(facts), _creators(project)
     named = [check for pattern in _required(project, facts) for check in _named(pattern, every)]
-    return tuple(dict.fromkeys(check for check in named if check.state in RED))
+    return tuple(dict.fromkeys(check for check in named if _item(check, creators).code == "check_red"))
 
 
 def _checks(facts: Facts) -> tuple[Check, ...]:
@@ -49,8 +49,12 @@ def _required(project: Project, facts: Facts) -> tuple[str, ...]:
     return tuple(one for one in dict.fromkeys(patterns) if not one.startswith(OWN))
 
 
+def _creators(project: Project) -> frozenset[str]:
+    return frozenset(login.casefold() for login in project.gates.check_creators)
+
+
 def _of_contexts(project: Project, required: Sequence[str], every: Sequence[Check]) -> Verdict:
-    creators = frozenset(login.casefold() for login in project.gates.check_creators)
+    creators = _creators(project)
     reasons: list[Item] = []
     missing: list[Item] = []
     held: list[Item] = []

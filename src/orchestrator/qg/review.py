@@ -40,10 +40,12 @@ def asks_agent(project: Project) -> bool:
 
 
 def is_independent_reviewer(facts: Facts) -> bool:
-    """The reviewer has a user of its own, which wrote neither the code nor the pull request."""
-    reviewer = facts.us.reviewer.casefold()
+    """The reviewer has a user of its own: neither the developer's, nor the orchestrator's, which acts for roles
+    that have none, nor the pull request's author.
+    """
     author = facts.pull.author if isinstance(facts.pull, PullRequest) else ""
-    return bool(reviewer) and reviewer not in {facts.us.developer.casefold(), author.casefold()}
+    others = {login.casefold() for login in (facts.us.orchestrator, facts.us.developer, author)}
+    return bool(facts.us.reviewer) and facts.us.reviewer.casefold() not in others
 
 
 def as_review(word: VerdictWord) -> ReviewState | None:
@@ -163,8 +165,16 @@ def _reviewers_approval(facts: Facts, head: Sha, *, is_due: bool) -> Item:
     if given.is_dismissed:
         return Item("review_dismissed", params, (str(given.id),), "developer", "push")
     if not given.is_official:
+        if _is_asked_again(facts, login, given):
+            return Item("review_asked_again", params, (str(given.id),), "developer", "push")
         return Item("review_not_official", params, (str(given.id),), "operator", "grant_code_write")
     return Item("review_stale", params, (str(given.id),), "developer", "push")
+
+
+def _is_asked_again(facts: Facts, login: str, given: Review) -> bool:
+    """Who asks a user for a review again takes the standing of the earlier ones away, without an event of it."""
+    asked = (one for one in _reviews(facts) if one.state is ReviewState.REQUESTED and _is_of(one, login))
+    return any(one.id > given.id for one in asked)
 
 
 def _more_people(project: Project, facts: Facts, have: int, head: Sha, *, is_instead: bool) -> tuple[Item, ...]:

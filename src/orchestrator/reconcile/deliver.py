@@ -33,6 +33,8 @@ GATE_CONTEXT = "orchestrator/gate"
 MAX_REMEMBERED = 10_000
 SHOWS: dict[type[Effect], tuple[str, ...]] = {OpenPull: ("pull", "branch", "reviews"), PullReview: ("reviews",)}
 """Which observations an effect changes: they are made again."""
+OF_ITEM = (TrackerNote, ItemState, PullLink)
+"""Effects that are written to the work item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +56,35 @@ class Delivery:
     complaints: Complaints
     _notes: dict[str, CommentId] = field(default_factory=dict)
 
-    async def deliver(self, task: Task, notes: Mapping[str, CommentId]) -> Delivered:
+    async def deliver(
+        self, task: Task, notes: Mapping[str, CommentId], *, is_item_gone: bool = False
+    ) -> Delivered:
         """In order. One that fails does not hold up the others: they are about different things.
 
         `notes` are comments of ours that this look has seen: after a restart they are edited without a question.
+        `is_item_gone`: what is to be written there stays queued, untried, until a look sees the item again.
         """
         due = await self.database.read(lambda connection: outbox.due(connection, task.id))
         changed: list[str] = []
         pauses: list[float] = []
         for row in due:
             effect: Effect = canonical.decode(row.arguments, (*EFFECTS, RepoName))
+            if is_item_gone and isinstance(effect, OF_ITEM):
+                continue
             try:
                 with showing():
-                    await self._carry_out(task, effect, notes)
+                    refusal = await self._carry_out(task, effect, notes)
             except OrchestratorError as error:
                 pauses.append(await self._failed(task, row, error))
                 continue
-            await self._done(row)
+            await self._done(row, refusal)
             log.info("effect_done", task=task.key, kind=row.kind)
             changed += SHOWS.get(type(effect), ())
         return Delivered(tuple(dict.fromkeys(changed)), min(pauses, default=None))
 
-    async def _done(self, row: EffectRow) -> None:
+    async def _done(self, row: EffectRow, refusal: str) -> None:
         now = self.clock.now()
-        await self.database.write(lambda connection: outbox.done(connection, row, now))
+        await self.database.write(lambda connection: outbox.done(connection, row, now, refusal))
 
     async def _failed(self, task: Task, row: EffectRow, error: OrchestratorError) -> float:
         said = f"{error.code}: {error.message} {error.hint}".strip()[:500]
@@ -85,7 +92,8 @@ class Delivery:
         await self.database.write(lambda connection: outbox.failed(connection, row, said))
         return (error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S
 
-    async def _carry_out(self, task: Task, effect: Effect, notes: Mapping[str, CommentId]) -> None:
+    async def _carry_out(self, task: Task, effect: Effect, notes: Mapping[str, CommentId]) -> str:
+        """A refusal that is final; empty for what was done."""
         match effect:
             case TrackerNote():
                 await self._note(task, effect, notes.get(effect.key))
@@ -99,9 +107,10 @@ class Delivery:
             case PullNote(repo, pull, marker, text):
                 await self._forge().pull_comment(repo, pull, marker, text)
             case PullReview():
-                await self._review(effect)
+                return await self._review(effect)
             case GateStatus(repo, at, state, description, url):
                 await self._forge().set_status(repo, at, GATE_CONTEXT, state, description, url)
+        return ""
 
     async def _note(self, task: Task, note: TrackerNote, seen: CommentId | None) -> None:
         """One call when we know whether the comment is there: calls to Plane are few."""
@@ -127,8 +136,10 @@ class Delivery:
             )
         await tracker.move(project, item, wanted[0].id)
 
-    async def _review(self, review: PullReview) -> None:
-        """The forge's refusal of an author's own review is final: QG-5 then asks a human."""
+    async def _review(self, review: PullReview) -> str:
+        """The forge's refusal of an author's own review is final. QG-5 asks a person where the reviewer is the
+        author, so it comes to that only when the forge means somebody else by that name: it is an error.
+        """
         if self.forges.reviewer is None:
             raise Permanent("no_reviewer_user", "There is no ORCH_GITEA_TOKEN_REVIEWER to publish a review with.")
         told = await self.forges.reviewer.review(review.repo, review.pull, review.at, review.verdict, review.text)
@@ -136,6 +147,7 @@ class Delivery:
             log.error(
                 "review_refused", pull=review.pull, code=told, mend="Give the reviewer a Gitea user of its own."
             )
+        return told.value if told is ReviewPublished.OWN_PULL_REQUEST else ""
 
     def _tracker(self) -> Tracker:
         if self.tracker is None:

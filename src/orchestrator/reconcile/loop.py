@@ -16,8 +16,8 @@ from orchestrator.domain.model import Branch, DocumentName, Project, ProjectId, 
 from orchestrator.domain.run import RunState
 from orchestrator.domain.tracker import Comment
 from orchestrator.ports import Clock, Engine
-from orchestrator.qg.commands import commands
-from orchestrator.qg.facts import Document, Facts, Remark, RunFact, Unobserved
+from orchestrator.qg.commands import MAX_COMMANDS, commands
+from orchestrator.qg.facts import Absent, Document, Facts, Remark, RunFact, Unobserved
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.deliver import Delivery
 from orchestrator.reconcile.observe import (
@@ -42,6 +42,8 @@ MAX_STEPS = 16
 """Decisions in one look: one a stage, and one for each thing that had to be made first. More would be a loop."""
 MAX_LINES = 40
 MAX_REMARKS = 300
+MAX_STRANGE_REMARKS = 50
+"""Of people who are no approvers: only told of, as approvals that do not count."""
 NOWHERE = Addresses()
 SOON_S = 5.0
 _CHECKED_SOON = "pull_request_not_mergeable"
@@ -203,7 +205,8 @@ class Reconciler:
             return await self._branch_out(course, branch, engine)
         await self._apply(course, engine)
         if step.decision.stage in {task.stage, Stage.DONE}:  # what people are told is the end of a way
-            delivered = await self._delivery.deliver(task, dict(seen.notes))
+            is_gone = isinstance(seen.item, Absent)
+            delivered = await self._delivery.deliver(task, dict(seen.notes), is_item_gone=is_gone)
             if not delivered.changed:
                 return await self._rest(step.decision, seen, delivered.again_in_s)
             course.seen = seen.forgetting(*delivered.changed)
@@ -328,7 +331,7 @@ class Reconciler:
             since=rows.since,
             max_attempts=self._options.max_attempts,
             documents=_documents(seen, known),
-            remarks=_remarks(seen, known),
+            remarks=_remarks(rows.project, seen, known),
             changed_paths=seen.changed_paths,
             pull=seen.pull,
             rules=seen.rules,
@@ -428,7 +431,7 @@ def _as_seen(last: Facts, rows: _Rows, seen: Observed, looked: frozenset[Look]) 
 
 def _queue(connection: Connection, task: TaskId, one: Planned, now: datetime) -> None:
     kind, arguments = type(one.effect).__name__, canonical.encode(one.effect)
-    outbox.queue(connection, task, one.key, kind, arguments, now, is_latest=one.is_latest)
+    outbox.queue(connection, task, one.key, kind, arguments, now, is_latest=one.is_latest, is_redone=one.is_redone)
 
 
 def _blobs(seen: Observed, known: Sightings) -> dict[DocumentName, str]:
@@ -443,15 +446,29 @@ def _documents(seen: Observed, known: Sightings) -> tuple[Document, ...] | Unobs
     return tuple(replace(one, seen=known.documents[one.name][1]) for one in seen.documents)
 
 
-def _remarks(seen: Observed, known: Sightings) -> tuple[Remark, ...] | Unobserved:
-    """Comments with a command in them, oldest first; the newest when there are very many."""
+def _remarks(project: Project | None, seen: Observed, known: Sightings) -> tuple[Remark, ...] | Unobserved:
+    """Comments with a command in them, oldest first; the newest when there are very many. What strangers write
+    pushes out nothing that an approver said.
+    """
     if isinstance(seen.comments, Unobserved):
         return seen.comments
-    found = [_remark(one, known) for one in seen.comments if commands(one.lines)]
-    return tuple(sorted(found, key=lambda remark: remark.order)[-MAX_REMARKS:])
+    every = [_remark(one, known) for one in seen.comments if commands(one.lines)]
+    every.sort(key=lambda remark: remark.order)
+    counted = frozenset(project.approvers) if project else frozenset()
+    theirs = [one for one in every if one.person in counted][-MAX_REMARKS:]
+    others = [one for one in every if one.person not in counted][-MAX_STRANGE_REMARKS:]
+    return tuple(sorted((*theirs, *others), key=lambda remark: remark.order))
 
 
 def _remark(comment: Comment, known: Sightings) -> Remark:
+    """One that was changed has the place of its last change, so that it is answered that it does not count."""
     first = known.comments[comment.id]
     is_untouched = not comment.is_edited and first.is_same and first.digest == comment.digest
-    return Remark(comment.id, comment.author, first.order, is_untouched, comment.lines[:MAX_LINES])
+    order = first.order if is_untouched else max(first.order, first.last)
+    return Remark(comment.id, comment.author, order, is_untouched, _lines(comment.lines))
+
+
+def _lines(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """The first of very many, and every command below them."""
+    below = tuple(line for line in lines[MAX_LINES:] if commands((line,)))
+    return (*lines[:MAX_LINES], *below[:MAX_COMMANDS])

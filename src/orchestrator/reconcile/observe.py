@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.forge import BranchRules, Check, CheckState, PullRequest, Review
-from orchestrator.domain.model import Branch, DocumentName, Project, RepoName, Sha, Task, WorkItem
+from orchestrator.domain.model import Branch, DocumentName, Project, RepoName, Sha, Stage, Task, WorkItem
 from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.loglimit import Complaints
 from orchestrator.pace import Urgency, urgency
@@ -17,9 +17,12 @@ from orchestrator.reconcile.documents import Library, named
 from orchestrator.words.sentences import People
 from orchestrator.workflow.names import branch_name
 from orchestrator.workflow.needs import Look
+from orchestrator.workflow.pipeline import place
 
 T = TypeVar("T")
 ChangedPaths = Callable[[RepoName, str, Sha], Awaitable[Sequence[str]]]
+Redact = Callable[[str], str]
+"""Masks our own secrets in foreign text: a log of a build server may show what it should not."""
 REFUSED_PAUSE_S = 300.0
 """After a refusal (a wrong token, say) nothing changes soon by itself."""
 MAX_REMEMBERED = 2000
@@ -74,9 +77,15 @@ class Observer:
     """One for all tasks. What never changes (a blob, a commit's difference to its base) is remembered."""
 
     def __init__(
-        self, tracker: Tracker | None, forges: Forges, changed_paths: ChangedPaths, complaints: Complaints
+        self,
+        tracker: Tracker | None,
+        forges: Forges,
+        changed_paths: ChangedPaths,
+        complaints: Complaints,
+        redact: Redact = str,
     ) -> None:
         self._tracker = tracker
+        self.redact = redact
         self._complaints = complaints
         self._forges = forges
         self._changed_paths = changed_paths
@@ -226,7 +235,7 @@ class _Eye:
 
     async def _comments(self) -> tuple[Comment, ...] | Unobserved:
         tracker, task = self._observer.tracker, self._task
-        if task.plane_id is None or task.project is None:
+        if task.plane_id is None or task.project is None or isinstance(self._seen.item, Absent):
             return ()
         if tracker is None:
             return Unobserved("no_plane_token")
@@ -248,6 +257,8 @@ class _Eye:
         repo, forge = where[0], self._forge()
         await self._us()
         found = await forge.pull_request(repo, self._base(), where[1])
+        if found is None and place(self._task.stage) >= place(Stage.DEVELOPMENT):
+            found = await forge.pull_request_from(repo, where[1])  # somebody may have moved it onto another base
         if found and found.is_open:
             self._seen = replace(self._seen, branch=Branch(where[1], found.head))
         return found or Absent()
@@ -305,7 +316,7 @@ class _Eye:
     async def _log(self, repo: RepoName, check: Check) -> str:
         """The end of a log is a help, not a fact: without it the check is as red as with it."""
         try:
-            return await self._forge().check_log(repo, check)
+            return self._observer.redact(await self._forge().check_log(repo, check))
         except OrchestratorError as error:
             self._observer.complain("check_log", error)
             return ""

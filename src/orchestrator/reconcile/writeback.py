@@ -34,19 +34,26 @@ from orchestrator.workflow.pipeline import step_of_stage
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """`is_latest`: the newest text under this key counts, so it is done again whenever it changes."""
+    """`is_latest`: the newest text under this key counts, so it is done again whenever it changes. `is_redone`:
+    people may undo it, and then a decision wants it again.
+    """
 
     key: str
     effect: Effect
     is_latest: bool = False
+    is_redone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where browsers find us and the forge; empty when it is not configured."""
+    """Where browsers find us, the forge and the tracker's work items; empty when it is not configured."""
 
     here: str = ""
     forge: str = ""
+    items: str = ""
+
+    def item(self, key: str) -> str:
+        return f"{self.items}/{quote(key, safe='')}/" if self.items and key else ""
 
 
 def named_people(decision: Decision) -> frozenset[str]:
@@ -86,6 +93,7 @@ def _standing(project: Project, basis: Basis, decision: Decision, addresses: Add
         task_link=f"{addresses.here}/api/v1/tasks/{key}/explain" if addresses.here else "",
         returns=len(decision.returns),
         returns_allowed=project.gates.returns_in_all,
+        item=addresses.item(key),
         documents=tuple(_documents(project, decision.stage, key, branch, addresses)),
     )
 
@@ -104,7 +112,7 @@ def _actions(task: Task, decision: Decision, here: Standing, language: Language)
         match action:
             case EnsurePullRequest(repo, head, base, title):
                 effect: Effect = OpenPull(repo, head, base, title, standing.pull_body(here, language))
-                yield Planned(f"{task.id}:pull:{head}", effect)
+                yield Planned(f"{task.id}:pull:{head}", effect, is_redone=True)
             case PublishReview() as review:
                 yield _review(task, review, here, language)
             case PublishReport() as report:
@@ -127,7 +135,7 @@ def _review(task: Task, review: PublishReview, here: Standing, language: Languag
     if review.as_comment:
         return Planned(f"{key}:comment", PullNote(review.repo, review.pull, marker, text))
     marked = f"<!-- {marker} -->\n{text}"
-    return Planned(key, PullReview(review.repo, review.pull, review.at, review.verdict, marked))
+    return Planned(key, PullReview(review.repo, review.pull, review.at, review.verdict, marked), is_redone=True)
 
 
 def _report(task: Task, report: PublishReport, here: Standing, language: Language) -> Iterator[Planned]:

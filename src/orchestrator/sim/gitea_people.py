@@ -118,6 +118,14 @@ class People:
             extra = {"changes": changes | {"added_labels": None, "removed_labels": None}}
             self._tell(place, pull, "edited", user, extra=extra)
 
+    def retarget(self, repo: str, number: int, base: str, login: str) -> None:
+        """Leads it onto another branch."""
+        place, pull, user = self._there(repo, number, login)
+        with self.sim.state:
+            changes: Row = {"ref": {"from": pull.base}, "added_labels": None, "removed_labels": None}
+            pull.base, pull.updated_at = base, self.sim.stamp()
+            self._tell(place, pull, "edited", user, extra={"changes": changes})
+
     def label(self, repo: str, number: int, login: str, *names: str) -> None:
         place, pull, user = self._there(repo, number, login)
         with self.sim.state:
@@ -134,6 +142,11 @@ class People:
         """Of this the real server tells nobody."""
         pull = self.sim.repos[repo].pulls[number]
         next(row for row in pull.reviews if row["id"] == review)["dismissed"] = True
+
+    def delete_review(self, repo: str, number: int, review: int) -> None:
+        """Nor of this."""
+        pull = self.sim.repos[repo].pulls[number]
+        pull.reviews[:] = [row for row in pull.reviews if row["id"] != review]
 
     def delete_comment(self, repo: str, number: int, comment: int, login: str) -> None:
         place, pull, user = self._there(repo, number, login)

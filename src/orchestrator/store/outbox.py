@@ -27,6 +27,11 @@ _LATEST = _UPSERT.on_conflict_do_update(
     set_={"arguments": _UPSERT.excluded.arguments, "done_at": None, "error": ""},
     where=effects.c.arguments != _UPSERT.excluded.arguments,
 )
+_REDONE = _UPSERT.on_conflict_do_update(
+    index_elements=[effects.c.key],
+    set_={"arguments": _UPSERT.excluded.arguments, "done_at": None},
+    where=effects.c.done_at.is_not(None) & (effects.c.error == ""),
+)
 _DUE = (
     select(effects)
     .where(effects.c.task_id == bindparam("task"), effects.c.done_at.is_(None))
@@ -35,13 +40,22 @@ _DUE = (
 
 
 def queue(  # noqa: PLR0913 - a row has these columns
-    connection: Connection, task: TaskId, key: str, kind: str, arguments: str, now: datetime, *, is_latest: bool
+    connection: Connection,
+    task: TaskId,
+    key: str,
+    kind: str,
+    arguments: str,
+    now: datetime,
+    *,
+    is_latest: bool,
+    is_redone: bool = False,
 ) -> None:
     """`is_latest`: one effect for ever that is done again whenever its arguments change (a comment that is edited
-    in place). Else it is done once for its key.
+    in place). `is_redone`: what was done is done again when a new decision wants it (a review that somebody
+    deleted), unless it was refused for good. Else it is done once for its key.
     """
     row = {"task_id": task, "key": key, "kind": kind, "arguments": arguments, "created_at": now}
-    connection.execute(_LATEST if is_latest else _ONCE, row)
+    connection.execute(_LATEST if is_latest else _REDONE if is_redone else _ONCE, row)
 
 
 def due(connection: Connection, task: TaskId) -> list[EffectRow]:
@@ -51,10 +65,10 @@ def due(connection: Connection, task: TaskId) -> list[EffectRow]:
     ]
 
 
-def done(connection: Connection, effect: EffectRow, now: datetime) -> None:
-    """Not, when other arguments were queued while it was under way."""
+def done(connection: Connection, effect: EffectRow, now: datetime, refusal: str = "") -> None:
+    """Not, when other arguments were queued while it was under way. With a `refusal` it is never redone."""
     is_same = (effects.c.id == effect.id, effects.c.arguments == effect.arguments)
-    connection.execute(update(effects).where(*is_same).values(done_at=now, error=""))
+    connection.execute(update(effects).where(*is_same).values(done_at=now, error=refusal))
 
 
 def failed(connection: Connection, effect: EffectRow, error: str) -> None:

@@ -21,11 +21,14 @@ COMMENT, DOCUMENT = "comment_seen", "document_seen"
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """The first sight of a comment. `is_same`: every later sight had the digest of the first."""
+    """The first sight of a comment. `is_same`: every later sight had the digest of the first. `last` is the newest
+    sight that had another.
+    """
 
     order: int
     digest: str
     is_same: bool = True
+    last: int = 0
 
 
 @dataclass(slots=True)
@@ -114,4 +117,4 @@ def _add(known: Sightings, ident: int, kind: str, seen: _Seen) -> None:
     known.digests.add((comment, seen.digest))
     first = known.comments.setdefault(comment, First(ident, seen.digest))
     if first.digest != seen.digest:
-        known.comments[comment] = First(first.order, first.digest, is_same=False)
+        known.comments[comment] = First(first.order, first.digest, is_same=False, last=ident)

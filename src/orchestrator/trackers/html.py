@@ -7,6 +7,7 @@ characters of `<a ` kept it busy for 20 s, and it raises on some declarations.
 import html as entities
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
 
 MAX_CHARS = 200_000
 MAX_LINES = 200
@@ -47,6 +48,7 @@ _TOKEN = re.compile(
 _THING = "\ufffc"
 """Stands where something other than text is: code within a line, a picture, a mention."""
 _UNSEEN = "\0"
+_FENCE = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})(.*)")
 _JOINERS = "\u200d\ufe0f"
 """Parts of emoji. They are kept, so that a word with one of them inside stays another word."""
 _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\u034f\u17b4\u17b5")
@@ -75,7 +77,8 @@ def to_text(html: str) -> str:
 
 
 def spoken(html: str) -> tuple[str, ...]:
-    """The lines that somebody said himself: text outside code, preformatted blocks, quotes and struck-out text.
+    """The lines that somebody said himself: text outside code, preformatted blocks, quotes and struck-out text,
+    whether they are marked by tags or, as many write by habit, in Markdown.
 
     An approval is read from this, so doubt means silence. Markup that two programs could read in two ways
     (comments and declarations, a stray `<`, tags that are not nested, elements that no editor writes) says
@@ -91,8 +94,26 @@ def spoken(html: str) -> tuple[str, ...]:
         return ()
     # The last line of what was cut may have gone on: `:approved:` and then ` never`.
     lines = text.split("\n")[: -1 if is_cut else None]
-    shown = (_line(line) for line in lines)
+    shown = _unquoted(_line(line) for line in lines)
     return tuple(line for line in shown if line.strip(f"{_THING} "))[:MAX_LINES]
+
+
+def _unquoted(lines: Iterable[str]) -> Iterator[str]:
+    """Without what stands between fences of Markdown, and behind `>`. A fence that nobody closes hides the rest.
+
+    As in Markdown, only a line of the same characters, at least as many, and nothing else closes a fence.
+    """
+    fence = ""
+    for line in lines:
+        text = line.strip(f"{_THING} ")
+        found = _FENCE.match(text)
+        if fence:
+            is_end = found is not None and found[1].startswith(fence) and not found[2]
+            fence = "" if is_end else fence
+        elif found:
+            fence = found[1]
+        elif not text.startswith(">"):
+            yield line
 
 
 class _OddError(Exception):

@@ -23,7 +23,7 @@ from orchestrator.workflow.names import is_key
 T = TypeVar("T")
 PAGE = 100
 MAX_PAGES = 20
-MAX_COMMENT_PAGES = 5
+MAX_COMMENT_PAGES = 10
 LIST_PAGE = 1000
 """The most that Plane gives at once; only ids are asked for."""
 MAX_LIST_PAGES = 50
@@ -259,9 +259,12 @@ class Plane:
         """A page may shift while people write: whoever comes twice is taken once."""
         me = self._me or await self.whoami()
         found: dict[str, Comment] = {}
-        async for rows in self._pages(
-            _COMMENTS, _Page[_Comment], MAX_COMMENT_PAGES, {}, project=project, item=item
-        ):
+        pages = self._pages(_COMMENTS, _Page[_Comment], MAX_COMMENT_PAGES + 1, {}, project=project, item=item)
+        number = 0
+        async for rows in pages:
+            number += 1
+            if number > MAX_COMMENT_PAGES:
+                raise _too_many(item)
             for raw in rows:
                 found.setdefault(raw.id, _comment(raw, me))
         return tuple(found.values())
@@ -460,6 +463,14 @@ def _comment(raw: _Comment, me: str) -> Comment:
 
 def _gone(item: WorkItemId) -> Permanent:
     return Permanent("plane_item_missing", f"Plane has no work item {item} any more.")
+
+
+def _too_many(item: WorkItemId) -> Permanent:
+    return Permanent(
+        "plane_too_many_comments",
+        f"Work item {item} has more than {MAX_COMMENT_PAGES * PAGE} comments, so no decision can rest on them.",
+        hint="Delete comments that are not needed, or go on in a new work item.",
+    )
 
 
 def _segment(name: str) -> str:

@@ -93,6 +93,7 @@ class Task(BaseModel):
     branch: str
     plane_id: str | None
     plane_project_id: str | None
+    item_link: str | None = Field(description="where browsers see the work item; needs ORCH_PLANE_PUBLIC_URL")
     head_sha: str | None
     agent_running: bool
     created_at: datetime
@@ -155,6 +156,11 @@ class Services:
     project_of_repo: Callable[[RepoName], Project | None]
     known: Callable[[], Sequence[Finding]]
     look: Callable[[], Awaitable[Sequence[Finding]]]
+    item_address: Callable[[str], str]
+
+    def item_link(self, task: TaskView) -> str | None:
+        """None for a task without a work item, and without an address."""
+        return (self.item_address(task.key) or None) if task.plane_id else None
 
 
 def create_api(services: Services, root_path: str = "") -> FastAPI:
@@ -177,7 +183,9 @@ def _add_reading(app: FastAPI, services: Services) -> None:
         found = await services.database.read(lambda connection: views.active_tasks(connection, limit))
         language = _language(request)
         problems = [_shown(one) for one in services.known() if one.level is not Level.FINE]
-        return Status(active_tasks=[_task(one, language) for one in found], problems=problems)
+        return Status(
+            active_tasks=[_task(one, services.item_link(one), language) for one in found], problems=problems
+        )
 
     @app.get("/ready", responses={503: {"model": Ready}})
     async def ready() -> JSONResponse:
@@ -189,7 +197,8 @@ def _add_reading(app: FastAPI, services: Services) -> None:
     @app.get("/api/v1/tasks/{key}")
     async def task(key: str, request: Request) -> Task:
         found = await services.database.read(lambda connection: views.task(connection, key))
-        return _task(_there(found, f"There is no task {key[:60]}."), _language(request))
+        view = _there(found, f"There is no task {key[:60]}.")
+        return _task(view, services.item_link(view), _language(request))
 
     @app.get("/api/v1/tasks/{key}/explain")
     async def explained(key: str, request: Request, lang: Language | None = None) -> Explanation:
@@ -198,7 +207,8 @@ def _add_reading(app: FastAPI, services: Services) -> None:
         told = _there(found, f"There is no task {key[:60]}.")
         project = services.project_of_repo(RepoName.parse(told.task.repo)) if told.task.repo else None
         options = project.gates if project else None
-        return explain(told, options, services.clock.now(), lang or _language(request))
+        language, link = lang or _language(request), services.item_link(told.task)
+        return explain(told, options, services.clock.now(), language, link)
 
     @app.get("/api/v1/runs/{run}")
     async def run(run: int) -> Run:
@@ -293,11 +303,12 @@ def _language(request: Request) -> Language:
     return Language.RU if wanted.startswith("ru") else Language.EN
 
 
-def _task(view: TaskView, language: Language) -> Task:
-    made = {"waiting", "runs", "gates"}
+def _task(view: TaskView, item_link: str | None, language: Language) -> Task:
+    made = {"waiting", "runs", "gates", "item_link"}
     shown = {name: getattr(view, name) for name in Task.model_fields if name not in made}
     return Task(
         **shown,
+        item_link=item_link,
         waiting=[_waits(item, language) for item in view.waiting],
         runs=[_run(one) for one in view.runs],
         gates=[_gate(name, verdict, language) for name, verdict in view.gates],

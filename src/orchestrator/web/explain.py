@@ -111,11 +111,12 @@ class DecisionId:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Where a task is and why. `unblock` is what it waits for, the closest first; `approvals` are those that once
-    opened a gate, though the documents may have changed since.
+    opened a gate, though the documents may have changed since. `item_link` is where browsers see the work item.
     """
 
     key: str
     title: str
+    item_link: str | None
     stage: str
     repo: str | None
     branch: str
@@ -134,7 +135,13 @@ class _Since:
     is_older: bool = False
 
 
-def explain(story: TaskStory, options: GateOptions | None, now: datetime, language: Language) -> Explanation:
+def explain(
+    story: TaskStory,
+    options: GateOptions | None,
+    now: datetime,
+    language: Language,
+    item_link: str | None = None,
+) -> Explanation:
     """`options` are the project's as configured now; None: those that the newest decision rested on."""
     teller = _Teller(story, now, language)
     newest = story.decisions[0] if story.decisions else None
@@ -143,6 +150,7 @@ def explain(story: TaskStory, options: GateOptions | None, now: datetime, langua
     return Explanation(
         key=task.key,
         title=task.title,
+        item_link=item_link,
         stage=task.stage,
         repo=task.repo,
         branch=task.branch,

@@ -90,6 +90,7 @@ _DOCUMENTS = {
     ),
     "approved": Said("approved by {person}", "одобрение: {person}"),
     "approval_not_counted": Said("an `:approved:` does not count: {why}", "`:approved:` не считается: {why}"),
+    "rejection_not_counted": Said("a `:rejected:` does not count: {why}", "`:rejected:` не считается: {why}"),
     "too_few_approvers": Said(
         "the project asks for {needed} approvals and has {approvers} approvers",
         "проект требует одобрений: {needed}, а согласующих: {approvers}",
@@ -209,6 +210,12 @@ _REVIEW = {
         "give `{login}` write access to the code, or put it on the branch protection's list",
         "дайте `{login}` право записи в код или внесите в список защиты ветки",
     ),
+    "review_asked_again": Said(
+        "a review of `{login}` was asked for again, which took the standing of its approval of `{head:.10}` away",
+        "у `{login}` снова запросили ревью, и его одобрение `{head:.10}` потеряло силу",
+        "push a commit, so that it is reviewed anew",
+        "отправьте коммит, тогда ревью пройдёт заново",
+    ),
     "review_stale": Said(
         "the approval of `{head:.10}` by `{login}` is stale",
         "одобрение `{head:.10}` пользователем `{login}` устарело",
@@ -277,6 +284,24 @@ _ANSWERS = {
         "`{command}` — не команда",
         "use one of `{commands}`",
         "есть такие: `{commands}`",
+    ),
+    "command_not_counted": Said(
+        "an `/orch` command is not carried out: {why}",
+        "команда `/orch` не выполнена: {why}",
+        "comment it anew",
+        "напишите её заново",
+    ),
+    "no_more_answers": Said(
+        "this is the last answer: comments on this work item were answered {answers} times",
+        "это последний ответ: на комментарии к этому рабочему элементу отвечено {answers} раз",
+        "look at the comment that shows how the task stands; commands and approvals go on to count",
+        "смотрите комментарий о состоянии задачи; команды и одобрения по-прежнему действуют",
+    ),
+    "answers_spent": Said(
+        "comments are not answered any more: there were {answers} answers",
+        "на комментарии больше нет ответов: их было {answers}",
+        "nothing; commands and approvals go on to count",
+        "ничего; команды и одобрения по-прежнему действуют",
     ),
     "budget_set": Said(
         "from the next run on, one run may cost {usd} USD",

@@ -60,6 +60,10 @@ ACTIONS: dict[str, Pair] = {
         "comment `:approved:` anew, alone on its line",
         "напишите `:approved:` заново, отдельной строкой",
     ),
+    ":rejected:": (
+        "comment `:rejected: why` anew, if it still holds",
+        "напишите `:rejected: причина` заново, если это ещё так",
+    ),
     "orchestrator.yaml": (
         "correct `orchestrator.yaml` and restart",
         "поправьте `orchestrator.yaml` и перезапустите",

@@ -32,6 +32,7 @@ PHRASES: dict[str, Pair] = {
     "returns": ("Sent back {used} of at most {allowed} times.", "Возвратов: {used}, самое большее {allowed}."),
     "branch": ("Branch `{branch}`", "Ветка `{branch}`"),
     "pull": ("pull request", "пул-реквест"),
+    "item": ("work item", "рабочий элемент"),
     "task": ("why it stands where it stands", "почему задача стоит там, где стоит"),
     "link": ("details", "подробности"),
     "body": (

@@ -4,7 +4,7 @@ Equal standings give equal text: it is compared by its digest, so it has no time
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.domain.forge import CheckState
 from orchestrator.domain.model import Language, Stage
@@ -59,6 +59,8 @@ class Standing:
     branch: str = ""
     runs: tuple[RunFact, ...] = ()
     task_link: str = ""
+    item: str = ""
+    """The work item's address."""
     returns: int = 0
     returns_allowed: int = 0
     documents: tuple[tuple[str, str], ...] = ()
@@ -86,8 +88,8 @@ def sticky_markdown(standing: Standing, language: Language) -> str:
 
 
 def sticky_html(standing: Standing, language: Language) -> str:
-    """The work item's one comment, at most MAX_BYTES, ready to be written."""
-    return _bounded(standing, language, marks.to_html)
+    """The work item's one comment, at most MAX_BYTES, ready to be written. It does not link to where it stands."""
+    return _bounded(replace(standing, item=""), language, marks.to_html)
 
 
 def status_line(standing: Standing, language: Language) -> tuple[CheckState, str]:
@@ -105,7 +107,8 @@ def status_line(standing: Standing, language: Language) -> tuple[CheckState, str
 def pull_body(standing: Standing, language: Language) -> str:
     """The pull request's body. It begins with a hidden line that says that a program wrote it."""
     marker = f" task={standing.key}" if is_key(standing.key) else ""
-    about = (*_spans("body", language, key=_key(standing)), Strong(_title(standing, MAX_TITLE_CHARS)))
+    what = (*_spans("body", language, key=_key(standing)), Strong(_title(standing, MAX_TITLE_CHARS)))
+    about = (*what, Text(" ("), *item, Text(")")) if (item := _item_link(standing, language)) else what
     rows = tuple(_document(path, address) for path, address in standing.documents[:10])
     blocks = [
         Paragraph(about),
@@ -265,6 +268,8 @@ class _Sticky:
         parts: list[Spans] = []
         if one.branch:
             parts.append(_spans("branch", self.language, branch=clean(one.branch, 120)))
+        if item := _item_link(one, self.language):
+            parts.append(item)
         if marks.is_address(one.pull):
             parts.append((Link(_phrase("pull", self.language), one.pull),))
         if link := _task_link(one, self.language)[1:]:
@@ -297,6 +302,11 @@ def _on_one_line(item: Item, language: Language, people: People) -> str:
 def _document(path: str, address: str) -> Spans:
     name = clean(path, 200)
     return (Link(name, address),) if marks.is_address(address) else (Code(name),)
+
+
+def _item_link(standing: Standing, language: Language) -> Spans:
+    """Nothing without an address."""
+    return (Link(_phrase("item", language), standing.item),) if marks.is_address(standing.item) else ()
 
 
 def _task_link(standing: Standing, language: Language) -> Spans:

@@ -23,7 +23,7 @@ from orchestrator.workflow.decision import (
 from orchestrator.workflow.names import branch_name
 from orchestrator.workflow.pipeline import GATED, place, step_of_role, step_of_stage
 from orchestrator.workflow.posted import decide_posted
-from orchestrator.workflow.publish import answered, answers, publications
+from orchestrator.workflow.publish import answered, answers, bounded, publications
 from orchestrator.workflow.rounds import Parked, attempt, send_back, with_rework
 from orchestrator.workflow.switches import carry_out
 
@@ -82,19 +82,20 @@ def _work(project: Project | None, task: Task, facts: Facts) -> Decision:
     current = task if switches is task.switches else replace(task, switches=switches)
     decision = _open(project, current, facts)
     told = answered(replies, decision.stage, decision.waiting)
-    return replace(decision, actions=(*decision.actions, *told)) if told else decision
+    return bounded(replace(decision, actions=(*decision.actions, *told)) if told else decision)
 
 
 def _open(project: Project, task: Task, facts: Facts) -> Decision:
     """What comes before the gates: halts, a run at work, the end by a human's hand, what could not be seen."""
     here = Decision(task.stage, switches=task.switches, returns=task.returns)
     waiting = halts.run_items(facts)
+    stops = tuple(StopRun(run.stage, run.attempt) for run in runs.open_runs(facts))
     if halt := halts.halted(task, facts):
-        stops = tuple(StopRun(run.stage, run.attempt) for run in runs.open_runs(facts))
         return replace(here, actions=stops, waiting=(*halt, *waiting))
+    is_merged = isinstance(facts.pull, PullRequest) and facts.pull.is_merged
     if waiting:
-        return replace(here, waiting=(*waiting, *halts.paused(task)))
-    if isinstance(facts.pull, PullRequest) and facts.pull.is_merged:
+        return replace(here, actions=stops if is_merged else (), waiting=(*waiting, *halts.paused(task)))
+    if is_merged:
         return replace(here, stage=Stage.DONE)
     waiting = halts.closed_pull(facts) or unseen(facts.item, facts.remarks, facts.branch, facts.pull)
     if not waiting and isinstance(facts.branch, Absent):

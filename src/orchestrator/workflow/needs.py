@@ -40,7 +40,8 @@ def needs(task: Task, *, is_run_open: bool) -> frozenset[Look]:
     if task.role is not None:
         return frozenset({Look.BRANCH})
     if is_run_open:
-        return _ALWAYS
+        is_past = place(task.stage) >= place(Stage.DEVELOPMENT)
+        return _ALWAYS | {Look.PULL} if is_past else _ALWAYS  # somebody may merge what there is already
     if task.stage is Stage.CREATED:
         return frozenset({Look.ITEM, Look.BRANCH})
     here = place(task.stage)

@@ -1,15 +1,22 @@
 """What goes out beside the work: verdicts of reviewers and testers, and answers to people."""
 
+from dataclasses import replace
+
 from orchestrator.domain.forge import PullRequest
 from orchestrator.domain.model import Project, Stage, Task
 from orchestrator.qg import documents, review, runs
 from orchestrator.qg.approvals import approvers
-from orchestrator.qg.commands import Approve, commands, has_vote
+from orchestrator.qg.commands import Approve, Reject, commands, has_vote
 from orchestrator.qg.facts import Facts, Remark, newer
 from orchestrator.qg.pull import head_of
 from orchestrator.qg.verdict import Item
-from orchestrator.workflow.decision import PublishReport, PublishReview, Reply
+from orchestrator.workflow.decision import Decision, PublishReport, PublishReview, Reply
 from orchestrator.workflow.pipeline import place
+
+MAX_ANSWERS = 30
+"""Comments of one task that are answered. Whoever answers each of our answers, a program on the list of approvers
+above all, would go on for ever.
+"""
 
 
 def publications(
@@ -44,7 +51,7 @@ def _review(task: Task, facts: Facts, pull: PullRequest) -> list[PublishReview]:
 
 
 def answers(project: Project, task: Task, facts: Facts, stage: Stage) -> tuple[tuple[Reply, ...], int]:
-    """Approvals that open nothing are answered, each once; with the order up to which they are now."""
+    """Approvals and rejections that do nothing are answered, each once; and the order up to which."""
     up_to = task.switches.approvals_up_to
     if not isinstance(facts.remarks, tuple) or not isinstance(facts.documents, tuple):
         return (), up_to
@@ -52,19 +59,31 @@ def answers(project: Project, task: Task, facts: Facts, stage: Stage) -> tuple[t
     if not new:
         return (), up_to
     allowed, counted = approvers(project, facts), documents.votes(project, task, facts).counted()
-    vain = [
-        remark
-        for remark in new
-        if remark.person in allowed
-        and remark.comment not in counted
-        and has_vote(remark.lines)
-        and Approve() in commands(remark.lines)
+    theirs = [one for one in new if one.person in allowed and one.comment not in counted and has_vote(one.lines)]
+    told = ((remark.comment, _vain(facts, stage, remark)) for remark in theirs)
+    return tuple(Reply(comment, item) for comment, item in told if item), new[-1].order
+
+
+def _vain(facts: Facts, stage: Stage, remark: Remark) -> Item | None:
+    said = commands(remark.lines)
+    if Approve() in said:
+        return _vain_approval(facts, stage, remark)
+    return _vain_rejection(facts, stage, remark) if any(isinstance(one, Reject) for one in said) else None
+
+
+def _vain_rejection(facts: Facts, stage: Stage, remark: Remark) -> Item | None:
+    """None when it was said of documents that were there: what became of it shows in the gates."""
+    seen = [
+        max(one.seen for one in found) for each in documents.OF_STAGE if (found := documents.of_stage(facts, each))
     ]
-    replies = tuple(Reply(one.comment, _vain(facts, stage, one)) for one in vain)
-    return replies, new[-1].order
+    if remark.is_untouched and seen and remark.order > min(seen):
+        return None
+    why = "document_is_newer" if seen else "document_missing"
+    params = (("why", why if remark.is_untouched else "edited"), ("stage", stage.value))
+    return Item("rejection_not_counted", params, (remark.comment,), "approver", ":rejected:")
 
 
-def _vain(facts: Facts, stage: Stage, remark: Remark) -> Item:
+def _vain_approval(facts: Facts, stage: Stage, remark: Remark) -> Item:
     params = (("why", _why(facts, stage, remark)), ("stage", stage.value))
     is_asked = stage in documents.OF_STAGE
     return Item(
@@ -91,3 +110,32 @@ def answered(replies: tuple[Reply, ...], stage: Stage, waiting: tuple[Item, ...]
         Reply(one.comment, Item(one.item.code, params), about[one.item.code]) if one.item.code in about else one
         for one in replies
     )
+
+
+def bounded(decision: Decision) -> Decision:
+    """Of all answers to a task's comments the first so many, then one that says so; from then on a reason does."""
+    replies = [one for one in decision.actions if isinstance(one, Reply)]
+    switches = decision.switches
+    if replies:
+        comments = tuple(dict.fromkeys(one.comment for one in replies))
+        left = MAX_ANSWERS - switches.answered
+        actions = [
+            one
+            for one in decision.actions
+            if not isinstance(one, Reply) or one.comment in comments[: max(left, 0)]
+        ]
+        if len(comments) > left >= 0:
+            actions.append(Reply(comments[left], _last_answer()))
+        switches = replace(switches, answered=min(switches.answered + len(comments), MAX_ANSWERS + 1))
+        decision = replace(decision, actions=tuple(actions), switches=switches)
+    if switches.answered <= MAX_ANSWERS or decision.stage is Stage.DONE:
+        return decision
+    return replace(decision, waiting=(*decision.waiting, _spent()))
+
+
+def _last_answer() -> Item:
+    return Item("no_more_answers", (("answers", str(MAX_ANSWERS)),), who="approver", action="nothing")
+
+
+def _spent() -> Item:
+    return Item("answers_spent", (("answers", str(MAX_ANSWERS)),), who="approver", action="nothing")

@@ -7,7 +7,7 @@ from orchestrator.domain.model import Project, Switches, Task
 from orchestrator.domain.tracker import CommentId
 from orchestrator.qg.approvals import approvers
 from orchestrator.qg.commands import Misspelt, Order, Verb, commands
-from orchestrator.qg.facts import Facts, newer
+from orchestrator.qg.facts import Facts, Remark, newer
 from orchestrator.qg.pull import head_of
 from orchestrator.qg.runs import of_stage
 from orchestrator.qg.verdict import Item
@@ -36,7 +36,8 @@ def carry_out(project: Project, task: Task, facts: Facts) -> tuple[Switches, tup
     if not new:
         return switches, ()
     allowed = approvers(project, facts)
-    heard = [one for one in new if one.person in allowed and one.is_untouched]
+    theirs = [one for one in new if one.person in allowed]
+    heard = [one for one in theirs if one.is_untouched]
     for comment, command in [(one.comment, command) for one in heard for command in commands(one.lines)]:
         if isinstance(command, Order):
             switches, answer = _ordered(task, facts, switches, command, comment)
@@ -44,7 +45,18 @@ def carry_out(project: Project, task: Task, facts: Facts) -> tuple[Switches, tup
         elif isinstance(command, Misspelt):
             params = (("command", command.text), ("commands", _COMMANDS))
             replies.append(Reply(comment, Item("unknown_command", params, who="approver", action="/orch")))
+    replies += [Reply(one.comment, _edited()) for one in theirs if not one.is_untouched and _is_order(one)]
     return replace(switches, commands_up_to=new[-1].order), tuple(replies)
+
+
+def _edited() -> Item:
+    return Item("command_not_counted", (("why", "edited"),), who="approver", action="/orch")
+
+
+def _is_order(remark: Remark) -> bool:
+    """It has commands, and no vote: votes are answered beside the gates."""
+    said = commands(remark.lines)
+    return bool(said) and all(isinstance(one, Order | Misspelt) for one in said)
 
 
 def _ordered(
