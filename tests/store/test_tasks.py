@@ -59,7 +59,11 @@ async def test_the_row_is_what_applied_says_before_it_is_written(
         (Return(Cause.DOCUMENT_REJECTED, Stage.DEVELOPMENT, "mark", 1),),
     )
     way, here = list[Made](), first
-    for decision in (Decision(stage, identity=identity), Decision(stage, switches=switches, returns=returns)):
+    moved = replace(NO_SWITCHES, commands_up_to=1)  # the row still has what it had before the way
+    for decision in (
+        Decision(stage, identity=identity, switches=moved),
+        Decision(stage, switches=switches, returns=returns),
+    ):
         way.append(decisions.made(Basis(PROJECT, here, GREEN), decision))
         here = tasks.applied(way[-1].basis, decision)
     for part in [way[:1], way[1:]] if is_one_by_one else [way]:
