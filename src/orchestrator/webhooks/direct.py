@@ -7,8 +7,9 @@ faults of the store. So there is one place that refuses, and nothing is answered
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
@@ -31,6 +32,11 @@ Find = Callable[[str], Taker | None]
 """Who takes what is sent to this path; None: the short way does not lead there."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Takers:
+    find: Find
+
+
 def direct_protocol(
     seconds: float, find: Find, *, max_message_bytes: int = MAX_MESSAGE_BYTES
 ) -> type[asyncio.Protocol]:
@@ -40,8 +46,7 @@ def direct_protocol(
         receive_timeout_s = seconds
         message_bytes = max_message_bytes
 
-        def _taker_of(self, path: str) -> Taker | None:
-            return find(path)
+        takers = _Takers(find)
 
     return Direct
 
@@ -51,11 +56,9 @@ class _DirectProtocol(DeadlineProtocol):
     whole by then.
     """
 
+    takers: ClassVar[_Takers]
     _is_feeding = False
     _held: tuple[RequestResponseCycle, Any, Taker] | None = None
-
-    def _taker_of(self, path: str) -> Taker | None:
-        raise NotImplementedError
 
     def data_received(self, data: bytes) -> None:
         self._is_feeding = True
@@ -69,7 +72,7 @@ class _DirectProtocol(DeadlineProtocol):
                     super()._start_asgi_task(cycle, app)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        taker = self._taker_of(cycle.scope["path"]) if self._is_feeding else None
+        taker = self.takers.find(cycle.scope["path"]) if self._is_feeding else None
         if taker is None:
             super()._start_asgi_task(cycle, app)
         else:
@@ -88,10 +91,8 @@ class _DirectProtocol(DeadlineProtocol):
         return True
 
     def _answer(self, cycle: RequestResponseCycle, taker: Taker, stored: "asyncio.Future[Stored]") -> None:
-        if stored.cancelled():  # the loop ends, and this connection with it
-            return
-        error = stored.exception()
-        if cycle.disconnected:
+        error = None if stored.cancelled() else stored.exception()
+        if stored.cancelled() or cycle.disconnected:  # the loop ends, or nobody is there to be answered
             return
         if error is None:
             self._write(cycle, answer_to(stored.result()))
