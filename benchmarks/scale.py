@@ -24,7 +24,6 @@ class Scale:
     kills: int
     deliveries: int
     every_s: float
-    agents: int
 
 
 FULL = Scale(
@@ -40,7 +39,6 @@ FULL = Scale(
     kills=20,
     deliveries=60,
     every_s=5.0,
-    agents=100,
 )
 QUICK = Scale(
     repeats=3,
@@ -55,7 +53,6 @@ QUICK = Scale(
     kills=3,
     deliveries=24,
     every_s=5.0,
-    agents=20,
 )
 TINY = Scale(
     repeats=1,
@@ -70,7 +67,6 @@ TINY = Scale(
     kills=1,
     deliveries=3,
     every_s=5.0,
-    agents=2,
 )
 
 

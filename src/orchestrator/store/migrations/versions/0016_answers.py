@@ -4,7 +4,7 @@ so those that were written before get the new field, too.
 
 from alembic import op
 
-revision = "0004"
+revision = "0016"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
