@@ -4,7 +4,7 @@ so those that were written before get the new field, too.
 
 from alembic import op
 
-revision = "0016"
+revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
