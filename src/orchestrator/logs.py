@@ -51,13 +51,13 @@ class _Unfailing:
 def masker(secrets: Iterable[str]) -> Callable[[str], str]:
     """Masks secrets in a text by value."""
     known = _known(secrets)
+    return lambda text: _masked(text, known)
 
-    def mask(text: str) -> str:
-        for secret in known:
-            text = text.replace(secret, MASK)
-        return text
 
-    return mask
+def _masked(text: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return text
 
 
 def _known(secrets: Iterable[str]) -> list[str]:
@@ -77,9 +77,7 @@ def redactor(secrets: Iterable[str]) -> Processor:
 
 def _clean(value: Any, secrets: list[str]) -> Any:
     if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, MASK)
-        return _CONTROL.sub("�", value)
+        return _CONTROL.sub("�", _masked(value, secrets))
     if isinstance(value, dict):
         return {name: _clean(one, secrets) for name, one in value.items()}
     if isinstance(value, list | tuple):
