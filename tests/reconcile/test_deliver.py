@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.db import Database
-from orchestrator.domain.effect import TrackerNote
+from orchestrator.domain.effect import Again, TrackerNote
 from orchestrator.domain.events import WorkItemChanged
 from orchestrator.domain.model import ProjectId, Task, WorkItemId
 from orchestrator.domain.tracker import CommentId, Written
@@ -51,7 +51,7 @@ async def due(database: Database, html: str) -> Task:
     def queued(connection: Any) -> Task:
         ident = tasks.ensure_for_item(connection, changed, NOW)
         text = canonical.encode(TrackerNote(KEY, html))
-        outbox.queue(connection, ident, "1:standing", "TrackerNote", text, NOW, is_latest=True)
+        outbox.queue(connection, ident, "1:standing", "TrackerNote", text, NOW, again=Again.WHEN_CHANGED)
         return tasks.get(connection, ident)
 
     return await database.write(queued)

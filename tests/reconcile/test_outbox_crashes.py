@@ -17,7 +17,16 @@ import pytest
 from crossing import Crossing, How
 from orchestrator.clock import SystemClock
 from orchestrator.db import Database
-from orchestrator.domain.effect import EFFECTS, Effect, GateStatus, ItemState, PullNote, PullReview, TrackerNote
+from orchestrator.domain.effect import (
+    EFFECTS,
+    Again,
+    Effect,
+    GateStatus,
+    ItemState,
+    PullNote,
+    PullReview,
+    TrackerNote,
+)
 from orchestrator.domain.events import WorkItemChanged
 from orchestrator.domain.forge import CheckState, ReviewState
 from orchestrator.domain.model import ProjectId, RepoName, Sha, Task, TaskId, WorkItemId
@@ -177,7 +186,7 @@ async def opened(path: Path) -> AsyncIterator[Database]:
 
 
 async def instance(
-    scene: Scene, effect: Effect | None = None, *, is_latest: bool = False, reviewer: str = "reviewer"
+    scene: Scene, effect: Effect | None = None, *, again: Again = Again.NEVER, reviewer: str = "reviewer"
 ) -> bool:
     """A whole instance with nothing in its memory: queues the effect with one commit, then delivers what is due.
 
@@ -193,7 +202,7 @@ async def instance(
         for one in (tracker, *gitea):
             ends.push_async_callback(one.aclose)
         if effect:
-            await queue(scene, database, effect, is_latest=is_latest)
+            await queue(scene, database, effect, again=again)
         delivery = Delivery(database, SystemClock(), tracker, Forges(*gitea), Complaints())
         work = asyncio.create_task(delivery.deliver(scene.task, {}))
         scene.victim = asyncio.get_running_loop(), work
@@ -204,11 +213,9 @@ async def instance(
         return False
 
 
-async def queue(
-    scene: Scene, database: Database, effect: Effect, *, is_latest: bool, is_redone: bool = False
-) -> None:
+async def queue(scene: Scene, database: Database, effect: Effect, *, again: Again = Again.NEVER) -> None:
     row = (scene.task.id, scene.mark, type(effect).__name__, canonical.encode(effect), NOW)
-    await database.write(lambda c: outbox.queue(c, *row, is_latest=is_latest, is_redone=is_redone))
+    await database.write(lambda c: outbox.queue(c, *row, again=again))
 
 
 async def due(scene: Scene) -> int:
@@ -262,8 +269,8 @@ def test_when_the_text_changed_while_nobody_was_there_the_newest_is_shown_and_on
             here.begin(requests, how)
             first = here.effect(kind)
             second = replace(first, **{name: text for name, text in CHANGES.items() if hasattr(first, name)})
-            assert not await instance(here, first, is_latest=True)
-            assert await instance(here, second, is_latest=True)
+            assert not await instance(here, first, again=Again.WHEN_CHANGED)
+            assert await instance(here, second, again=Again.WHEN_CHANGED)
             (rows,) = here.news().values()
             assert "Two" in str(rows[-1]) or rows == ["Done"]
             assert len(rows) == (2 if kind is GateStatus and how == "after" else 1)  # statuses are a history
@@ -278,9 +285,9 @@ def test_a_text_that_changes_while_the_old_one_is_on_its_way_is_written_too(tmp_
         here.begin()
         first = here.effect(TrackerNote)
         async with opened(here.database) as database:
-            await queue(here, database, first, is_latest=True)
+            await queue(here, database, first, again=Again.WHEN_CHANGED)
             (row,) = await database.read(lambda c: outbox.due(c, here.task.id))
-            await queue(here, database, replace(first, html="<p>Two</p>"), is_latest=True)
+            await queue(here, database, replace(first, html="<p>Two</p>"), again=Again.WHEN_CHANGED)
             await database.write(lambda c: outbox.done(c, row, NOW))
         assert await instance(here)
         assert here.news() == {"comments": [["ENDURO-1:MARK", "<p>Two</p>"]]}
@@ -297,7 +304,7 @@ def test_a_review_that_the_forge_refuses_its_author_is_tried_once_and_never_agai
         asked = here.requests
         assert await instance(here, reviewer="developer")
         async with opened(here.database) as database:
-            await queue(here, database, here.effect(PullReview), is_latest=False, is_redone=True)
+            await queue(here, database, here.effect(PullReview), again=Again.WHEN_WANTED)
         assert await instance(here, reviewer="developer")
         assert here.requests == asked
 
@@ -315,11 +322,11 @@ def test_a_review_that_somebody_deleted_is_published_again_when_a_decision_wants
         here.world.gitea.repos[REPO].pulls[1].reviews.clear()
         assert here.news() != shown
         async with opened(here.database) as database:
-            await queue(here, database, effect, is_latest=False, is_redone=True)
+            await queue(here, database, effect, again=Again.WHEN_WANTED)
         assert (await due(here), await instance(here)) == (1, True)
         assert here.news() == shown
         async with opened(here.database) as database:
-            await queue(here, database, effect, is_latest=False, is_redone=True)
+            await queue(here, database, effect, again=Again.WHEN_WANTED)
         assert await instance(here)
         assert here.news() == shown, "what is there is not made twice"
 

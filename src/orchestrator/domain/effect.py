@@ -1,9 +1,20 @@
 """Writes to the outside, as values: what is queued with a decision and carried out after it."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from orchestrator.domain.forge import CheckState, ReviewState
 from orchestrator.domain.model import RepoName, Sha
+
+
+class Again(Enum):
+    """When an effect that was done under its key is done again."""
+
+    NEVER = "never"
+    WHEN_CHANGED = "when_changed"
+    """With other arguments: a comment that is edited in place."""
+    WHEN_WANTED = "when_wanted"
+    """People may undo it (they delete a review, say), and then a decision wants it again."""
 
 
 @dataclass(frozen=True, slots=True)

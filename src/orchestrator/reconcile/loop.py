@@ -431,7 +431,7 @@ def _as_seen(last: Facts, rows: _Rows, seen: Observed, looked: frozenset[Look]) 
 
 def _queue(connection: Connection, task: TaskId, one: Planned, now: datetime) -> None:
     kind, arguments = type(one.effect).__name__, canonical.encode(one.effect)
-    outbox.queue(connection, task, one.key, kind, arguments, now, is_latest=one.is_latest, is_redone=one.is_redone)
+    outbox.queue(connection, task, one.key, kind, arguments, now, again=one.again)
 
 
 def _blobs(seen: Observed, known: Sightings) -> dict[DocumentName, str]:

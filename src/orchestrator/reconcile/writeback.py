@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from orchestrator.domain.effect import (
+    Again,
     Effect,
     GateStatus,
     ItemState,
@@ -34,14 +35,11 @@ from orchestrator.workflow.pipeline import step_of_stage
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """`is_latest`: the newest text under this key counts, so it is done again whenever it changes. `is_redone`:
-    people may undo it, and then a decision wants it again.
-    """
+    """An effect under the key that it has for ever."""
 
     key: str
     effect: Effect
-    is_latest: bool = False
-    is_redone: bool = False
+    again: Again = Again.NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ def _actions(task: Task, decision: Decision, here: Standing, language: Language)
         match action:
             case EnsurePullRequest(repo, head, base, title):
                 effect: Effect = OpenPull(repo, head, base, title, standing.pull_body(here, language))
-                yield Planned(f"{task.id}:pull:{head}", effect, is_redone=True)
+                yield Planned(f"{task.id}:pull:{head}", effect, again=Again.WHEN_WANTED)
             case PublishReview() as review:
                 yield _review(task, review, here, language)
             case PublishReport() as report:
@@ -135,7 +133,9 @@ def _review(task: Task, review: PublishReview, here: Standing, language: Languag
     if review.as_comment:
         return Planned(f"{key}:comment", PullNote(review.repo, review.pull, marker, text))
     marked = f"<!-- {marker} -->\n{text}"
-    return Planned(key, PullReview(review.repo, review.pull, review.at, review.verdict, marked), is_redone=True)
+    return Planned(
+        key, PullReview(review.repo, review.pull, review.at, review.verdict, marked), again=Again.WHEN_WANTED
+    )
 
 
 def _report(task: Task, report: PublishReport, here: Standing, language: Language) -> Iterator[Planned]:
@@ -153,22 +153,24 @@ def _shown(project: Project, basis: Basis, decision: Decision, here: Standing) -
     task, facts, language = basis.task, basis.facts, project.language
     key = f"{here.key}:standing"
     yield Planned(
-        f"{task.id}:standing:item", TrackerNote(key, standing.sticky_html(here, language)), is_latest=True
+        f"{task.id}:standing:item",
+        TrackerNote(key, standing.sticky_html(here, language)),
+        again=Again.WHEN_CHANGED,
     )
     state = dict(project.states).get(decision.stage)
     if state and isinstance(facts.item, WorkItem):
         # Moved when the stage moves, back too; whoever moves the item by hand in between is not contradicted.
-        yield Planned(f"{task.id}:state", ItemState(state), is_latest=True)
+        yield Planned(f"{task.id}:state", ItemState(state), again=Again.WHEN_CHANGED)
     if not isinstance(facts.pull, PullRequest) or task.repo is None:
         return
     pull = facts.pull
     yield Planned(f"{task.id}:link:{pull.number}", PullLink(pull.url, f"Pull request {pull.number}"))
     note = PullNote(task.repo, pull.number, f"orchestrator:{key}", standing.sticky_markdown(here, language))
-    yield Planned(f"{task.id}:standing:pull", note, is_latest=True)
+    yield Planned(f"{task.id}:standing:pull", note, again=Again.WHEN_CHANGED)
     if isinstance(facts.branch, Branch) and decision.stage is not Stage.DONE:
         state_, said = standing.status_line(here, language)
         status = GateStatus(task.repo, facts.branch.head, state_, said, here.task_link)
-        yield Planned(f"{task.id}:status:{facts.branch.head}", status, is_latest=True)
+        yield Planned(f"{task.id}:status:{facts.branch.head}", status, again=Again.WHEN_CHANGED)
 
 
 def _key(task: Task, decision: Decision) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from orchestrator.domain.effect import Again
 from orchestrator.domain.model import TaskId
 from orchestrator.store.schema import effects
 
@@ -32,6 +33,7 @@ _REDONE = _UPSERT.on_conflict_do_update(
     set_={"arguments": _UPSERT.excluded.arguments, "done_at": None},
     where=effects.c.done_at.is_not(None) & (effects.c.error == ""),
 )
+_QUEUE = {Again.NEVER: _ONCE, Again.WHEN_CHANGED: _LATEST, Again.WHEN_WANTED: _REDONE}
 _DUE = (
     select(effects)
     .where(effects.c.task_id == bindparam("task"), effects.c.done_at.is_(None))
@@ -47,15 +49,11 @@ def queue(  # noqa: PLR0913 - a row has these columns
     arguments: str,
     now: datetime,
     *,
-    is_latest: bool,
-    is_redone: bool = False,
+    again: Again = Again.NEVER,
 ) -> None:
-    """`is_latest`: one effect for ever that is done again whenever its arguments change (a comment that is edited
-    in place). `is_redone`: what was done is done again when a new decision wants it (a review that somebody
-    deleted), unless it was refused for good. Else it is done once for its key.
-    """
+    """One row a key for ever. What was refused for good is never done again."""
     row = {"task_id": task, "key": key, "kind": kind, "arguments": arguments, "created_at": now}
-    connection.execute(_LATEST if is_latest else _REDONE if is_redone else _ONCE, row)
+    connection.execute(_QUEUE[again], row)
 
 
 def due(connection: Connection, task: TaskId) -> list[EffectRow]:
