@@ -35,8 +35,9 @@ RUN groupadd --gid 1000 orchestrator \
  && install -d -o orchestrator -g orchestrator -m 0755 /app \
  && install -d -o orchestrator -g orchestrator -m 0700 /app/data \
  && install -d /repos
-# Root's, so that no agent can replace it: an agent runs under the same uid as the orchestrator.
-COPY --from=cli --chown=0:0 --chmod=0755 /opt/claude/claude /usr/local/bin/claude
+# Root's, so that no agent can replace it: an agent runs under the same uid as the orchestrator. Nobody may read it: so
+# the kernel closes its process's memory, where the model's credential is, to the agent's tools.
+COPY --from=cli --chown=0:0 --chmod=0111 /opt/claude/claude /usr/local/bin/claude
 COPY --from=packages /opt/venv /opt/venv
 # Only the command goes into PATH. Agents inherit PATH, and `python` shall mean a clean one to them.
 RUN ln -s /opt/venv/bin/orch /usr/local/bin/orch

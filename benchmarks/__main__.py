@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks import crash, decide, ingest, reconcile, start, status, trigger
+from benchmarks import capture, crash, decide, ingest, reconcile, start, status, trigger
 from benchmarks.report import Figure, failures, machine, table, warning
 from benchmarks.scale import FULL, QUICK, TINY, Bench, Scale
 
@@ -23,6 +23,7 @@ MEASURES: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "crash": crash.measure,
     "decide": decide.measure,
     "reconcile": reconcile.measure,
+    "capture": capture.measure,
 }
 
 

@@ -21,9 +21,9 @@ Line = Mapping[str, Any]
 
 
 @contextmanager
-def world(folder: Path) -> Iterator[World]:
+def world(folder: Path, *, is_sandboxed: bool = False) -> Iterator[World]:
     """Deliveries are made and signed by the simulated Plane, but sent by us: it loses them all."""
-    with World(folder, FIXTURES, rate_per_minute=1_000_000) as made:
+    with World(folder, FIXTURES, rate_per_minute=1_000_000, is_sandboxed=is_sandboxed) as made:
         secret = load_recorded(FIXTURES / "plane" / "issue__created__rest").secret
         made.plane.add_webhook("http://127.0.0.1:9/never", secret)
         made.plane.lose_deliveries = True

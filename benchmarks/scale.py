@@ -24,6 +24,7 @@ class Scale:
     kills: int
     deliveries: int
     every_s: float
+    agents: int
 
 
 FULL = Scale(
@@ -39,6 +40,7 @@ FULL = Scale(
     kills=20,
     deliveries=60,
     every_s=5.0,
+    agents=100,
 )
 QUICK = Scale(
     repeats=3,
@@ -53,6 +55,7 @@ QUICK = Scale(
     kills=3,
     deliveries=24,
     every_s=5.0,
+    agents=20,
 )
 TINY = Scale(
     repeats=1,
@@ -67,6 +70,7 @@ TINY = Scale(
     kills=1,
     deliveries=3,
     every_s=5.0,
+    agents=2,
 )
 
 

@@ -56,7 +56,10 @@ def measure(bench: Bench) -> list[Figure]:
     agent.write_text(_AGENT, encoding="utf-8")
     agent.chmod(0o755)
     spawns, commits = list[float](), list[float]()
-    with neighbours.world(folder) as made, neighbours.service(made, agent, ORCH_LOG_LEVEL="debug") as service:
+    with (
+        neighbours.world(folder, is_sandboxed=True) as made,
+        neighbours.service(made, agent, ORCH_LOG_LEVEL="debug") as service,
+    ):
         passages = _passages(bench, made, service)
     for _ in range(bench.scale.work_items):
         spawns.append(spawned_ms([str(agent)], folder))
@@ -138,11 +141,14 @@ def _figures(passages: Sequence[_Passage], spawn_ms: float, commit_ms: float) ->
     whole = median([one.whole_intent for one in passages])
     calls, inside = passages[-1].calls, median([one.inside for one in passages])
     about = f"with the {calls} calls it is {whole:.1f} ms, of them {inside:.1f} waiting for their answers"
-    program = "spawn of the same program"
+    program, first = "spawn of the same program", "intent to first instruction"
+    level = "in the strongest sandbox of this machine, which the log says (sandbox_measured)"
     return [
         Figure("delivery to intent p50", median(intents), "ms", "one commit", commit_ms, at_most=10, note=about),
         Figure("delivery to intent p99", percentile(intents, 0.99), "ms"),
         Figure("clone p50 (small repository)", clone - forge, "ms", at_most=60, note=fetched),
-        Figure("intent to first instruction p50", median(launches), "ms", program, spawn_ms, at_most=25),
-        Figure("intent to first instruction p99", percentile(launches, 0.99), "ms"),
+        Figure(
+            "intent to first instruction p50", median(launches), "ms", program, spawn_ms, at_most=60, note=level
+        ),
+        Figure(f"{first} p99", percentile(launches, 0.99), "ms"),
     ]

@@ -101,7 +101,7 @@ def test_the_base_image_can_be_replaced_and_needs_no_registry_syntax() -> None:
 def test_the_cli_in_the_image_is_the_one_that_the_installer_pins() -> None:
     assert "COPY scripts/install_claude.py" in DOCKERFILE
     assert "python /build/install_claude.py --into /opt/claude\n" in DOCKERFILE
-    assert "COPY --from=cli --chown=0:0 --chmod=0755 /opt/claude/claude /usr/local/bin/claude\n" in final_stage()
+    assert "COPY --from=cli --chown=0:0 --chmod=0111 /opt/claude/claude /usr/local/bin/claude\n" in final_stage()
     assert re.search(r"\b\d+\.\d+\.\d{3}\b", DOCKERFILE) is None, "a second place for the CLI's version"
 
 

@@ -1,10 +1,15 @@
 """What an installation lacks, by its settings and its file alone."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from green import BORIS, PROJECT
+from orchestrator import findings
+from orchestrator.agents.probe import Measured
+from orchestrator.agents.sandbox import Capability, Sandbox
+from orchestrator.agents.sandboxes import Sandboxes, Wish
 from orchestrator.config import load
 from orchestrator.configfile import Directory
 from orchestrator.domain.finding import Finding, Level
@@ -67,3 +72,38 @@ def test_one_user_for_developer_and_reviewer_is_told_unless_people_review() -> N
     assert [one.code for one in as_ourselves] == ["one_gitea_user"]
     assert "orchestrator's" in as_ourselves[0].message
     assert found(PROJECT, ORCH_GITEA_TOKEN_REVIEWER="r", ORCH_GITEA_TOKEN_DEVELOPER="d") == []
+
+
+# --- the sandbox
+
+
+def of_level(level: Sandbox, wish: Wish, missing: dict[Capability, str] | None = None) -> list[Finding]:
+    sandboxes = Sandboxes(Path("nowhere"), wish)
+    sandboxes._measured = Measured(level, missing or {})
+    return findings.of_sandbox(sandboxes)
+
+
+def test_the_sandbox_is_told_with_what_it_lacks() -> None:
+    (found,) = of_level(Sandbox(7, has_bwrap=True), Wish(), {Capability.USER: "it needs root"})
+    assert (found.code, found.level) == ("sandbox", Level.FINE)
+    assert "landlock+bwrap" in found.message
+    assert "Without user: it needs root." in found.message
+
+
+def test_less_than_asked_for_is_missing_with_the_reason_and_the_way_out() -> None:
+    (found,) = of_level(Sandbox(2), Wish(), {Capability.LANDLOCK: "too old"})
+    assert (found.code, found.level) == ("sandbox_too_weak", Level.MISSING)
+    assert "too old" in found.message
+    assert "ORCH_MIN_SANDBOX=none" in found.mend
+
+
+def test_a_landlock_without_scopes_is_a_warning_unless_bubblewrap_closes_that() -> None:
+    assert [one.code for one in of_level(Sandbox(5), Wish())] == ["sandbox", "old_landlock"]
+    assert [one.code for one in of_level(Sandbox(6), Wish())] == ["sandbox"]
+    assert [one.code for one in of_level(Sandbox(5, has_bwrap=True), Wish())] == ["sandbox"]
+    assert [one.code for one in of_level(Sandbox(5, has_user=True), Wish())] == ["sandbox"]
+
+
+def test_no_sandbox_is_told_and_without_a_runtime_there_is_nothing_to_tell() -> None:
+    assert [one.code for one in of_level(Sandbox(), Wish(frozenset(), frozenset()))] == ["no_sandbox"]
+    assert findings.of_sandbox(None) == []

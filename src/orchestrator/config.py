@@ -46,6 +46,17 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _paths(value: object) -> object:
+    """Absolute ones: they mean the same inside and outside."""
+    if not isinstance(value, str):
+        return value
+    found = tuple(Path(entry.strip()) for entry in value.split(":") if entry.strip())
+    if relative := [str(path) for path in found if not path.is_absolute()]:
+        raise ValueError(f"must be absolute paths, which {relative[0]!r} is not")
+    return found
+
+
+Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_lines)]
 Url = Annotated[str, AfterValidator(_http_url)]
 
@@ -99,7 +110,7 @@ class Settings(BaseSettings):
     gitea_public_url: Url | None = _setting(None, "Gitea or Forgejo", "Address of Gitea as browsers reach it.")
     gitea_token: Secrets = _setting((), "Gitea or Forgejo", "Token of the orchestrator's own Gitea user.")
     gitea_token_developer: Secrets = _setting(
-        (), "Gitea or Forgejo", "Token of the user that opens pull requests for the developer agent."
+        (), "Gitea or Forgejo", "Token of the user that pushes and opens pull requests for the developer agent."
     )
     gitea_token_reviewer: Secrets = _setting(
         (),
@@ -127,13 +138,145 @@ class Settings(BaseSettings):
         None, "Agents", "Read-only folder of repositories that seed our mirrors (/repos in the container)."
     )
 
+    sandbox: str = _setting(
+        "auto",
+        "Sandbox",
+        "What agents are put into: auto (all that works here), none, or a list of landlock,user,bwrap.",
+        pattern=r"^(auto|none|(landlock|user|bwrap)(,(landlock|user|bwrap))*)$",
+    )
+    min_sandbox: str = _setting(
+        "landlock",
+        "Sandbox",
+        "Least that a launch needs, as a list like ORCH_SANDBOX; none accepts everything.",
+        pattern=r"^(none|(landlock|user|bwrap)(,(landlock|user|bwrap))*)$",
+    )
+    sandbox_uids: str = _setting(
+        "64000-64099",
+        "Sandbox",
+        "First and last uid that runs may be given, one each; nobody else may have them.",
+        pattern=r"^[1-9][0-9]{2,8}-[1-9][0-9]{2,8}$",
+    )
+    sandbox_read: Paths = _setting(
+        (), "Sandbox", "Folders of toolchains that agents may read and run, beside /usr; separated by colons."
+    )
+    run_max_processes: int = _setting(
+        512,
+        "Sandbox",
+        "Processes and threads of one run; of the service's user in all, where runs have no uid of their own.",
+        unit="processes",
+        ge=32,
+        le=100_000,
+    )
+
     max_concurrent_runs: int = _setting(2, "Limits", "Agents at work at once.", unit="runs", ge=1, le=100)
+    max_concurrent_runs_per_repository: int = _setting(
+        0, "Limits", "Of them, in one repository; 0: no limit of its own.", unit="runs", ge=0, le=100
+    )
+    max_concurrent_runs_per_role: int = _setting(
+        0, "Limits", "Of them, of one role; 0: no limit of its own.", unit="runs", ge=0, le=100
+    )
+    max_runs_per_day: int = _setting(
+        0, "Limits", "Agents started between midnights (UTC); 0: no limit.", unit="runs", ge=0, le=100_000
+    )
+    day_budget_usd: float = _setting(
+        0.0,
+        "Limits",
+        "Money of all runs between midnights (UTC), notional for a subscription; when it is spent, runs wait for "
+        "the next day. 0: no limit.",
+        unit="US dollars",
+        ge=0,
+        le=1_000_000,
+    )
+    task_budget_usd: float = _setting(
+        0.0,
+        "Limits",
+        "Money of all runs of one task; when it is spent, the task is parked until `/orch budget`. 0: no limit.",
+        unit="US dollars",
+        ge=0,
+        le=100_000,
+    )
+    money_without_progress_usd: float = _setting(
+        50.0,
+        "Limits",
+        "Money of a task's runs since it last reached a stage for the first time; then it is parked until "
+        "`/orch budget`. 0: no limit.",
+        unit="US dollars",
+        ge=0,
+        le=100_000,
+    )
+    usage_limit_pause_s: float = _setting(
+        900.0,
+        "Limits",
+        "Pause after the account's usage limit when nobody told its reset; doubled each time, up to four hours.",
+        unit="seconds",
+        ge=1,
+        le=14400,
+    )
     max_attempts: int = _setting(3, "Limits", "Attempts of one run before the task is parked.", ge=1, le=20)
     run_timeout_s: float = _setting(3600, "Limits", "Wall clock of one run.", unit="seconds", gt=0, le=86400)
+    run_silence_s: float = _setting(
+        1200,
+        "Limits",
+        "Without a byte of output a run is stopped after this. A command of an agent is silent too, for up to ten "
+        "minutes, and so is one long request to the model.",
+        unit="seconds",
+        gt=0,
+        le=86400,
+    )
     run_max_turns: int = _setting(60, "Limits", "Turns of one run.", unit="turns", ge=1, le=1000)
     run_max_budget_usd: float = _setting(5.0, "Limits", "Money of one run.", unit="US dollars", gt=0, le=1000)
     run_max_log_bytes: int = _setting(
         100 * 1024 * 1024, "Limits", "Log of one run; the run is stopped above it.", unit="bytes", ge=65536
+    )
+    run_max_disk_bytes: int = _setting(
+        10 * 1024**3, "Limits", "Folder of one run; the run is stopped above it.", unit="bytes", ge=1024**2
+    )
+    runs_max_disk_bytes: int = _setting(
+        50 * 1024**3,
+        "Limits",
+        "Folders of all runs; above it old ones go early, and when that is not enough no run begins.",
+        unit="bytes",
+        ge=1024**2,
+    )
+    run_keep_days: float = _setting(
+        14.0,
+        "Limits",
+        "Age at which a run's workspace goes; unpublished work that its task may go on from stays.",
+        unit="days",
+        ge=0,
+        le=3650,
+    )
+    run_max_result_bytes: int = _setting(
+        100 * 1024**2, "Limits", "New commits of one run, packed.", unit="bytes", ge=65536
+    )
+    run_max_unpacked_bytes: int = _setting(
+        1024**3, "Limits", "New objects of one run, unpacked.", unit="bytes", ge=65536
+    )
+    run_max_files: int = _setting(3000, "Limits", "Files that one run changes.", unit="files", ge=1, le=100_000)
+    run_max_commits: int = _setting(500, "Limits", "New commits of one run.", unit="commits", ge=1, le=10_000)
+    run_max_memory_bytes: int = _setting(
+        8 * 1024 * 1024 * 1024,
+        "Limits",
+        "Memory of one run with all that it started; the run is stopped above it.",
+        unit="bytes",
+        ge=64 * 1024 * 1024,
+    )
+    max_runs_without_progress: int = _setting(
+        40,
+        "Limits",
+        "Runs of a task since it first came as far as it is, before it is parked.",
+        unit="runs",
+        ge=5,
+        le=1000,
+    )
+    retry_pause_s: float = _setting(
+        10.0,
+        "Limits",
+        "First pause after a run that crashed again, or could not reach the model; the next ones double, up to 15 "
+        "minutes.",
+        unit="seconds",
+        ge=0,
+        le=900,
     )
     max_body_bytes: int = _setting(
         5 * 1024 * 1024, "Limits", "Body of one delivery; nginx needs the same.", unit="bytes", ge=1024
@@ -215,6 +358,9 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     if settings.database_url and not settings.database_url.startswith("sqlite:///"):
         scheme = settings.database_url.partition(":")[0][:40]
         yield f"ORCH_DATABASE_URL: {scheme!r} is not supported in this version; use sqlite:///path."
+    first, last = (int(uid) for uid in settings.sandbox_uids.split("-"))
+    if first > last:
+        yield f"ORCH_SANDBOX_UIDS: {settings.sandbox_uids} ends before it begins."
     if settings.claude_oauth_token and settings.anthropic_api_key:
         yield (
             "ORCH_CLAUDE_OAUTH_TOKEN and ORCH_ANTHROPIC_API_KEY are both set: keep one, "

@@ -6,6 +6,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator.agents import sandbox
+from orchestrator.agents.folders import Room
+from orchestrator.agents.sandboxes import Sandboxes
 from orchestrator.agents.version import cli_version
 from orchestrator.config import Secrets, Settings
 from orchestrator.configfile import Directory
@@ -139,6 +142,37 @@ def of_cli(settings: Settings, *, tools: Path = Path(".tools/claude")) -> Findin
     return Finding("cli", Level.FINE, f"The CLI runs: {version}.")
 
 
+def of_sandbox(sandboxes: Sandboxes | None) -> list[Finding]:
+    """Tries the levels, once; takes some tenths of a second then."""
+    if sandboxes is None:
+        return []
+    measured = sandboxes.measured()
+    try:
+        level = sandboxes.admitted()
+    except OrchestratorError as error:
+        return [Finding(error.code, Level.MISSING, f"No agent is started: {error.message}", error.hint)]
+    if level == sandbox.NONE:
+        mend = "Only for people you trust, on a machine of its own. ORCH_SANDBOX=auto takes all that works."
+        return [Finding("no_sandbox", Level.MISSING, "Agents run without a sandbox, as you asked.", mend)]
+    lacks = "".join(f" Without {one}: {why}." for one, why in sorted(measured.missing.items()))
+    found = Finding(
+        "sandbox", Level.FINE, f"Agents are sandboxed: {level} (Landlock ABI {level.landlock_abi}).{lacks}"
+    )
+    return [found, *_old_landlock(level)]
+
+
+def _old_landlock(level: sandbox.Sandbox) -> Iterator[Finding]:
+    """Own processes or an own uid close what scopes would."""
+    is_apart = level.has_bwrap or level.has_user
+    if sandbox.LANDLOCK_TCP_ABI <= level.landlock_abi < sandbox.LANDLOCK_SCOPES_ABI and not is_apart:
+        yield Finding(
+            "old_landlock",
+            Level.MISSING,
+            f"Landlock ABI {level.landlock_abi} lets agents signal processes of their own user.",
+            "Linux 6.12 closes that (ABI 6); so does bubblewrap.",
+        )
+
+
 async def of_database(database: Database) -> Finding:
     """Really writes: on a read-only or full disk only that tells."""
     try:
@@ -166,6 +200,17 @@ def of_disk(folder: Path) -> Finding:
         mend = "Free some space, or move ORCH_DATA_DIR."
         return Finding("disk_low", Level.BROKEN, f"Only {free // 2**20} MiB are free at {folder}.", mend)
     return Finding("disk", Level.FINE, f"{free // 2**30} GiB are free at {folder}.")
+
+
+def of_runs_disk(room: Room) -> list[Finding]:
+    """As it was last measured."""
+    if not room.is_full:
+        return []
+    held = (
+        f"The runs' folders hold {room.used_bytes // 2**20} MiB, above {room.most_bytes // 2**20}: no run begins."
+    )
+    mend = "Close tasks that are not wanted, raise ORCH_RUNS_MAX_DISK_BYTES or free the disk."
+    return [Finding("runs_disk_full", Level.MISSING, held, mend)]
 
 
 async def of_roles(orchestrator: Forge | None, developer: Forge | None, reviewer: Forge | None) -> list[Finding]:

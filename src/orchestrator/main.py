@@ -3,14 +3,19 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import structlog
 
 from orchestrator import findings, logs
+from orchestrator.agents.folders import Room, RunFolders
 from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind, ProcessLimits
+from orchestrator.agents.results import ResultLimits, Results
 from orchestrator.agents.runtime import ClaudeRuntime
+from orchestrator.agents.sandbox import Bounds, Capability
+from orchestrator.agents.sandboxes import Sandboxes, Wish
 from orchestrator.agents.workspace import Workspaces
 from orchestrator.clock import SystemClock
 from orchestrator.config import Secrets, Settings, load, secret_values
@@ -30,24 +35,29 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.events import Delivery as Received
 from orchestrator.domain.finding import Finding, Level
-from orchestrator.domain.model import Source
+from orchestrator.domain.model import Role, Source
 from orchestrator.domain.run import RunLimits
 from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.forges.gitea import Gitea
 from orchestrator.loglimit import Complaints
 from orchestrator.pace import REAL_TIME, Timing
 from orchestrator.ports import Clock, Forge
+from orchestrator.qg.facts import SpendingLimits
 from orchestrator.reconcile.deliver import Delivery
+from orchestrator.reconcile.dispatch import Dispatch
 from orchestrator.reconcile.execute import Execution
 from orchestrator.reconcile.loop import Options, Reconciler
 from orchestrator.reconcile.observe import Forges, Observer
 from orchestrator.reconcile.resync import Resync
+from orchestrator.reconcile.tidy import Tidy
 from orchestrator.reconcile.writeback import Addresses
 from orchestrator.store import journal, runs, tasks
 from orchestrator.trackers.plane import Plane
 from orchestrator.web.access import Access
 from orchestrator.web.front import Front
 from orchestrator.webhooks.receiver import Receiver
+from orchestrator.workflow.admission import AdmissionLimits
+from orchestrator.workflow.keeping import Keeping
 
 log = structlog.get_logger()
 
@@ -86,8 +96,11 @@ class Orchestrator:
     forges: Forges
     adapters: tuple[Plane | Gitea, ...]
     problems: list[Finding]
+    dispatch: Dispatch
+    sandboxes: Sandboxes | None = None
     engine: LocalEngine | None = None
     observer: Observer | None = None
+    room: Room = field(default_factory=Room)
 
     @contextlib.asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -99,13 +112,18 @@ class Orchestrator:
         )
         open_tasks, unprocessed, open_runs = left
         self.engine.open(unprocessed, open_tasks, open_runs)
+        measuring = asyncio.create_task(self._measure())
+        tidying = asyncio.create_task(self._tidy().for_ever())
         log.info(
             "started", open_tasks=len(open_tasks), open_runs=len(open_runs), projects=len(self.directory.projects)
         )
         try:
             yield
         finally:
+            tidying.cancel()
+            await asyncio.gather(tidying, return_exceptions=True)
             await self.engine.close()
+            await measuring
             for adapter in self.adapters:
                 await adapter.aclose()
             await self.database.aclose()
@@ -143,13 +161,22 @@ class Orchestrator:
     async def look(self) -> list[Finding]:
         """What is broken or missing now."""
         disk = await asyncio.to_thread(findings.of_disk, self.settings.data_dir)
-        return [await findings.of_database(self.database), disk, *self.known()]
+        sandboxed = await asyncio.to_thread(findings.of_sandbox, self.sandboxes)
+        database = await findings.of_database(self.database)
+        paused = await self.dispatch.findings() if database.level is Level.FINE else ()
+        return [database, disk, *sandboxed, *paused, *self.known()]
+
+    async def _measure(self) -> None:
+        """So that the first run need not wait for it; whoever comes sooner waits a moment."""
+        for one in await asyncio.to_thread(findings.of_sandbox, self.sandboxes):
+            report = log.info if one.level is Level.FINE else log.warning
+            report("sandbox_measured", code=one.code, message=one.message, mend=one.mend)
 
     def known(self) -> list[Finding]:
         """What was missing at the start, and which systems refuse us now."""
         refusals = {one.code: one for adapter in self.adapters for one in adapter.circuit.refusals}
         refused = [Finding(one.code, Level.MISSING, one.message, one.hint) for one in refusals.values()]
-        return [*self.problems, *refused]
+        return [*self.problems, *refused, *findings.of_runs_disk(self.room)]
 
     def api(self) -> Any:
         """The part behind Access. Its framework takes longest to load: the front asks for it when it listens."""
@@ -162,6 +189,7 @@ class Orchestrator:
             project_of_repo=self.directory.project_of_repo,
             known=self.known,
             look=self.look,
+            dispatch=self.dispatch,
             item_address=self._addresses().item,
         )
         return create_api(services, self.settings.path_prefix)
@@ -176,26 +204,66 @@ class Orchestrator:
 
     def _engine(self) -> LocalEngine:
         settings, directory = self.settings, self.directory
-        runtime = _runtime(settings, self.forges.orchestrator) if self.forges.orchestrator else None
+        forges, forge = self.forges, self.forges.orchestrator
+        runtime = _runtime(settings, forges, forge, self.room, self.sandboxes) if forge else None
         changed_paths = runtime.changed_paths if runtime else _without_forge
         complaints = Complaints(self.clock.monotonic)
         observer = self.observer = Observer(
             self.tracker, self.forges, changed_paths, complaints, logs.masker(secret_values(settings))
         )
         delivery = Delivery(self.database, self.clock, self.tracker, self.forges, complaints)
-        options = Options(settings.max_attempts, self._addresses(), settings.poll_interval_s)
-        reconciler = Reconciler(self.database, self.clock, observer, delivery, directory.project, options)
-        limits = RunLimits(settings.run_timeout_s, settings.run_max_turns, settings.run_max_budget_usd)
-        execution = Execution(self.database, self.clock, runtime, directory.project, limits) if runtime else None
+        options = Options(
+            max_attempts=settings.max_attempts,
+            max_runs_without_progress=settings.max_runs_without_progress,
+            retry_pause_s=settings.retry_pause_s,
+            addresses=self._addresses(),
+            poll_interval_s=settings.poll_interval_s,
+            spending=SpendingLimits(settings.task_budget_usd, settings.money_without_progress_usd),
+        )
+        dispatch = self.dispatch
+        reconciler = Reconciler(
+            self.database, self.clock, observer, delivery, directory.project, options, dispatch
+        )
+        execution = self._execution(runtime, reconciler) if runtime else None
         resync = Resync(self.database, self.clock, self.tracker, lambda: directory.projects, complaints)
         return LocalEngine(
             reconciler,
             execution,
             resync,
-            max_concurrent_runs=settings.max_concurrent_runs,
+            dispatch=dispatch,
             resync_interval_s=settings.resync_interval_s,
             pace=Pace(merge_s=settings.wake_merge_s),
             complaints=complaints,
+        )
+
+    def _tidy(self) -> Tidy:
+        folders = RunFolders(self.settings.data_dir.absolute())
+        self.room.most_bytes = self.settings.runs_max_disk_bytes
+        return Tidy(
+            self.database,
+            self.clock,
+            Keeping(timedelta(days=self.settings.run_keep_days), self.settings.runs_max_disk_bytes),
+            sizes=folders.sizes,
+            discard=lambda one: folders.discard(one.run, is_whole=one.is_whole),
+            told=self.room.measured,
+        )
+
+    def _execution(self, runtime: ClaudeRuntime, reconciler: Reconciler) -> Execution:
+        settings = self.settings
+        limits = RunLimits(
+            timeout_s=settings.run_timeout_s,
+            max_turns=settings.run_max_turns,
+            max_budget_usd=settings.run_max_budget_usd,
+            silence_s=settings.run_silence_s,
+        )
+        return Execution(
+            self.database,
+            self.clock,
+            runtime,
+            self.directory.project,
+            limits,
+            dispatch=self.dispatch,
+            is_wanted=reconciler.is_wanted,
         )
 
 
@@ -218,7 +286,22 @@ def build(
     problems = findings.of_settings(settings, directory)
     forges = Forges(forge, developer, reviewer)
     adapters = tuple(one for one in (tracker, forge, developer, reviewer) if one)
-    return Orchestrator(settings, directory, database, clock or SystemClock(), tracker, forges, adapters, problems)
+    sandboxes = _sandboxes(settings) if forge else None
+    clock = clock or SystemClock()
+    dispatch = Dispatch(database, clock, _admission_limits(settings), settings.usage_limit_pause_s)
+    return Orchestrator(
+        settings, directory, database, clock, tracker, forges, adapters, problems, dispatch, sandboxes
+    )
+
+
+def _admission_limits(settings: Settings) -> AdmissionLimits:
+    return AdmissionLimits(
+        runs=settings.max_concurrent_runs,
+        runs_per_repository=settings.max_concurrent_runs_per_repository,
+        runs_per_role=settings.max_concurrent_runs_per_role,
+        runs_per_day=settings.max_runs_per_day,
+        day_budget_usd=settings.day_budget_usd,
+    )
 
 
 def asgi(orchestrator: Orchestrator, *, allow_unsigned_loopback: bool = False) -> Front:
@@ -266,15 +349,60 @@ async def _without_forge(*_: object) -> Sequence[str]:
     raise Permanent("no_gitea_token", "There is no Gitea token.")
 
 
-def _runtime(settings: Settings, forge: Forge) -> ClaudeRuntime:
+def _sandboxes(settings: Settings) -> Sandboxes:
+    asked = None if settings.sandbox == "auto" else _capabilities(settings.sandbox)
+    first, last = (int(uid) for uid in settings.sandbox_uids.split("-"))
+    return Sandboxes(
+        settings.data_dir.absolute(),
+        Wish(asked, _capabilities(settings.min_sandbox)),
+        (first, last),
+        tuple(map(str, settings.sandbox_read)),
+        Bounds(settings.run_max_memory_bytes, settings.run_max_processes),
+    )
+
+
+def _capabilities(listed: str) -> frozenset[Capability]:
+    return frozenset(Capability(name) for name in listed.split(",") if name != "none")
+
+
+def _runtime(
+    settings: Settings, forges: Forges, forge: Forge, room: Room, sandboxes: Sandboxes | None
+) -> ClaudeRuntime:
+    workspaces = Workspaces(
+        settings.data_dir.absolute(),
+        forge.remote,
+        settings.repos_dir,
+        push_remote=lambda repo, role: _pusher(forges, forge, role).remote(repo),
+        results=Results(limits=_result_limits(settings), sandboxes=sandboxes),
+    )
     return ClaudeRuntime(
         data_dir=settings.data_dir.absolute(),
         claude_bin=settings.claude_bin,
-        workspaces=Workspaces(settings.data_dir.absolute(), forge.remote, settings.repos_dir),
+        workspaces=workspaces,
         credential=_credential(settings),
         route=ApiRoute(settings.claude_base_url, settings.claude_proxy),
-        limits=ProcessLimits(log_max_bytes=settings.run_max_log_bytes),
+        limits=ProcessLimits(
+            log_max_bytes=settings.run_max_log_bytes,
+            disk_max_bytes=settings.run_max_disk_bytes,
+            memory_max_bytes=settings.run_max_memory_bytes,
+        ),
         model=settings.claude_model,
+        sandboxes=sandboxes,
+        room=room,
+    )
+
+
+def _pusher(forges: Forges, orchestrator: Forge, role: Role) -> Forge:
+    """Code is pushed by the developer's own user, documents by the orchestrator's; others push nothing."""
+    return (forges.developer if role is Role.DEVELOPER else None) or orchestrator
+
+
+def _result_limits(settings: Settings) -> ResultLimits:
+    return ResultLimits(
+        bundle_bytes=settings.run_max_result_bytes,
+        unpacked_bytes=settings.run_max_unpacked_bytes,
+        files=settings.run_max_files,
+        commits=settings.run_max_commits,
     )
 
 

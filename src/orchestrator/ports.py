@@ -192,6 +192,18 @@ class AgentRuntime(Protocol):
         """Where the run's log lies: what the agent printed, as it printed it."""
         ...
 
+    def sandbox_of(self, run: RunId) -> str:
+        """The level that a launched run was put into."""
+        ...
+
+    def prompt_digest(self, run: RunId) -> str | None:
+        """SHA-256 of all that the agent was told; None when it was not launched."""
+        ...
+
+    def heard_at(self, run: RunId) -> datetime | None:
+        """When the agent last printed something; None when it has not yet."""
+        ...
+
     async def prepare(self, spec: RunSpec) -> None:
         """Makes the workspace; a second call for a prepared or started run changes nothing."""
         ...
@@ -204,12 +216,16 @@ class AgentRuntime(Protocol):
         """Returns when the attempt ended; works as well for a run that an earlier process launched."""
         ...
 
-    async def stop(self, run: RunId) -> None:
-        """Asks the shim to climb the stop ladder; `wait` then returns."""
+    async def stop(self, run: RunId) -> bool:
+        """Asks the shim to climb the stop ladder; `wait` then returns. True when no agent was ever started for the
+        run: then none will be, whoever is about to.
+        """
         ...
 
-    async def collect(self, spec: RunSpec) -> Sha | None:
-        """Fetches the workspace's branch into our mirror and checks it; None when there is no new commit."""
+    async def collect(self, spec: RunSpec, model: str = "") -> Sha | None:
+        """The run's commits into our mirror, checked and under our names; None when there is no new one. Works for
+        every launched run, however it ended. `model` is named in the commits.
+        """
         ...
 
     async def publish(self, spec: RunSpec, head: Sha) -> None:
@@ -231,9 +247,13 @@ class Engine(Protocol):
         ...
 
     def start_run(self, run: RunId) -> None:
-        """Take an intended or interrupted run on."""
+        """Take an admitted or interrupted run on."""
+        ...
+
+    def admit(self) -> None:
+        """Ask soon which of the waiting runs may start: something that they wait for has changed."""
         ...
 
     async def cancel_run(self, run: RunId) -> None:
-        """Stop a run, if it is alive."""
+        """Stop a run, if it is alive; one that waits to be admitted never starts."""
         ...

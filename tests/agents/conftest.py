@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.agents import rundir
+from orchestrator.agents import launcher, rundir
 from orchestrator.agents.launcher import Credential, ProcessLimits
 from orchestrator.agents.rundir import RunPaths
 from orchestrator.agents.runtime import ClaudeRuntime
@@ -110,6 +110,15 @@ class World:
 
     def workspaces(self, repos_dir: Path | None = None) -> Workspaces:
         return Workspaces(self.data_dir, lambda _repo: self.forge.remote, repos_dir)
+
+    def collect(self, spec: RunSpec, workspaces: Workspaces | None = None) -> Sha | None:
+        """As after a launch: what was launched says in which sandbox the result is packed."""
+        paths = self.paths(spec)
+        if not paths.spec.exists():
+            paths.spec.write_bytes(
+                launcher.spec_bytes(paths.workspace, ["/bin/true"], {}, RunLimits(60, 1, 1), ProcessLimits())
+            )
+        return (workspaces or self.workspaces()).collect(spec, "claude-test")
 
     def runtime(self, agent: Path | str, credential: Credential | None = None) -> ClaudeRuntime:
         """The stop ladder's pauses are short here; their order is what tests look at."""

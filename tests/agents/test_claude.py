@@ -1,6 +1,7 @@
 """What the CLI is told, and what its records mean: every recording, judged by hand beforehand."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,15 @@ EXPECTED: dict[str, tuple[Outcome, str]] = {
     "error__400": (Outcome.FAILED, "invalid_request_error"),
     "error__401": (Outcome.CRASHED, "signal_9"),  # ended by hand in the middle of its retries
     "error__404_model": (Outcome.FAILED, "not_found_error"),
-    "error__429": (Outcome.FAILED, "rate_limit_error"),
-    "error__429_limit": (Outcome.FAILED, "rate_limit_error"),
-    "error__529_exhausted": (Outcome.FAILED, "overloaded_error"),
-    "error__api_unreachable": (Outcome.FAILED, "connection_failed"),
+    "error__429": (Outcome.UNAVAILABLE, "rate_limit_error"),
+    "error__429_limit": (Outcome.UNAVAILABLE, "rate_limit_error"),
+    "error__529_exhausted": (Outcome.UNAVAILABLE, "overloaded_error"),
+    "error__api_unreachable": (Outcome.UNAVAILABLE, "connection_failed"),
     "error__bad_flag": (Outcome.CRASHED, "no_result"),
     "error__max_budget": (Outcome.BUDGET, "budget_exhausted"),
     "error__max_turns": (Outcome.TURN_CAP, "max_turns"),
-    "error__missing_auth": (Outcome.FAILED, "api_error"),
-    "error__resume_unknown": (Outcome.FAILED, "error_during_execution"),
+    "error__missing_auth": (Outcome.FAILED, "authentication_failed"),
+    "error__resume_unknown": (Outcome.CRASHED, "not_begun"),
     "error__schema_retries": (Outcome.FAILED, "no_verdict"),
     "error__session_id_in_use": (Outcome.CRASHED, "no_result"),
     "error__stream_dropped": (Outcome.SUCCEEDED, ""),  # dropped, tried again, came through
@@ -43,7 +44,7 @@ EXPECTED: dict[str, tuple[Outcome, str]] = {
     "success": (Outcome.SUCCEEDED, ""),
     "success__after_two_529": (Outcome.SUCCEEDED, ""),
     "success__cli_2_1_197": (Outcome.SUCCEEDED, ""),
-    "success__fallback_model": (Outcome.FAILED, "overloaded_error"),  # the fallback was overloaded too
+    "success__fallback_model": (Outcome.UNAVAILABLE, "overloaded_error"),  # the fallback was overloaded too
     "success__permissions_denied": (Outcome.SUCCEEDED, ""),  # with the denials listed
     "success__sandboxed_schema_stdin": (Outcome.SUCCEEDED, ""),
     "success__schema": (Outcome.SUCCEEDED, ""),
@@ -127,7 +128,9 @@ def test_prose_about_a_usage_limit_is_no_usage_limit() -> None:
     [
         (supervise.TIMED_OUT, Outcome.TIMED_OUT),
         (supervise.CANCELLED, Outcome.CANCELLED),
+        (supervise.STALLED, Outcome.STALLED),
         (supervise.LOG_FULL, Outcome.FAILED),
+        (supervise.MEMORY_FULL, Outcome.FAILED),
     ],
 )
 def test_what_the_shim_did_outweighs_what_the_stream_says(why: str, outcome: Outcome) -> None:
@@ -306,3 +309,74 @@ def test_the_prompt_record_is_one_line_that_the_cli_takes_as_it_is() -> None:
     record = json.loads(raw)
     assert record["client_composed"] is True
     assert record["message"]["content"][0]["text"].startswith("/clear @/etc/passwd\nsecond")
+
+
+API_ERROR: dict[str, Any] = {
+    "type": "result",
+    "subtype": "success",
+    "is_error": True,
+    "terminal_reason": "api_error",
+    "num_turns": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "reason"),
+    [
+        (None, Outcome.UNAVAILABLE, "api_error"),
+        (400, Outcome.FAILED, "api_error"),
+        (401, Outcome.FAILED, "authentication_failed"),
+        (403, Outcome.FAILED, "authentication_failed"),
+        (404, Outcome.FAILED, "api_error"),
+        (408, Outcome.UNAVAILABLE, "api_error"),
+        (413, Outcome.FAILED, "api_error"),
+        (429, Outcome.UNAVAILABLE, "api_error"),
+        (499, Outcome.FAILED, "api_error"),
+        (500, Outcome.UNAVAILABLE, "api_error"),
+        (529, Outcome.UNAVAILABLE, "api_error"),
+        ("503", Outcome.FAILED, "api_error"),
+    ],
+)
+def test_the_status_of_the_api_says_whether_it_passes_by_itself(
+    status: object, outcome: Outcome, reason: str
+) -> None:
+    result = judge_records(API_ERROR | {"api_error_status": status}, code=1)
+    assert (result.outcome, result.reason) == (outcome, reason)
+
+
+def test_a_usage_limit_tells_when_it_ends() -> None:
+    assert judge("error__usage_limit_oauth").resets_at == datetime.fromtimestamp(1795347811, UTC)
+
+
+def limited(status: str, told: object) -> RunResult:
+    event = {"type": "rate_limit_event", "rate_limit_info": {"status": status, "resetsAt": told}}
+    return judge_records(event, API_ERROR | {"api_error": "usage_limit_reached", "api_error_status": 429}, code=1)
+
+
+@pytest.mark.parametrize("told", [None, "soon", 1e300, -1e300, True, {}])
+def test_what_is_no_time_is_no_reset(told: object) -> None:
+    assert (limited("rejected", told).outcome, limited("rejected", told).resets_at) == (Outcome.USAGE_LIMIT, None)
+
+
+def test_a_limit_that_only_warned_is_no_reset() -> None:
+    assert limited("rejected", 1795347811).resets_at is not None
+    assert limited("allowed_warning", 1795347811).resets_at is None
+
+
+def used(cost: float, tokens: int) -> dict[str, Any]:
+    return {"claude": {"inputTokens": tokens, "outputTokens": tokens, "costUSD": cost}}
+
+
+def test_a_resumed_session_counts_only_what_this_process_used() -> None:
+    key = "model_usage_since_last_result"
+    first = GREEN | {"total_cost_usd": 3.0, "modelUsage": used(3.0, 30), key: used(1.0, 10)}
+    last = GREEN | {"total_cost_usd": 3.5, "modelUsage": used(3.5, 35), key: used(0.5, 5)}
+    usage = judge_records(first, last).usage
+    assert (usage.input_tokens, usage.output_tokens) == (15, 15)
+    assert usage.cost_usd == pytest.approx(1.5)
+
+
+def test_a_session_that_cannot_be_resumed_is_no_fault_of_the_work() -> None:
+    result = judge("error__resume_unknown")
+    assert (result.outcome, result.reason) == (Outcome.CRASHED, "not_begun")
+    assert "No conversation found" in result.detail

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agents import launcher, rundir, runtime, shim
+from orchestrator.agents import launcher, rundir, shim
 from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.run import Liveness, Outcome, RunLimits, RunSpec, Usage
@@ -346,17 +346,6 @@ async def test_a_file_larger_than_the_limit_cannot_be_written(world: Any) -> Non
     assert "File too large" in result.detail
 
 
-async def test_a_stuck_shim_is_ended_when_the_run_is_overdue(world: Any, eventually: Callable[..., Any]) -> None:
-    claude, spec = await launched(world, DEAF + UNTIL_STOPPED)
-    await eventually(lambda: world.entries("up"), "the agent is up")
-    os.kill(shim_of(world, spec), signal.SIGSTOP)
-    runtime._end_if_overdue(world.paths(spec), 60.0)
-    assert claude.liveness(spec.run) is Liveness.ALIVE
-    runtime._end_if_overdue(world.paths(spec), -1000.0)
-    assert (await claude.wait(spec, nothing)).outcome is Outcome.LOST
-    await eventually(lambda: not world.living(), "nothing is left alive")
-
-
 async def test_stopping_a_run_that_never_started_forbids_its_start(world: Any) -> None:
     claude, spec = world.runtime(world.agent("ledger('up')\n" + RESULT)), world.spec()
     await claude.prepare(spec)
@@ -368,10 +357,13 @@ async def test_stopping_a_run_that_never_started_forbids_its_start(world: Any) -
     assert world.entries("up") == []
 
 
-async def test_stopping_an_unknown_run_is_no_error(world: Any) -> None:
-    claude = world.runtime("unused")
-    await claude.stop(world.spec(77).run)
-    assert not world.data_dir.exists()
+async def test_a_run_that_is_stopped_before_anything_is_there_never_starts(world: Any) -> None:
+    claude, spec = world.runtime(world.agent("ledger('up')\n" + RESULT)), world.spec(77)
+    assert await claude.stop(spec.run)
+    await claude.prepare(spec)
+    await claude.launch(spec)
+    assert (await claude.wait(spec, nothing)).outcome is Outcome.CANCELLED
+    assert world.entries("up") == []
 
 
 async def test_a_missing_cli_is_said_before_anything_starts(world: Any) -> None:
@@ -517,4 +509,4 @@ def test_a_run_directory_is_closed_to_others(world: Any) -> None:
 
 def test_a_nul_byte_cannot_smuggle_a_field_into_the_spec() -> None:
     with pytest.raises(Permanent):
-        launcher.spec_bytes(Path("/w"), ["claude", "a\0b"], {}, 1.0, launcher.ProcessLimits())
+        launcher.spec_bytes(Path("/w"), ["claude", "a\0b"], {}, RunLimits(1, 1, 1), launcher.ProcessLimits())

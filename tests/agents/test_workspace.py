@@ -33,6 +33,14 @@ def agent_commits(run_git: Callable[..., str], workspace: Path, name: str = "tas
     return Sha(run_git("rev-parse", "HEAD", cwd=workspace))
 
 
+def same_work(run_git: Callable[..., str], world: Any, taken: Sha | None, agents: Sha) -> bool:
+    """What was taken over has the agent's tree; its name differs, since it is signed by us."""
+    assert taken is not None
+    mirror = world.data_dir / "mirrors/acme/shop.git"
+    theirs = run_git("rev-parse", f"{agents}^{{tree}}", cwd=world.paths(world.spec()).workspace)
+    return run_git("rev-parse", f"{taken}^{{tree}}", cwd=mirror) == theirs
+
+
 def test_a_workspace_is_the_branch_at_the_decided_commit_and_knows_no_remote(
     world: Any, run_git: Callable[..., str]
 ) -> None:
@@ -231,10 +239,11 @@ def test_a_broken_mounted_copy_costs_nothing_but_time(world: Any, tmp_path: Path
 def test_a_commit_is_collected_and_published(world: Any, run_git: Callable[..., str]) -> None:
     spec, workspaces = world.spec(), world.workspaces()
     workspaces.prepare(spec)
-    assert workspaces.collect(spec) is None
-    head = agent_commits(run_git, world.paths(spec).workspace)
-    assert workspaces.collect(spec) == head
-    assert workspaces.collect(spec) == head
+    assert world.collect(spec, workspaces) is None
+    agents = agent_commits(run_git, world.paths(spec).workspace)
+    head = world.collect(spec, workspaces)
+    assert same_work(run_git, world, head, agents)
+    assert world.collect(spec, workspaces) == head
     workspaces.publish(spec, head)
     assert world.forge.head() == head
 
@@ -244,8 +253,8 @@ def test_a_head_that_lies_under_newer_commits_is_published_already(
 ) -> None:
     spec, workspaces = world.spec(), world.workspaces()
     workspaces.prepare(spec)
-    head = agent_commits(run_git, world.paths(spec).workspace)
-    workspaces.collect(spec)
+    agent_commits(run_git, world.paths(spec).workspace)
+    head = world.collect(spec, workspaces)
     workspaces.publish(spec, head)
     run_git("switch", "-q", spec.branch, cwd=world.forge.clone)
     run_git("pull", "-q", "--ff-only", world.forge.bare, spec.branch, cwd=world.forge.clone)
@@ -257,8 +266,8 @@ def test_a_head_that_lies_under_newer_commits_is_published_already(
 def test_a_branch_that_moved_elsewhere_is_never_forced(world: Any, run_git: Callable[..., str]) -> None:
     spec, workspaces = world.spec(), world.workspaces()
     workspaces.prepare(spec)
-    head = agent_commits(run_git, world.paths(spec).workspace)
-    workspaces.collect(spec)
+    agent_commits(run_git, world.paths(spec).workspace)
+    head = world.collect(spec, workspaces)
     other = world.forge.commit(spec.branch, {"b": "2"})
     with pytest.raises(Permanent) as error:
         workspaces.publish(spec, head)
@@ -272,7 +281,7 @@ def test_rewritten_history_is_not_taken(world: Any, run_git: Callable[..., str])
     run_git("reset", "-q", "--hard", "HEAD~1", cwd=workspace)
     agent_commits(run_git, workspace)
     with pytest.raises(Permanent) as error:
-        world.workspaces().collect(spec)
+        world.collect(spec)
     assert error.value.code == "not_fast_forward"
 
 
@@ -281,7 +290,7 @@ def test_a_run_that_removed_its_branch_is_told_so(world: Any, run_git: Callable[
     world.workspaces().prepare(spec)
     run_git("branch", "-q", "-m", "elsewhere", cwd=world.paths(spec).workspace)
     with pytest.raises(Permanent) as error:
-        world.workspaces().collect(spec)
+        world.collect(spec)
     assert error.value.code == "branch_missing"
 
 
@@ -328,7 +337,7 @@ def test_a_run_that_was_collected_needs_no_forge_to_be_looked_at(world: Any, run
     spec, spaces = world.spec(), world.workspaces()
     spaces.prepare(spec)
     agent_commits(run_git, world.paths(spec).workspace, "src/new.py")
-    head = spaces.collect(spec)
+    head = world.collect(spec, spaces)
     assert spaces.changed_paths(REPO, "main", head) == ["src/new.py"]
 
 
@@ -359,110 +368,6 @@ def test_a_hostile_base_or_head_reaches_no_git(world: Any, base: str) -> None:
     assert not (world.data_dir / "mirrors").exists()
 
 
-def _link_git_dir(workspace: Path) -> None:
-    (workspace / ".git").rename(workspace / "real")
-    (workspace / ".git").symlink_to("real")
-
-
-def _git_file(workspace: Path) -> None:
-    (workspace / ".git").rename(workspace / "real")
-    (workspace / ".git").write_text("gitdir: real\n")
-
-
-def _link_objects(workspace: Path) -> None:
-    (workspace / ".git/objects").rename(workspace / "objects")
-    (workspace / ".git/objects").symlink_to(workspace / "objects")
-
-
-TAMPERED: dict[str, Callable[[Path], object]] = {
-    "linked .git": _link_git_dir,
-    "file .git": _git_file,
-    "no .git": lambda workspace: (workspace / ".git").rename(workspace / "real"),
-    "linked objects": _link_objects,
-    "alternates": lambda workspace: (workspace / ".git/objects/info/alternates").write_text("/x\n"),
-    "commondir": lambda workspace: (workspace / ".git/commondir").write_text("/x\n"),
-    "linked ref": lambda workspace: (workspace / ".git/refs/heads/x").symlink_to("/etc/passwd"),
-    "linked config": lambda workspace: (workspace / ".git/extra").symlink_to("/etc/passwd"),
-    "pipe": lambda workspace: os.mkfifo(workspace / ".git/pipe"),
-    "shallow": lambda workspace: (workspace / ".git/shallow").write_text("0" * 40 + "\n"),
-}
-
-
-@pytest.mark.parametrize("how", sorted(TAMPERED))
-def test_a_tampered_repository_is_not_read(world: Any, run_git: Callable[..., str], how: str) -> None:
-    spec = world.spec()
-    world.workspaces().prepare(spec)
-    agent_commits(run_git, world.paths(spec).workspace)
-    (world.paths(spec).workspace / ".git/objects/info").mkdir(exist_ok=True)
-    TAMPERED[how](world.paths(spec).workspace)
-    with pytest.raises(Permanent) as error:
-        world.workspaces().collect(spec)
-    assert error.value.code == "workspace_tampered"
-
-
-def test_a_planted_configuration_runs_nothing(world: Any, run_git: Callable[..., str]) -> None:
-    spec, mark = world.spec(), world.root / "mark"
-    world.workspaces().prepare(spec)
-    workspace = world.paths(spec).workspace
-    head = agent_commits(run_git, workspace)
-    hook = world.root / "evil"
-    hook.write_text(f"#!/bin/sh\ntouch {mark}\n")
-    hook.chmod(0o755)
-    (workspace / ".git/hooks").mkdir()
-    for name in ("pre-push", "post-checkout", "reference-transaction", "post-index-change", "fsmonitor-watchman"):
-        (workspace / ".git/hooks" / name).write_bytes(hook.read_bytes())
-        (workspace / ".git/hooks" / name).chmod(0o755)
-    (workspace / ".git/config").write_text(
-        "[core]\n repositoryformatversion = 1\n bare = false\n"
-        f" fsmonitor = {hook}\n hooksPath = hooks\n sshCommand = {hook}\n alternateRefsCommand = {hook}\n"
-        f"[uploadpack]\n packObjectsHook = {hook}\n[include]\n path = /etc/passwd\n"
-        f'[extensions]\n partialClone = evil\n[remote "evil"]\n promisor = true\n url = ext::{hook}\n'
-        '[protocol]\n allow = always\n[protocol "ext"]\n allow = always\n'
-    )
-    assert world.workspaces().collect(spec) == head
-    assert not mark.exists()
-
-
-def test_a_linked_configuration_is_replaced_and_its_target_left_alone(
-    world: Any, run_git: Callable[..., str]
-) -> None:
-    spec, victim = world.spec(), world.root / "victim"
-    world.workspaces().prepare(spec)
-    workspace = world.paths(spec).workspace
-    agent_commits(run_git, workspace)
-    victim.write_text((workspace / ".git/config").read_text())
-    (workspace / ".git/config").unlink()
-    (workspace / ".git/config").symlink_to(victim)
-    before = victim.read_text()
-    with pytest.raises(Permanent):
-        world.workspaces().collect(spec)
-    assert victim.read_text() == before
-
-
-def test_a_forged_object_is_refused(world: Any, run_git: Callable[..., str]) -> None:
-    spec = world.spec()
-    world.workspaces().prepare(spec)
-    workspace = world.paths(spec).workspace
-    (workspace / "x").write_text("x")
-    blob = run_git("hash-object", "-w", "x", cwd=workspace)
-    tree = (
-        subprocess.run(
-            ["git", "mktree"],
-            input=f"100644 blob {blob}\t.git\n".encode(),
-            cwd=workspace,
-            capture_output=True,
-            check=True,
-        )
-        .stdout.decode()
-        .strip()
-    )
-    commit = run_git("commit-tree", "-p", "HEAD", "-m", "evil", tree, cwd=workspace)
-    run_git("update-ref", f"refs/heads/{spec.branch}", commit, cwd=workspace)
-    with pytest.raises(Permanent) as error:
-        world.workspaces().collect(spec)
-    assert error.value.code == "bad_objects"
-
-
 @pytest.mark.parametrize(
     "name", ["feature/ENDURO-1-x", "main", "основная", "a;$(touch${IFS}x)", "<img/src=x>", "v1.0"]
 )
@@ -488,8 +393,9 @@ def test_a_hostile_branch_name_starts_nothing(world: Any, run_git: Callable[...,
     run_git("push", "-q", world.forge.bare, f"HEAD:refs/heads/{name}", cwd=world.forge.clone)
     spec = world.spec(branch=name, base_sha=world.forge.head(name))
     world.workspaces().prepare(spec)
-    head = agent_commits(run_git, world.paths(spec).workspace)
-    assert world.workspaces().collect(spec) == head
+    agents = agent_commits(run_git, world.paths(spec).workspace)
+    head = world.collect(spec)
+    assert same_work(run_git, world, head, agents)
     world.workspaces().publish(spec, head)
     assert not list(world.root.rglob("mark"))
 
@@ -597,8 +503,9 @@ def test_over_http_the_token_reaches_the_forge_and_no_argument_environment_or_fi
 ) -> None:
     spec, workspaces = world.spec(), over_http(world, http_forge)
     workspaces.prepare(spec)
-    head = agent_commits(run_git, world.paths(spec).workspace)
-    assert workspaces.collect(spec) == head
+    agents = agent_commits(run_git, world.paths(spec).workspace)
+    head = world.collect(spec, workspaces)
+    assert same_work(run_git, world, head, agents)
     workspaces.publish(spec, head)
     workspaces.publish(spec, head)
     assert world.forge.head() == head
@@ -682,8 +589,8 @@ def test_addresses_paths_and_names_stand_behind_a_separator(
     spec, workspaces = world.spec(), world.workspaces()
     monkeypatch.setenv("PATH", f"{recorder.parent}:{path}")
     workspaces.prepare(spec)
-    head = agent_commits(run_git, world.paths(spec).workspace)
-    workspaces.collect(spec)
+    agent_commits(run_git, world.paths(spec).workspace)
+    head = world.collect(spec, workspaces)
     workspaces.publish(spec, head)
     commands = [line.split("\0") for line in log.read_text().splitlines() if "--git-dir" in line]
     assert len(commands) >= 8

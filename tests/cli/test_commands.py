@@ -15,6 +15,8 @@ import pytest
 import yaml
 
 from orchestrator import __version__
+from orchestrator.agents.probe import landlock_abi
+from orchestrator.agents.sandbox import LANDLOCK_TCP_ABI
 from orchestrator.config import setting_names
 from orchestrator.configfile import effective, parse
 from orchestrator.domain.model import Role
@@ -33,8 +35,10 @@ def orch(*arguments: str, cwd: Path, environ: Mapping[str, str] | None = None) -
 
 def test_version_and_help(tmp_path: Path) -> None:
     assert orch("version", cwd=tmp_path).stdout.strip() == __version__
-    for command in ("serve", "doctor", "demo", "status", "explain", "launch", "retry", "verify"):
-        assert command in orch("--help", cwd=tmp_path).stdout
+    shown = orch("--help", cwd=tmp_path).stdout
+    of_tasks = ("status", "explain", "launch", "retry", "cancel", "resume", "verify")
+    for command in ("serve", "doctor", "demo", *of_tasks):
+        assert command in shown
 
 
 def test_the_printed_example_is_the_shipped_one(tmp_path: Path) -> None:
@@ -101,12 +105,15 @@ def test_doctor_on_a_bare_machine_names_each_gap_and_its_mending(tmp_path: Path)
 
 
 def test_doctor_on_a_good_set_up_finds_nothing(world: World, scripted: Path) -> None:
+    if landlock_abi() < LANDLOCK_TCP_ABI:
+        pytest.skip(f"this kernel's Landlock (ABI {landlock_abi()}) does not know TCP")
+    world.is_sandboxed = True
     environ = {**world.settings(scripted), **with_roles(world)}
     configure(world, "states: {analysis: In Progress, done: Done}", "trigger: {state: Todo}")
     done = orch("doctor", "--json", cwd=world.root, environ=environ)
     found = {finding["code"]: finding["level"] for finding in json.loads(done.stdout)}
     assert set(found.values()) == {"fine"}, done.stdout
-    assert {"plane", "gitea", "roles", "cli", "database", "disk"} <= set(found)
+    assert {"plane", "gitea", "roles", "cli", "sandbox", "database", "disk"} <= set(found)
     assert done.returncode == 0
 
 
@@ -171,6 +178,8 @@ def test_status_shows_tasks_and_why_they_wait(world: World, service: Service) ->
     assert shown["active_tasks"][0]["key"] == "ENDURO-1"
     assert orch("retry", "NONE-1", cwd=world.root, environ=environ).returncode == 4
     assert orch("retry", "ENDURO-1", cwd=world.root, environ=environ).returncode == 1
+    for command, missing in (("cancel", "NONE-1"), ("cancel", "77"), ("resume", "NONE-1")):
+        assert orch(command, missing, cwd=world.root, environ=environ).returncode == 4
 
 
 def test_explain_says_why_a_task_waits_who_can_help_and_since_when(world: World, service: Service) -> None:

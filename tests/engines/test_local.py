@@ -14,6 +14,8 @@ from orchestrator.engines.lines import LATER_AT_ONCE, POLLS_AT_ONCE
 from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.loglimit import Complaints
 from orchestrator.pace import Urgency, urgency
+from orchestrator.reconcile.dispatch import Round
+from orchestrator.reconcile.execute import PutBack
 from orchestrator.reconcile.loop import Looked
 from orchestrator.reconcile.resync import Moved
 
@@ -75,6 +77,9 @@ class Executions:
         self.answers = list(answers)
         self.carried: list[RunId] = []
         self.given_up: list[RunId] = []
+        self.launched: set[RunId] = set()
+        self.ended = 0
+        self.stopped: list[RunId] = []
         self.at_once = self.most_at_once = 0
         self.hold = asyncio.Event()
         self.hold.set()
@@ -85,13 +90,56 @@ class Executions:
         self.most_at_once = max(self.most_at_once, self.at_once)
         await self.hold.wait()
         self.at_once -= 1
+        self.ended += 1
         answer = self.answers.pop(0) if self.answers else TASK
         if isinstance(answer, Exception):
             raise answer
         return answer
 
+    def was_launched(self, run: RunId) -> bool:
+        return run in self.launched
+
+    async def stop(self, run: RunId) -> None:
+        self.stopped.append(run)
+
     async def give_up(self, run: RunId, _error: Exception) -> TaskId:
         self.given_up.append(run)
+        return TASK
+
+
+class Admissions:
+    """Stands where Dispatch stands: so many slots, first come, first served."""
+
+    def __init__(self, executions: Executions, slots: int = 2) -> None:
+        self.executions = executions
+        self.slots = slots
+        self.waiting: list[RunId] = []
+        self.asked = self.given = 0
+        self.answers: list[Exception | Round] = []
+        self.taken_over: list[list[RunId]] = []
+
+    async def admit(self) -> Round:
+        self.asked += 1
+        if self.answers:
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        free = max(self.slots - self.given + self.executions.ended, 0)
+        starts, self.waiting = self.waiting[:free], self.waiting[free:]
+        self.given += len(starts)
+        return Round(tuple(starts))
+
+    async def take_over(self, left: Sequence[RunId], launched: Sequence[RunId]) -> Round:
+        self.taken_over.append(list(launched))
+        self.waiting = [run for run in left if run not in launched]
+        self.given = len(launched)
+        return await self.admit()
+
+    async def withdraw(self, run: RunId) -> TaskId | None:
+        if run not in self.waiting:
+            return None
+        self.waiting.remove(run)
         return TASK
 
 
@@ -130,24 +178,25 @@ async def engine() -> object:
     async def make(
         looks: Looks,
         executions: Executions | None = None,
-        slots: int = 2,
+        admissions: Admissions | None = None,
         *,
         found: Found = NOTHING,
         resyncs: Resyncs | None = None,
         resync_interval_s: float = 60,
         unprocessed: Sequence[TaskId] = (),
         open_tasks: Sequence[TaskId] = (),
+        open_runs: Sequence[RunId] = (),
     ) -> LocalEngine:
         one = LocalEngine(  # type: ignore[arg-type]
             looks,
             executions,
             resyncs or Resyncs(found),
-            max_concurrent_runs=slots,
+            dispatch=admissions or Admissions(executions or Executions()),
             resync_interval_s=resync_interval_s,
             complaints=Complaints(),
             pace=PACE,
         )
-        one.open(list(unprocessed), list(open_tasks), [])
+        one.open(list(unprocessed), list(open_tasks), list(open_runs))
         opened.append(one)
         return one
 
@@ -350,16 +399,76 @@ async def test_a_run_asked_for_twice_is_carried_out_once_and_wakes_its_task(engi
     assert executions.carried == [1]
 
 
-async def test_no_more_runs_than_allowed_are_at_work_at_once(engine: Made) -> None:
+async def test_at_the_start_launched_runs_go_on_whatever_the_slots_and_the_others_are_asked_for(
+    engine: Made,
+) -> None:
     executions = Executions()
     executions.hold.clear()
-    one = await engine(Looks(), executions, 2)
-    for number in range(6):
-        one.start_run(RunId(number))
-    await until(lambda: executions.at_once == 2)
+    executions.launched = {RunId(1), RunId(2), RunId(3)}
+    admissions = Admissions(executions, slots=2)
+    await engine(Looks(), executions, admissions, open_runs=[RunId(number) for number in range(1, 6)])
+    await until(lambda: executions.at_once == 3)
+    assert admissions.taken_over == [[1, 2, 3]]
     executions.hold.set()
-    await until(lambda: len(executions.carried) == 6)
-    assert executions.most_at_once == 2
+    await until(lambda: len(executions.carried) == 5)
+    assert executions.carried[:3] == [1, 2, 3]
+
+
+async def test_the_end_of_a_run_asks_who_may_start(engine: Made) -> None:
+    executions = Executions()
+    executions.hold.clear()
+    admissions = Admissions(executions, slots=1)
+    await engine(Looks(), executions, admissions, open_runs=[RunId(1), RunId(2)])
+    await until(lambda: executions.at_once == 1)
+    assert executions.carried == [1]
+    executions.hold.set()
+    await until(lambda: executions.carried == [1, 2])
+
+
+async def test_a_run_that_was_put_back_wakes_nobody_and_may_be_started_again(engine: Made) -> None:
+    looks, executions = Looks(), Executions(PutBack())
+    one = await engine(looks, executions)
+    one.start_run(RunId(1))
+    await until(lambda: executions.carried == [1])
+    await quiet()
+    assert not looks.begun
+    one.start_run(RunId(1))
+    await until(lambda: executions.carried == [1, 1])
+
+
+async def test_an_admission_that_failed_is_asked_for_again(engine: Made) -> None:
+    executions = Executions()
+    admissions = Admissions(executions)
+    one = await engine(Looks(), executions, admissions)
+    await until(lambda: admissions.asked == 1)
+    admissions.waiting = [RunId(1)]
+    admissions.answers = [Transient("db_busy", "busy"), KeyError("a fault of ours"), Round(again_in_s=0.01)]  # type: ignore[list-item]
+    one._pace = Pace(longest_pause_s=0.01)
+    one.admit()
+    await until(lambda: executions.carried == [1])
+
+
+async def test_a_run_that_waits_is_withdrawn_and_one_at_work_is_stopped(engine: Made) -> None:
+    looks, executions = Looks(), Executions()
+    admissions = Admissions(executions, slots=0)
+    one = await engine(looks, executions, admissions)
+    admissions.waiting = [RunId(1)]
+    await one.cancel_run(RunId(1))
+    await until(lambda: len(looks.begun) == 1)
+    assert (admissions.waiting, executions.stopped) == ([], [])
+    await one.cancel_run(RunId(2))
+    assert executions.stopped == [2]
+
+
+async def test_tasks_whose_runs_wait_for_something_else_are_looked_at_in_the_background(engine: Made) -> None:
+    looks, executions = Looks(), Executions()
+    admissions = Admissions(executions)
+    one = await engine(looks, executions, admissions)
+    await until(lambda: admissions.asked == 1)
+    admissions.answers = [Round(told=(TaskId(7),))]
+    one.admit()
+    await until(lambda: looks.tasks == [7])
+    assert looks.ranks == ["background"]
 
 
 async def test_a_run_that_could_not_go_on_is_taken_up_again(engine: Made) -> None:
@@ -420,7 +529,7 @@ def moved(looks: ByTask, story: Callable[[LocalEngine], Awaitable[None]], resync
             looks,  # type: ignore[arg-type]
             Executions(),  # type: ignore[arg-type]
             resync or Resyncs(NOTHING),  # type: ignore[arg-type]
-            max_concurrent_runs=1,
+            dispatch=Admissions(Executions()),  # type: ignore[arg-type]
             resync_interval_s=6000,
             complaints=Complaints(),
             pace=FEW,

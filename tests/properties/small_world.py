@@ -52,6 +52,7 @@ from orchestrator.main import Orchestrator, asgi
 from orchestrator.pace import Timing
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.deliver import Delivery
+from orchestrator.reconcile.dispatch import Dispatch
 from orchestrator.reconcile.execute import Execution
 from orchestrator.reconcile.loop import Options, Reconciler
 from orchestrator.reconcile.observe import Forges, Observer
@@ -61,6 +62,7 @@ from orchestrator.sim.world import GITEA_SECRET, PROJECT, REPO
 from orchestrator.store import schema, tasks
 from orchestrator.trackers.plane import Plane
 from orchestrator.wire import Reply
+from orchestrator.workflow.admission import AdmissionLimits
 from orchestrator.workflow.pipeline import place as place_of
 from properties.place import (
     APPROVER,
@@ -165,6 +167,9 @@ class Agents:
     def liveness(self, run: RunId) -> Liveness:
         return Liveness.ALIVE if run in self.specs else Liveness.UNSTARTED
 
+    def sandbox_of(self, run: RunId) -> str:
+        return "none"
+
     def output_path(self, run: RunId) -> str:
         return f"/nonexistent/{run}"
 
@@ -185,9 +190,13 @@ class Agents:
     def arrival(self, run: RunId) -> asyncio.Future[None]:
         return self.arrived.setdefault(run, asyncio.get_running_loop().create_future())
 
-    async def stop(self, run: RunId) -> None:
+    def heard_at(self, run: RunId) -> None:
+        pass
+
+    async def stop(self, run: RunId) -> bool:
         if run in self._results and not self._results[run].done():
             self._results[run].set_result(RunResult(Outcome.CANCELLED, None, "cancelled"))
+        return False
 
     def end(self, *, well: bool = True) -> None:
         """Those that are at work come to their end."""
@@ -206,7 +215,10 @@ class Agents:
             said = RoleVerdict(self._world.word(spec.role, spec.base_sha), "As seen.")
         return RunResult(Outcome.SUCCEEDED, 0, verdict=said)
 
-    async def collect(self, spec: RunSpec) -> Sha | None:
+    def prompt_digest(self, run: RunId) -> str | None:
+        return None
+
+    async def collect(self, spec: RunSpec, model: str = "") -> Sha | None:
         is_rework = bool(spec.feedback)
         return Sha(self._world.work(spec.role, spec.task_key, spec.base_sha, spec.attempt, is_rework=is_rework))
 
@@ -242,6 +254,9 @@ class Desk:
     def start_run(self, run: RunId) -> None:
         self._world.check_start(run)
         self.runs[run] = asyncio.create_task(self._world.execution.carry_out(run))
+
+    def admit(self) -> None:
+        """Nothing ever waits for a slot here."""
 
     async def cancel_run(self, run: RunId) -> None:
         await self._world.execution.stop(run)
@@ -342,17 +357,28 @@ class World(Place):
         directory = Directory((self.project,), ())
         self.adapters = (tracker, forge, developer, reviewer)
         self.agents, self.desk = Agents(self), Desk(self)
+        dispatch = Dispatch(self.database, self.clock, AdmissionLimits(runs=1000))
         self.orchestrator = Orchestrator(
-            SETTINGS, directory, self.database, self.clock, tracker, forges, self.adapters, []
+            SETTINGS, directory, self.database, self.clock, tracker, forges, self.adapters, [], dispatch
         )
         complaints = Complaints(self.clock.monotonic)
         observer = Observer(tracker, forges, self.agents.changed_paths, complaints)
         self.orchestrator.observer, self.orchestrator.engine = observer, self.desk  # type: ignore[assignment]
         delivery = Delivery(self.database, self.clock, tracker, forges, complaints)
         options = Options(SETTINGS.max_attempts)
-        self.reconciler = Reconciler(self.database, self.clock, observer, delivery, directory.project, options)
+        self.reconciler = Reconciler(
+            self.database, self.clock, observer, delivery, directory.project, options, dispatch
+        )
         limits = RunLimits(60, 10, 1.0)
-        self.execution = Execution(self.database, self.clock, self.agents, directory.project, limits)
+        self.execution = Execution(
+            self.database,
+            self.clock,
+            self.agents,
+            directory.project,
+            limits,
+            dispatch=dispatch,
+            is_wanted=self.reconciler.is_wanted,
+        )
         self.resync = Resync(self.database, self.clock, tracker, lambda: directory.projects, complaints)
         self.front = asgi(self.orchestrator)
 

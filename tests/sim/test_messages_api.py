@@ -226,6 +226,7 @@ def test_a_scenario_changes_the_steps(scenario: ScenarioName, kinds: list[type])
     [
         ("http_401", 401, "authentication_error"),
         ("http_429", 429, "rate_limit_error"),
+        ("http_529", 529, "overloaded_error"),
         ("usage_limit", 429, "rate_limit_error"),
     ],
 )

@@ -33,6 +33,7 @@ FAST = {
     "ORCH_RESYNC_INTERVAL_S": "1",
     "ORCH_PLANE_CALLS_PER_MINUTE": "6000",
     "ORCH_POLL_INTERVAL_S": "5",
+    "ORCH_RETRY_PAUSE_S": "0.2",
 }
 LIMIT_S = 60.0
 BRANCH = "feature/ENDURO-1-marshrut-import-gpx-b-quotes"

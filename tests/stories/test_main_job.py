@@ -41,6 +41,7 @@ def test_a_new_work_item_ends_as_a_document_on_its_branch(world: World, service:
 
 @pytest.mark.real_cli
 def test_the_real_cli_writes_and_commits_the_document(world: World, real_claude: Path) -> None:
+    world.is_sandboxed = True
     with Service(world.root, world.settings(real_claude)) as service, service.client() as client:
         world.connect(service)
         world.post_recorded(service, "issue__created__rest")

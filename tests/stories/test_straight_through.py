@@ -1,10 +1,21 @@
 """From a work item to "ready to merge", and a human merges."""
 
+import json
 from pathlib import Path
 
 from orchestrator.sim.world import REPO, World
+from orchestrator.store.payload import unpacked
 from stories.team import PERSON, Team, at_work
-from support import until
+from support import query, until
+
+
+def pushed_by(team: Team) -> dict[str, str]:
+    """Which user brought which head, as the forge told it."""
+    told = [json.loads(unpacked(row[0])) for row in query(team.service, PUSHES)]
+    return {one["after"]: one["sender"]["login"] for one in told}
+
+
+PUSHES = "SELECT payload FROM events WHERE event_type = 'push'"
 
 ITEM_LINK = "https://plane.example/acme/browse/ENDURO-1/"
 
@@ -38,3 +49,25 @@ def test_a_work_item_becomes_a_pull_request_that_a_person_merges(world: World, s
         until(lambda: team.gate_status().get("status") == "success", "the status is green")
         team.people.merge(REPO, team.pull.number, PERSON)
         team.reaches("done")
+
+
+def test_code_comes_from_the_developers_user_and_documents_from_the_orchestrators_and_each_says_its_run(
+    world: World, scripted: Path
+) -> None:
+    with at_work(world, scripted) as team:
+        team.begin()
+        team.approved_until("ready")
+        task = team.waits_for("merge", "ready")
+        team.heard()
+        by = pushed_by(team)
+        published = [(run["role"], by.get(run["head_sha"])) for run in task["runs"]]
+        assert published == [
+            ("analyst", "orchestrator"), ("architect", "orchestrator"), ("developer", "developer"),
+            ("reviewer", None), ("tester", None),
+        ]  # fmt: skip
+        for run in task["runs"][:3]:
+            text = world.gitea.repos[REPO].git.run("log", "-1", "--format=%an%n%cn%n%B", run["head_sha"]).decode()
+            assert text.splitlines()[:2] == [f"orchestrator {run['role']}"] * 2
+            assert f"Orch-Run: {run['id']}" in text
+            assert f"Orch-Prompt-Digest: {run['prompt_digest']}" in text
+        assert len({run["prompt_digest"] for run in task["runs"]} - {None}) == 5

@@ -244,6 +244,10 @@ def _parked_by(source: Facts, task: Task = TASK) -> str:
     return decide(PROJECT, task, source).waiting[0].code
 
 
+OF_LIMITS = {"money_without_progress", "no_progress", "task_budget_spent"}
+"""Told by the tests of money and of what follows a run."""
+
+
 def test_what_parks_in_the_core_is_parked_here() -> None:
     lost = replace(GREEN, reviews=(), runs=(run(Stage.REVIEW, outcome=Outcome.DENIED),))
     silent = replace(lost, runs=tuple(run(Stage.REVIEW, number) for number in (1, 2, 3)))
@@ -257,7 +261,7 @@ def test_what_parks_in_the_core_is_parked_here() -> None:
         _parked_by(lost),
         _parked_by(silent),
         _parked_by(capped, replace(TASK, returns=sent_back)),
-    } == PARKED - {"internal_error", "no_rest", "stage_not_automated"}
+    } == PARKED - OF_LIMITS - {"internal_error", "no_rest", "stage_not_automated"}
 
 
 def test_work_that_was_sent_back_is_pending() -> None:

@@ -175,10 +175,10 @@ def test_a_stage_that_nobody_works_at_is_told_of_a_posted_task() -> None:
 
 
 def test_a_bad_end_is_told_with_its_reason_and_attempt() -> None:
-    failed = (replace(run(Stage.REVIEW, 2, Outcome.TURN_CAP), reason="max_turns"),)
+    failed = (replace(run(Stage.REVIEW, 2, Outcome.TIMED_OUT), reason="timed_out"),)
     item = Item(
         "run_not_successful",
-        (("outcome", "turn_cap"), ("reason", "max_turns"), ("attempt", "2")),
+        (("outcome", "timed_out"), ("reason", "timed_out"), ("attempt", "2")),
         (),
         "operator",
         "retry",
@@ -584,7 +584,7 @@ def test_an_order_changes_its_own_switch_only() -> None:
     for line, expected in (
         ("/orch pause", Switches(is_paused=True)),
         ("/orch cancel", Switches(is_cancelled=True)),
-        ("/orch budget 5", Switches(budget_usd=5)),
+        ("/orch budget 5", Switches(budget_usd=5, budget_after=1)),
         (f"/orch allow-paths {OLD}", Switches(allowed=(OLD,))),
     ):
         changed = decide(PROJECT, TASK, replace(OPEN_RUN, remarks=(remark(60, ANNA, line),))).switches

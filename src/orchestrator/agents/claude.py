@@ -1,10 +1,12 @@
 """Claude Code CLI: its command line, its prompt record, and what its stream of records says. Pure."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -19,6 +21,7 @@ ALLOWED_TOOLS = "Bash Read(./**) Edit(./**) Write(./**)"
 _LINE_MAX_BYTES = 8 * 1024 * 1024
 _DETAIL_MAX_CHARS = 1000
 _DENIALS_MAX = 50
+_COST_SLACK_USD = 1e-5
 _UNPRINTED = frozenset(range(0x20)) | frozenset(range(0x7F, 0xA0))
 
 Record = dict[str, Any]
@@ -26,6 +29,9 @@ Record = dict[str, Any]
 
 NO_VERDICT = "no_verdict"
 """A role that owes a verdict gave none that counts."""
+AUTHENTICATION = "authentication_failed"
+NOT_BEGUN = "not_begun"
+"""It ended before its first turn, as when the session that it should resume is not there."""
 
 
 def argv(
@@ -53,6 +59,11 @@ def argv(
     ]
 
 
+def resuming(session_id: str) -> list[str]:
+    """It goes on under a new id: so the CLI itself refuses a launch that is done twice, and the old one stays."""
+    return ["--resume", session_id, "--fork-session"]
+
+
 def user_message(text: str) -> bytes:
     """`client_composed`: the CLI takes the text as it is and neither runs its slashes nor inlines its @files."""
     content = [{"type": "text", "text": text}]
@@ -66,6 +77,30 @@ def plain(text: str, limit: int = _DETAIL_MAX_CHARS) -> str:
     return " ".join("".join(" " if ord(c) in _UNPRINTED else c for c in cut).split())[-limit:]
 
 
+_SYNTHETIC = "<synthetic>"
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Spent(msgspec.Struct):
+    input_tokens: _Count = 0
+    cache_creation_input_tokens: _Count = 0
+    cache_read_input_tokens: _Count = 0
+    output_tokens: _Count = 0
+
+
+class _Numbers(msgspec.Struct):
+    usage: _Spent
+    id: str = ""
+    model: str = ""
+
+
+class _AssistantRecord(msgspec.Struct):
+    message: _Numbers
+
+
+_numbers_of = msgspec.json.Decoder(_AssistantRecord).decode
+
+
 @dataclass(slots=True)
 class Transcript:
     """Reads the record stream piece by piece, however it is cut. Memory is bounded by one line."""
@@ -75,17 +110,25 @@ class Transcript:
     cli_version: str = ""
     model: str = ""
     usage_limit_resets_at: float | None = None
+    api_fault: str = ""
+    """The class that the CLI gives to an error of the API, in its own code."""
+    _before: Usage | None = None
     _rest: bytes = b""
     _skipping: bool = False
     _message: str = ""
+    _new: tuple[int, int, int] = (0, 0, 0)
+    """Turns, tokens read and tokens written that `usage` does not have yet."""
 
     def feed(self, piece: bytes) -> None:
         for line in self._lines(piece):
             # Tool results are the bulk of a log and nothing in them counts.
             if line.startswith(b'{"type":"user"'):
                 continue
+            if line.startswith(b'{"type":"assistant"') and self._has_counted(line):
+                continue
             if (record := _decode(line)) is not None:
                 self._take(record)
+        self._sum_up()
 
     def _lines(self, piece: bytes) -> Iterator[bytes]:
         *lines, rest = (self._rest + piece).split(b"\n")
@@ -104,31 +147,72 @@ class Transcript:
                 self.model = _text(record.get("model"))
             case "assistant":
                 self._count(_mapping(record.get("message")))
+                self.api_fault = _text(record.get("error")) if record.get("is_api_error_message") else ""
             case "rate_limit_event":
                 self._limit(_mapping(record.get("rate_limit_info")))
             case "result":
+                self._sum_up()
                 self.result = record
-                self.usage = _final_usage(record, self.usage)
+                self._settle(record)
             case _:  # some of the many other types, or one that came with a newer CLI
                 return
 
+    def _has_counted(self, line: bytes) -> bool:
+        """The numbers alone, read without the rest: ten times as quick. False for what does not look as usual."""
+        try:
+            message = _numbers_of(line).message
+        except msgspec.MsgspecError:
+            return False
+        if message.model == _SYNTHETIC:
+            return False  # an error of the API is told by one of these, in fields that are not read here
+        spent = message.usage
+        read = spent.input_tokens + spent.cache_creation_input_tokens + spent.cache_read_input_tokens
+        self._add(message.id[:200], message.model, read, spent.output_tokens)
+        return True
+
     def _count(self, message: Record) -> None:
+        spent = _mapping(message.get("usage"))
+        read, written = _input_tokens(spent), _count_of(spent.get("output_tokens"))
+        self._add(_text(message.get("id")), message.get("model"), read, written)
+
+    def _add(self, identity: str, model: object, read: int, written: int) -> None:
         """One message comes as several records, one per content block, each with the same numbers."""
-        identity = _text(message.get("id"))
-        if identity == self._message or message.get("model") == "<synthetic>":
+        if identity == self._message or model == _SYNTHETIC:
             return
         self._message = identity
-        spent = _mapping(message.get("usage"))
+        self._new = (self._new[0] + 1, self._new[1] + read, self._new[2] + written)
+
+    def _sum_up(self) -> None:
+        """Once for all that came together."""
+        turns, read, written = self._new
+        if turns:
+            self._new, known = (0, 0, 0), self.usage
+            self.usage = replace(
+                known,
+                turns=known.turns + turns,
+                input_tokens=known.input_tokens + read,
+                output_tokens=known.output_tokens + written,
+            )
+
+    def _settle(self, record: Record) -> None:
+        """The totals of a session that was resumed hold what it used before; the first result tells how much."""
+        if self._before is None:
+            since = record.get("model_usage_since_last_result")
+            self._before = _used_before(record, _mapping(since)) if isinstance(since, dict) else Usage()
+        whole, before = (
+            _totals(_mapping(record.get("modelUsage")), _number(record.get("total_cost_usd"))),
+            self._before,
+        )
         self.usage = replace(
             self.usage,
-            turns=self.usage.turns + 1,
-            input_tokens=self.usage.input_tokens + _input_tokens(spent),
-            output_tokens=self.usage.output_tokens + _count_of(spent.get("output_tokens")),
+            input_tokens=max(0, whole.input_tokens - before.input_tokens),
+            output_tokens=max(0, whole.output_tokens - before.output_tokens),
+            cost_usd=max(0.0, whole.cost_usd - before.cost_usd),
         )
 
     def _limit(self, info: Record) -> None:
         if info.get("status") == "rejected":
-            self.usage_limit_resets_at = _number(info.get("resetsAt"))
+            self.usage_limit_resets_at = _number(info.get("resetsAt")) or None
 
 
 def _decode(line: bytes) -> Record | None:
@@ -149,7 +233,16 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else 0.0
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    """None for what is no time that anybody could mean."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _count_of(value: Any) -> int:
@@ -162,15 +255,27 @@ def _input_tokens(usage: Record) -> int:
     return sum(_count_of(usage.get(key)) for key in keys)
 
 
-def _final_usage(result: Record, counted: Usage) -> Usage:
-    """The last result's totals are of the whole process; the live numbers were partial."""
-    models = [_mapping(entry) for entry in _mapping(result.get("modelUsage")).values()]
+def _totals(by_model: Record, cost_usd: float) -> Usage:
+    """Exact, where the live numbers were partial."""
+    models = [_mapping(entry) for entry in by_model.values()]
     keys = ("inputTokens", "cacheReadInputTokens", "cacheCreationInputTokens")
-    return replace(
-        counted,
+    return Usage(
         input_tokens=sum(_count_of(model.get(key)) for model in models for key in keys),
         output_tokens=sum(_count_of(model.get("outputTokens")) for model in models),
-        cost_usd=_number(result.get("total_cost_usd")),
+        cost_usd=cost_usd,
+    )
+
+
+def _used_before(result: Record, since: Record) -> Usage:
+    """By the session, before this process."""
+    cost = sum(_number(_mapping(entry).get("costUSD")) for entry in since.values())
+    whole = _totals(_mapping(result.get("modelUsage")), _number(result.get("total_cost_usd")))
+    own = _totals(since, cost)
+    return Usage(
+        input_tokens=max(0, whole.input_tokens - own.input_tokens),
+        output_tokens=max(0, whole.output_tokens - own.output_tokens),
+        # Sums of fractions differ in their last digits; below a thousandth of a cent is nothing.
+        cost_usd=before if (before := whole.cost_usd - own.cost_usd) > _COST_SLACK_USD else 0.0,
     )
 
 
@@ -196,6 +301,7 @@ def classify(
         denials=_denials(result),
         cli_version=transcript.cli_version,
         model=transcript.model,
+        resets_at=_moment(transcript.usage_limit_resets_at) if outcome is Outcome.USAGE_LIMIT else None,
     )
     return _judged(found, result, verdict_of) if verdict_of and outcome is Outcome.SUCCEEDED else found
 
@@ -211,8 +317,14 @@ def _judged(found: RunResult, result: Record, verdict_of: Callable[[object], Rol
 _BY_SHIM = {
     supervise.TIMED_OUT: Outcome.TIMED_OUT,
     supervise.CANCELLED: Outcome.CANCELLED,
+    supervise.STALLED: Outcome.STALLED,
     supervise.LOG_FULL: Outcome.FAILED,
+    supervise.DISK_FULL: Outcome.FAILED,
+    supervise.MEMORY_FULL: Outcome.FAILED,
 }
+_NOT_US = (401, 403)
+_COME_AGAIN = (408, 409, 425, 429)
+_SERVERS_FAULT = 500
 _BY_TERMINAL_REASON = {"max_turns": Outcome.TURN_CAP, "budget_exhausted": Outcome.BUDGET}
 
 
@@ -223,15 +335,31 @@ def _outcome(transcript: Transcript, ended: ExitRecord) -> tuple[Outcome, str]:
     if result is None:
         return Outcome.CRASHED, _crash(ended)
     if result.get("is_error") is not False or ended.code != 0:
-        return _failed(result)
+        return _failed(transcript, result)
     return _completed(result)
 
 
-def _failed(result: Record) -> tuple[Outcome, str]:
+def _failed(transcript: Transcript, result: Record) -> tuple[Outcome, str]:
+    terminal = _text(result.get("terminal_reason"))
     if result.get("api_error") == "usage_limit_reached":
         return Outcome.USAGE_LIMIT, "usage_limit_reached"
-    terminal = _text(result.get("terminal_reason"))
+    if terminal == "api_error":
+        return _api_fault(transcript, result)
+    if result.get("subtype") == "error_during_execution" and not transcript.usage.turns and not terminal:
+        return Outcome.CRASHED, NOT_BEGUN
     return _BY_TERMINAL_REASON.get(terminal, Outcome.FAILED), _failure(result, terminal)
+
+
+def _api_fault(transcript: Transcript, result: Record) -> tuple[Outcome, str]:
+    """Who we are is for a person to mend; what the API could not do now, it may do later; a request that it
+    refuses, it refuses again. Without a status there was no answer at all.
+    """
+    status, reason = result.get("api_error_status"), _failure(result, "api_error")
+    if transcript.api_fault == AUTHENTICATION or status in _NOT_US:
+        return Outcome.FAILED, AUTHENTICATION
+    if status is None or status in _COME_AGAIN or (isinstance(status, int) and status >= _SERVERS_FAULT):
+        return Outcome.UNAVAILABLE, reason
+    return Outcome.FAILED, reason
 
 
 def _completed(result: Record) -> tuple[Outcome, str]:

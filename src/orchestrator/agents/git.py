@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.agents.claude import plain
+from orchestrator.agents.prompt import clean
+from orchestrator.agents.room import SAID_BY_GIT, disk_full
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.model import GitRemote
 
@@ -22,6 +24,8 @@ _STDERR_MAX_BYTES = 16 * 1024
 _INHERITED = ("PATH", "GIT_SSL_CAINFO")
 _BAD_IN_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[-/.]|[/.]$|^@$")
 _BRANCH_MAX_BYTES = 200
+OLD_FAULTS = ("gitmodulesName", "gitmodulesPath", "gitmodulesUrl", "gitmodulesUpdate")
+"""What git finds in a .gitmodules that the base branch has already. A new one is refused by its path."""
 _AGAIN = "It is tried again by itself; when it stays, look whether the forge is up and the disk has room."
 
 
@@ -34,11 +38,12 @@ class Answer:
 
 
 def check_branch(name: str) -> str:
-    """The rules of git itself and a length: what passes is safe as the end of `refs/heads/`."""
-    if not name or len(name.encode()) > _BRANCH_MAX_BYTES or _BAD_IN_BRANCH.search(name):
+    """The rules of git itself, a length, and nothing unseen: what passes is safe as the end of `refs/heads/`."""
+    is_long = len(name.encode(errors="replace")) > _BRANCH_MAX_BYTES
+    if not name or is_long or _BAD_IN_BRANCH.search(name) or clean(name)[1]:
         raise Permanent(
             "bad_branch_name",
-            f"{name[:80]!r} is no branch name that git accepts, so nothing was done with it.",
+            f"{name[:80]!a} is no branch name that git accepts, so nothing was done with it.",
             hint="Rename the branch, or correct base_branch in orchestrator.yaml.",
         )
     return name
@@ -50,7 +55,7 @@ class Git:
 
     timeout_s: float = 300.0
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - each is said by name
         self,
         *args: str | Path,
         git_dir: Path | None = None,
@@ -58,8 +63,11 @@ class Git:
         trusted: Sequence[Path] = (),
         accept: Sequence[int] = (0,),
         check_objects: bool = False,
+        told: bytes | IO[bytes] | None = None,
+        output_max_bytes: int = _OUTPUT_MAX_BYTES,
     ) -> Answer:
-        """Raises Transient or Permanent for every exit code that is not accepted.
+        """Raises Transient or Permanent for every exit code that is not accepted. `told` is its standard input:
+        bytes, or a file from where it stands.
 
         With `git_dir` and no `--work-tree` among the arguments there is no work tree: say only what needs none.
         """
@@ -68,28 +76,29 @@ class Git:
         words = [str(arg) for arg in args]
         action = next(word for word in words if not word.startswith("-"))
         text = _config_text(remote, trusted, check_objects=check_objects)
-        with _config(text) as config, tempfile.TemporaryFile() as errors:
-            code, out = self._run(["git", *place, *words], _environment(config, remote), config, errors)
+        with _config(text) as config, tempfile.TemporaryFile() as errors, _input(told) as source:
+            start = _Start(["git", *place, *words], _environment(config, remote), config, source, output_max_bytes)
+            code, out = self._run(start, errors)
             if code in accept:
                 return Answer(code, out)
             raise _translate(_tail(errors), action, remote)
 
-    def _run(self, command: list[str], env: dict[str, str], config: int, errors: IO[bytes]) -> tuple[int, bytes]:
+    def _run(self, start: "_Start", errors: IO[bytes]) -> tuple[int, bytes]:
         process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
+            start.command,
+            stdin=start.source,
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd="/",
-            env=env,
-            pass_fds=(config,),
+            env=start.env,
+            pass_fds=(start.config,),
             start_new_session=True,
         )
         overdue = threading.Event()
         watchdog = threading.Timer(self.timeout_s, _give_up, (process, overdue))
         watchdog.start()
         try:
-            answer = _finish(process)
+            answer = _finish(process, start.output_max_bytes)
         finally:
             watchdog.cancel()
         if overdue.is_set():
@@ -99,13 +108,24 @@ class Git:
         return answer
 
 
-def _finish(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What one git is started with."""
+
+    command: list[str]
+    env: dict[str, str]
+    config: int
+    source: int | IO[bytes]
+    output_max_bytes: int
+
+
+def _finish(process: subprocess.Popen[bytes], most: int) -> tuple[int, bytes]:
     with process:
         assert process.stdout is not None  # noqa: S101  # asked for above; tells mypy
-        out = process.stdout.read(_OUTPUT_MAX_BYTES + 1)
-        if len(out) > _OUTPUT_MAX_BYTES:
+        out = process.stdout.read(most + 1)
+        if len(out) > most:
             _kill_group(process)
-            raise Permanent("git_output_too_long", f"git answered more than {_OUTPUT_MAX_BYTES} bytes.")
+            raise Permanent("git_output_too_long", f"git answered more than {most} bytes.")
         return process.wait(), out
 
 
@@ -151,6 +171,19 @@ def _protocol(remote: GitRemote | None) -> str:
 
 
 @contextmanager
+def _input(told: bytes | IO[bytes] | None) -> Iterator[int | IO[bytes]]:
+    """A file in memory for bytes: a pipe would have to be written and read at once."""
+    if not isinstance(told, bytes):
+        yield subprocess.DEVNULL if told is None else told
+        return
+    fd = os.memfd_create("git-input")
+    with os.fdopen(fd, "w+b") as file:
+        file.write(told)
+        file.seek(0)
+        yield file
+
+
+@contextmanager
 def _config(text: str) -> Iterator[int]:
     """The only configuration, in anonymous memory that git's children inherit: the token in it is in no
     argument, no environment and no file.
@@ -168,6 +201,7 @@ def _config_text(remote: GitRemote | None, trusted: Sequence[Path], *, check_obj
         "[core]\n hooksPath = /dev/null\n fsmonitor = false\n logAllRefUpdates = false",
         "[gc]\n auto = 0\n[maintenance]\n auto = false",
         f"[fetch]\n recurseSubmodules = false\n fsckObjects = {str(check_objects).lower()}",
+        '[fetch "fsck"]\n' + "\n".join(f" {one} = ignore" for one in OLD_FAULTS),
         "[http]\n followRedirects = false\n lowSpeedLimit = 1\n lowSpeedTime = 60",
         *(f"[safe]\n directory = {_quoted(str(path))}" for path in trusted),
     ]
@@ -226,6 +260,8 @@ _MEANINGS: tuple[tuple[str, str, str, str], ...] = (
 
 def _translate(stderr: str, action: str, remote: GitRemote | None) -> OrchestratorError:
     said = plain(stderr.replace(remote.token, "***") if remote and remote.token else stderr, 400)
+    if re.search(SAID_BY_GIT, stderr):  # first: with it everything else breaks, and looks like another's fault
+        return disk_full(f"git {action} said: {said}")
     for pattern, code, meaning, hint in _MEANINGS:
         if re.search(pattern, stderr, re.MULTILINE):
             return Permanent(code, f"{meaning}. git {action} said: {said}", hint=hint)

@@ -1,6 +1,8 @@
 """Starts a run's shim: what the agent's process gets, and nothing more."""
 
+import hashlib
 import os
+import re
 import subprocess  # noqa: TID251  # the home of child processes
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,15 +10,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from orchestrator.agents import shim
+from orchestrator.agents import confine, shim
 from orchestrator.agents.rundir import RunPaths
 from orchestrator.domain.errors import Permanent
 from orchestrator.domain.model import Role
+from orchestrator.domain.run import RunLimits
 
 _SHIM = "import sys; sys.path.append(sys.argv[2]); from orchestrator.agents import shim; sys.exit(shim.main())"
 """Imported, not run as a script: so its compiled form is kept, which saves a tenth of the start."""
 
-_PACKAGES = str(Path(shim.__file__).parents[2])
+PACKAGES = str(Path(shim.__file__).parents[2])
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 _SECRET_MAX_BYTES = 4096
 """Fits into a pipe, so that writing it never waits for a reader."""
@@ -63,6 +68,9 @@ class ProcessLimits:
     log_max_bytes: int = 64 * 1024 * 1024
     file_max_bytes: int = 2 * 1024 * 1024 * 1024
     open_files: int = 4096
+    disk_max_bytes: int = 0
+    """Of the whole folder of the run; 0: no limit."""
+    memory_max_bytes: int = 8 * 1024 * 1024 * 1024
     interrupt_s: float = 3.0
     terminate_s: float = 5.0
 
@@ -88,7 +96,7 @@ def child_env(
         # The machine's git settings are no part of a run, and may be unreadable inside a sandbox.
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
-        **_identity(role),
+        **_identity_variables(role),
         **_QUIET,
     }
     if variable := _DESCRIPTOR_VARIABLE.get(credential):
@@ -100,22 +108,47 @@ def child_env(
     return env
 
 
-def _identity(role: Role) -> dict[str, str]:
-    who = {"NAME": f"orchestrator {role}", "EMAIL": f"{role}@orchestrator.invalid"}
+def identity(role: Role) -> tuple[str, str]:
+    """Name and address of a role's commits."""
+    return f"orchestrator {role}", f"{role}@orchestrator.invalid"
+
+
+def _identity_variables(role: Role) -> dict[str, str]:
+    who = dict(zip(("NAME", "EMAIL"), identity(role), strict=True))
     return {f"GIT_{part}_{key}": value for part in ("AUTHOR", "COMMITTER") for key, value in who.items()}
 
 
+def digest(*parts: bytes) -> str:
+    """Of all that an agent is told, part by part, so that no two tellings look alike."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(b"%d\0" % len(part) + part)
+    return whole.hexdigest()
+
+
+def read_digest(paths: RunPaths) -> str | None:
+    """As it was when the run was launched; None when it was not."""
+    try:
+        found = paths.digest.read_text(encoding="ascii", errors="replace")[:64]
+    except OSError:
+        return None
+    return found if _DIGEST.fullmatch(found) else None
+
+
 def spec_bytes(
-    cwd: Path, argv: Sequence[str], env: Mapping[str, str], timeout_s: float, limits: ProcessLimits
+    cwd: Path, argv: Sequence[str], env: Mapping[str, str], watched: RunLimits, limits: ProcessLimits
 ) -> bytes:
     """What `shim.Spec` reads. Free of secrets. NUL separates, so no value may hold one."""
     fields = [
-        str(timeout_s),
+        str(watched.timeout_s),
         str(limits.interrupt_s),
         str(limits.terminate_s),
         str(limits.log_max_bytes),
         str(limits.file_max_bytes),
         str(limits.open_files),
+        str(limits.disk_max_bytes),
+        str(watched.silence_s),
+        str(limits.memory_max_bytes),
         str(cwd),
         str(len(argv)),
         *argv,
@@ -126,26 +159,43 @@ def spec_bytes(
     return b"\0".join(os.fsencode(entry) for entry in fields)
 
 
-def start_shim(paths: RunPaths, spec: bytes, credential: Credential) -> subprocess.Popen[bytes]:
-    """The shim outlives us: a session of its own, no pipe of ours but the credential's, which is full already."""
-    fresh = paths.root / f"{shim.SPEC}.tmp"
-    fresh.write_bytes(spec)
-    fresh.replace(paths.spec)
+def start_shim(
+    paths: RunPaths,
+    spec: bytes,
+    credential: Credential,
+    policy: bytes = confine.OPEN,
+    kept: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """The shim outlives us: a session of its own, no pipe of ours but the credential's, which is full already.
+
+    `kept` are descriptors that it holds until it ends.
+    """
+    place(paths.policy, policy)
+    place(paths.spec, spec)
     errors = os.open(paths.errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     source = _credential_pipe(credential)
     try:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-E", "-c", _SHIM, str(paths.root), _PACKAGES],
+            [sys.executable, "-I", "-S", "-E", "-c", _SHIM, str(paths.root), PACKAGES],
             stdin=source,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             cwd="/",
             env={"LC_ALL": "C.UTF-8"},
             start_new_session=True,
+            pass_fds=kept,
         )
     finally:
         os.close(source)
         os.close(errors)
+
+
+def place(path: Path, content: bytes) -> None:
+    """Whole or not there. Closed to others by itself: an agent's uid may pass through the folder."""
+    fresh = path.with_name(f"{path.name}.tmp")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(content)
+    fresh.replace(path)
 
 
 def _credential_pipe(credential: Credential) -> int:

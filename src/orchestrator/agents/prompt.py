@@ -8,7 +8,7 @@ from uuid import UUID
 
 from orchestrator.agents.words import WORDS, Words
 from orchestrator.domain.errors import Permanent
-from orchestrator.domain.model import Role
+from orchestrator.domain.model import Language, Role
 from orchestrator.domain.run import TASK_FILES, Feedback, RunSpec
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
@@ -17,6 +17,8 @@ _BRIEF_MAX_CHARS = 100_000
 _FEEDBACK_MAX_ITEMS = 20
 _FEEDBACK_TEXT_MAX_CHARS = 8000
 _FEEDBACK_MAX_CHARS = 40_000
+_HOUSE_RULES_MAX_CHARS = 32_000
+_HISTORY_MAX_CHARS = 8000
 _SOURCE_MAX_CHARS = 200
 _URL_MAX_CHARS = 1000
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,59}")
@@ -35,6 +37,7 @@ def user_prompt(spec: RunSpec) -> str:
     """Ours from the first to the last word, but for the instructions of a task posted with our API token."""
     words, names = WORDS[spec.language], _names(spec)
     work = clean(spec.instructions)[0][:_BRIEF_MAX_CHARS] or words.work[spec.role].format(**names)
+    go_on = (words.go_on, "") if spec.earlier else ()
     again = (words.answer_feedback[spec.role].format(**names), "") if spec.feedback else ()
     rule = words.verdict_rule if spec.role in _VERDICT_ROLES else words.commit_rule
     return "\n".join(
@@ -43,10 +46,11 @@ def user_prompt(spec: RunSpec) -> str:
             f"Language: {spec.language}",
             f"Documents: {' | '.join(astuple(spec.documents))}",
             "",
-            words.place.format(branch=spec.branch),
+            words.place.format(branch=_in_ticks(spec.branch)),
             words.read_first.format(**names),
             words.untrusted,
             "",
+            *go_on,
             work,
             "",
             *again,
@@ -55,6 +59,11 @@ def user_prompt(spec: RunSpec) -> str:
             "",
         )
     )
+
+
+def _in_ticks(text: str) -> str:
+    """A branch's name may be somebody's: it cannot end the code that it is shown as."""
+    return _line(clean(text)[0].replace("`", ""), _SOURCE_MAX_CHARS)
 
 
 def _names(spec: RunSpec) -> dict[str, str]:
@@ -76,7 +85,27 @@ def task_file(spec: RunSpec) -> str:
 
     The feedback comes first: a long text would push it out of what an agent reads at once.
     """
-    return "\n".join((f"# Task {_checked_key(spec.task_key)}", "", *_feedback(spec), *_work_item(spec), ""))
+    return "\n".join(
+        (f"# Task {_checked_key(spec.task_key)}", "", *_history(spec), *_feedback(spec), *_work_item(spec), "")
+    )
+
+
+def _history(spec: RunSpec) -> list[str]:
+    if not spec.history:
+        return []
+    words, (text, _) = WORDS[spec.language], clean(spec.history)
+    shown = _both_ends(text.strip(), _HISTORY_MAX_CHARS, words)
+    heading = [f"## {words.history_heading}", "", words.history_note, ""]
+    return [*heading, *_fenced(spec, "HISTORY", [shown]), ""]
+
+
+def house_rules(raw: bytes, language: Language) -> str:
+    """The repository's own CLAUDE.md as a part of the role prompt: as text, so that no `@file` in it is read."""
+    words = WORDS[language]
+    text, hidden = clean(raw.decode(errors="replace"))
+    notes = [words.hidden.format(count=hidden)] if hidden else []
+    shown = _both_ends(text.strip(), _HOUSE_RULES_MAX_CHARS, words)
+    return "\n".join(("", f"# {words.house_heading}", "", words.house_note, *notes, "", shown, ""))
 
 
 def _work_item(spec: RunSpec) -> list[str]:

@@ -4,13 +4,15 @@ import fcntl
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from orchestrator.agents import shim, supervise
+from orchestrator.agents import confine, shim, supervise
 from orchestrator.domain.model import RunId
 from orchestrator.domain.run import Liveness
 
@@ -43,8 +45,18 @@ class RunPaths:
         return self.root / shim.STARTED
 
     @property
+    def stop(self) -> Path:
+        """Made when somebody orders the run to stop: no shim is started after it."""
+        return self.root / shim.STOP
+
+    @property
     def prepared(self) -> Path:
         return self.root / "prepared"
+
+    @property
+    def resumed(self) -> Path:
+        """Made when the run has taken over what an earlier attempt left."""
+        return self.root / "resumed"
 
     @property
     def control(self) -> Path:
@@ -53,6 +65,15 @@ class RunPaths:
     @property
     def spec(self) -> Path:
         return self.root / shim.SPEC
+
+    @property
+    def policy(self) -> Path:
+        """What the shim took from the agent; its first word is the sandbox level."""
+        return self.root / shim.POLICY
+
+    @property
+    def errand_policy(self) -> Path:
+        return self.root / shim.ERRAND_POLICY
 
     @property
     def exit(self) -> Path:
@@ -73,6 +94,11 @@ class RunPaths:
     @property
     def role(self) -> Path:
         return self.root / "role.md"
+
+    @property
+    def digest(self) -> Path:
+        """SHA-256 of all that the agent was told."""
+        return self.root / "prompt.sha256"
 
     @property
     def workspace(self) -> Path:
@@ -139,10 +165,38 @@ def read_exit(paths: RunPaths) -> ExitRecord | None:
 
 
 def started_at(paths: RunPaths) -> float | None:
-    """The shim's monotonic clock, which is the machine's; None when it did not get to write it."""
+    """On the machine's monotonic clock; None when the shim did not get to write it."""
+    return _moment(paths.started)
+
+
+def stopped_at(paths: RunPaths) -> float | None:
+    """When somebody first ordered it, on the same clock; None when nobody did."""
+    return _moment(paths.stop)
+
+
+def _moment(path: Path) -> float | None:
+    """None for a moment of the future, too: the machine was started anew since."""
     try:
-        return float(paths.started.read_bytes()[:40])
+        found = float(path.read_bytes()[:40])
     except (FileNotFoundError, ValueError):
+        return None
+    return found if found <= time.monotonic() else None
+
+
+def note_stop(paths: RunPaths) -> None:
+    """The first order counts. It is written before anybody is told, so that it survives us."""
+    paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not paths.stop.exists():
+        fresh = paths.stop.with_suffix(".tmp")
+        fresh.write_bytes(b"%f" % time.monotonic())
+        fresh.replace(paths.stop)
+
+
+def applied_policy(paths: RunPaths) -> confine.Policy | None:
+    """None for a run that no shim was started for."""
+    try:
+        return confine.Policy(paths.policy.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
@@ -161,33 +215,74 @@ def order_stop(paths: RunPaths) -> bool:
     return True
 
 
-def forbid_start(paths: RunPaths) -> None:
-    """Makes sure that a run without a shim never gets one: a shim that is still on its way finds the marker."""
+def forbid_start(paths: RunPaths) -> bool:
+    """Makes sure that a run without a shim never gets one: a shim that is still on its way finds the marker.
+    False when it has one, or had, or is just being prepared.
+    """
     paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with holding(paths.lock) as mine:
-        if mine and not paths.started.exists():
-            paths.started.touch(0o600)
-            paths.exit.write_text(json.dumps({"why": supervise.CANCELLED, "exit_code": None}))
+        if not mine or paths.started.exists():
+            return False
+        paths.started.touch(0o600)
+        _write_exit(paths, supervise.CANCELLED)
+        return True
+
+
+def end_by_force(paths: RunPaths, why: str) -> None:
+    """For a run whose shim does not do its part: everything below the shim, then the shim, then what is left. The
+    record that the shim owes says why.
+    """
+    until = time.monotonic() + supervise.KILL_S
+    for shim_pid in _holders(paths.lock):
+        while supervise.sweep(shim_pid) and time.monotonic() < until:
+            continue
+    while kill_leftovers(paths, with_shim=True) and time.monotonic() < until:
+        time.sleep(0.002)
+    with holding(paths.lock) as mine:
+        if mine and not paths.exit.exists():
+            _write_exit(paths, why)
+
+
+def _write_exit(paths: RunPaths, why: str) -> None:
+    fresh = paths.exit.with_suffix(".force")
+    fresh.write_text(json.dumps({"why": why, "exit_code": None}))
+    fresh.replace(paths.exit)
 
 
 def kill_leftovers(paths: RunPaths, *, with_shim: bool = False) -> int:
     """Kills what a dead (or, `with_shim`, a stuck) shim left: who holds the tether or lives in the run's HOME."""
     locks = (paths.tether, paths.lock) if with_shim else (paths.tether,)
-    wanted = {(s.st_dev, s.st_ino) for s in (path.stat() for path in locks if path.exists())}
-    home = b"HOME=" + os.fsencode(paths.home)
-    with os.scandir("/proc") as entries:
-        pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
-    return sum(_kill_if_of_run(pid, wanted, home) for pid in pids if pid != os.getpid())
+    wanted = _identities(*locks)
+    home, role = b"HOME=" + os.fsencode(paths.home), os.fsencode(paths.role)
+    return sum(_kill_if_of_run(pid, wanted, home, role) for pid in _others())
 
 
-def _kill_if_of_run(pid: int, locks: set[tuple[int, int]], home: bytes) -> bool:
+def _identities(*paths: Path) -> set[tuple[int, int]]:
+    return {(s.st_dev, s.st_ino) for s in (path.stat() for path in paths if path.exists())}
+
+
+def _others() -> list[int]:
+    return [pid for pid in supervise.pids() if pid != os.getpid()]
+
+
+def _holders(path: Path) -> list[int]:
+    wanted, found = _identities(path), []
+    for pid in _others():
+        try:
+            found += [pid] if _holds(pid, wanted) else []
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def _kill_if_of_run(pid: int, locks: set[tuple[int, int]], home: bytes, role: bytes) -> bool:
     """The pidfd is opened before the look, so that a reused pid is never killed in another's place."""
     try:
         handle = os.pidfd_open(pid)
     except OSError:
         return False
     try:
-        if not (_holds(pid, locks) or _lives_in(pid, home)):
+        if not _is_of_run(pid, locks, home, role):
             return False
         signal.pidfd_send_signal(handle, signal.SIGKILL)
     except (ProcessLookupError, PermissionError, FileNotFoundError):
@@ -195,6 +290,15 @@ def _kill_if_of_run(pid: int, locks: set[tuple[int, int]], home: bytes) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def _is_of_run(pid: int, locks: set[tuple[int, int]], home: bytes, role: bytes) -> bool:
+    """A CLI whose program nobody may read shows only its command line to who is not root."""
+    try:
+        return _holds(pid, locks) or _lives_in(pid, home)
+    except PermissionError:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return any(pair == (b"--append-system-prompt-file", role) for pair in pairwise(words))
 
 
 def _holds(pid: int, locks: set[tuple[int, int]]) -> bool:

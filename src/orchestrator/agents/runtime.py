@@ -1,4 +1,4 @@
-"""Claude Code as an AgentRuntime: prepares, launches, follows, stops and collects runs."""
+"""A command line program as an AgentRuntime: prepares, launches, follows, stops and collects runs."""
 
 import asyncio
 import os
@@ -6,25 +6,33 @@ import shutil
 import subprocess  # noqa: TID251  # the type of a shim's handle only
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.agents import claude, launcher, rundir, verdict
-from orchestrator.agents.claude import Transcript
+from orchestrator.agents import claude, launcher, rundir, sandbox
+from orchestrator.agents.claude_code import ClaudeCode
+from orchestrator.agents.cli import Cli, Reading
+from orchestrator.agents.folders import Room
 from orchestrator.agents.launcher import ApiRoute, Credential, ProcessLimits
+from orchestrator.agents.room import needs_room
 from orchestrator.agents.rundir import RunPaths
+from orchestrator.agents.sandboxes import Sandboxes
+from orchestrator.agents.vigil import Vigil
 from orchestrator.agents.workspace import Workspaces
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RepoName, RunId, Sha
-from orchestrator.domain.run import Liveness, Outcome, RunResult, RunSpec, Usage
+from orchestrator.domain.run import TASK_FILES, Liveness, Outcome, RunResult, RunSpec, Usage
 
 _PIECE_BYTES = 1024 * 1024
+_AT_ONCE_BYTES = 128 * 1024
+"""Less than a millisecond's work."""
 _STDERR_BYTES = 4096
 _START_S = 15.0
 _POLL_S = 0.2
-_TICK_S = 1.0
-_OVERDUE_S = 45.0
-"""The shim ends a run within 10 s of its limit. One that has not done so by then is stuck or was stopped."""
+_TICK_S = 0.5
+_NOTE_S = 5.0
+"""How often it is told that an agent is still saying something."""
 
 
 @dataclass(slots=True)
@@ -38,7 +46,12 @@ class ClaudeRuntime:
     route: ApiRoute = field(default_factory=ApiRoute)
     limits: ProcessLimits = field(default_factory=ProcessLimits)
     model: str | None = None
+    sandboxes: Sandboxes | None = None
+    """None: agents get no sandbox at all. Only tests and benchmarks leave it so."""
+    room: Room = field(default_factory=Room)
     search_path: str = field(default_factory=lambda: os.environ.get("PATH", os.defpath))
+    another_cli: Cli | None = None
+    """Runs this program in Claude Code's place."""
     _shims: dict[RunId, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def liveness(self, run: RunId) -> Liveness:
@@ -47,15 +60,28 @@ class ClaudeRuntime:
     def output_path(self, run: RunId) -> str:
         return str(self._paths(run).log)
 
+    def prompt_digest(self, run: RunId) -> str | None:
+        return launcher.read_digest(self._paths(run))
+
+    def heard_at(self, run: RunId) -> datetime | None:
+        try:
+            return datetime.fromtimestamp(self._paths(run).log.stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
+
+    @needs_room
     async def prepare(self, spec: RunSpec) -> None:
+        self.room.require()
         await asyncio.to_thread(self.workspaces.prepare, spec)
 
+    @needs_room
     async def launch(self, spec: RunSpec) -> None:
         paths = self._paths(spec.run)
+        if paths.stop.exists():
+            rundir.forbid_start(paths)
         if paths.started.exists():
             return
-        shim = launcher.start_shim(paths, self._shim_spec(spec, paths), self.credential)
-        self._shims[spec.run] = shim
+        shim = self._shims[spec.run] = await asyncio.to_thread(self._start, spec, paths)
         until = time.monotonic() + _START_S
         while not paths.started.exists():
             if shim.poll() is not None or time.monotonic() > until:
@@ -64,29 +90,44 @@ class ClaudeRuntime:
 
     async def wait(self, spec: RunSpec, on_progress: Callable[[Usage], None]) -> RunResult:
         """For a run whose shim is dead it ends what that left behind and says `lost`."""
-        paths, transcript = self._paths(spec.run), Transcript()
-        position, told = 0, Usage()
+        paths, transcript = self._paths(spec.run), self._cli().reading(spec)
+        position, told, at = 0, (0, Usage()), time.monotonic()
+        vigil = Vigil(paths, spec.limits, self.limits, heard=at)
         while not await self._has_ended(spec.run, paths):
-            position = await asyncio.to_thread(_follow, paths.log, transcript, position)
-            if transcript.usage != told:
-                told = transcript.usage
-                on_progress(told)
-            _end_if_overdue(paths, spec.limits.timeout_s)
+            position = await _caught_up(paths.log, transcript, position, self.limits)
+            now = time.monotonic()
+            if transcript.usage != told[1] or (position != told[0] and now > at + _NOTE_S):
+                told, at = (position, transcript.usage), now
+                on_progress(transcript.usage)
+            if why := vigil.overdue(position, now):
+                await asyncio.to_thread(rundir.end_by_force, paths, why)
         self._reap(spec.run)
-        return await asyncio.to_thread(_settle, spec, paths, transcript, position)
+        if rundir.read_exit(paths) is None:
+            await asyncio.to_thread(self._end_uid, paths)
+        return await asyncio.to_thread(_settle, paths, self.limits, transcript, position)
 
-    async def stop(self, run: RunId) -> None:
+    async def stop(self, run: RunId) -> bool:
         """Also forbids the start of a run that has no shim yet."""
         paths = self._paths(run)
-        if rundir.order_stop(paths) or not paths.root.exists():
-            return
-        await asyncio.to_thread(rundir.forbid_start, paths)
+        is_unstarted = await asyncio.to_thread(_stop, paths)
         if not rundir.is_held(paths.lock):
-            await asyncio.to_thread(rundir.kill_leftovers, paths)
+            await asyncio.to_thread(self._end_uid, paths)
+        return is_unstarted
 
-    async def collect(self, spec: RunSpec) -> Sha | None:
-        return await asyncio.to_thread(self.workspaces.collect, spec)
+    def _end_uid(self, paths: RunPaths) -> None:
+        policy = rundir.applied_policy(paths)
+        if self.sandboxes and policy and policy.uid is not None:
+            self.sandboxes.pool.end_leftovers(policy.uid)
 
+    def sandbox_of(self, run: RunId) -> str:
+        policy = rundir.applied_policy(self._paths(run))
+        return policy.level if policy else str(sandbox.NONE)
+
+    @needs_room
+    async def collect(self, spec: RunSpec, model: str = "") -> Sha | None:
+        return await asyncio.to_thread(self.workspaces.collect, spec, model)
+
+    @needs_room
     async def publish(self, spec: RunSpec, head: Sha) -> None:
         await asyncio.to_thread(self.workspaces.publish, spec, head)
 
@@ -96,18 +137,38 @@ class ClaudeRuntime:
     def _paths(self, run: RunId) -> RunPaths:
         return RunPaths.of(self.data_dir, run)
 
-    def _shim_spec(self, spec: RunSpec, paths: RunPaths) -> bytes:
-        schema = verdict.schema(spec.role)
-        argv = claude.argv(self._binary(), spec.session_id, paths.role, spec.limits, self.model, schema)
-        env = launcher.child_env(paths, spec.role, self.search_path, self.credential.kind, self.route)
-        return launcher.spec_bytes(paths.workspace, argv, env, spec.limits.timeout_s, self.limits)
+    def _start(self, spec: RunSpec, paths: RunPaths) -> subprocess.Popen[bytes]:
+        """In a thread: the first call measures the machine, and copies the CLI when it must be hidden."""
+        _note_digest(paths, spec, self._argv(spec, paths))
+        if self.sandboxes is None:
+            return launcher.start_shim(paths, self._shim_spec(spec, paths), self.credential)
+        program = self.sandboxes.program(self._binary(self._cli().binary))
+        with self.sandboxes.way(paths, program, self.route) as way:
+            raw = self._shim_spec(spec, paths, program, is_forwarded=way.is_forwarded)
+            return launcher.start_shim(paths, raw, self.credential, way.policy, way.kept)
 
-    def _binary(self) -> str:
-        found = shutil.which(self.claude_bin, path=self.search_path)
+    def _shim_spec(
+        self, spec: RunSpec, paths: RunPaths, program: str | None = None, *, is_forwarded: bool = False
+    ) -> bytes:
+        """`is_forwarded`: the shim tells the agent of its own proxy, which knows of the operator's."""
+        argv = self._argv(spec, paths, program)
+        route = replace(self.route, proxy=None) if is_forwarded else self.route
+        env = launcher.child_env(paths, spec.role, self.search_path, self.credential.kind, route)
+        return launcher.spec_bytes(paths.workspace, argv, env, spec.limits, self.limits)
+
+    def _argv(self, spec: RunSpec, paths: RunPaths, program: str | None = None) -> list[str]:
+        cli = self._cli()
+        return cli.argv(program or self._binary(cli.binary), spec, paths)
+
+    def _cli(self) -> Cli:
+        return self.another_cli or ClaudeCode(self.claude_bin, self.model)
+
+    def _binary(self, name: str) -> str:
+        found = shutil.which(name, path=self.search_path)
         if found is None:
             raise Permanent(
                 "claude_missing",
-                f"There is no program {self.claude_bin!r}, so no agent was started.",
+                f"There is no program {name!r}, so no agent was started.",
                 hint="Set ORCH_CLAUDE_BIN to the Claude Code CLI; `make setup` installs it to .tools/claude.",
             )
         return str(Path(found).resolve())
@@ -153,12 +214,35 @@ async def _ended_within(child: int, pause_s: float) -> None:
         os.close(handle)
 
 
-def _follow(log: Path, transcript: Transcript, position: int) -> int:
-    """Reads what came since; the file is only ever appended to."""
+def _note_digest(paths: RunPaths, spec: RunSpec, argv: Sequence[str]) -> None:
+    """Of role prompt, user prompt, task file and flags; the places of the files and the program are not told."""
+    if not paths.prepared.exists():
+        return
+    task_file = paths.workspace / TASK_FILES[spec.role]
+    told = [path.read_bytes() for path in (paths.role, paths.prompt, task_file)]
+    flags = [word for word in argv[1:] if word != str(paths.role)]
+    paths.digest.write_text(launcher.digest(*told, *(word.encode() for word in flags)))
+
+
+async def _caught_up(log: Path, transcript: Reading, position: int, limits: ProcessLimits) -> int:
+    """What is little is read here and now: to ask a thread for it costs ten times as much."""
+    try:
+        new = log.stat().st_size - position  # noqa: ASYNC240 - a look at what the kernel has in memory
+    except FileNotFoundError:
+        return position
+    if new <= 0:
+        return position
+    if new <= _AT_ONCE_BYTES:
+        return _follow(log, transcript, position, limits)
+    return await asyncio.to_thread(_follow, log, transcript, position, limits)
+
+
+def _follow(log: Path, transcript: Reading, position: int, limits: ProcessLimits) -> int:
+    """Reads what came since; the file is only ever appended to. Not much beyond the limit: that run is over."""
     try:
         with log.open("rb") as file:
             file.seek(position)
-            while piece := file.read(_PIECE_BYTES):
+            while position <= limits.log_max_bytes and (piece := file.read(_PIECE_BYTES)):
                 transcript.feed(piece)
                 position += len(piece)
     except FileNotFoundError:
@@ -166,27 +250,34 @@ def _follow(log: Path, transcript: Transcript, position: int) -> int:
     return position
 
 
-def _end_if_overdue(paths: RunPaths, timeout_s: float) -> None:
-    """The last resort against a shim that was stopped by a signal or hangs in the kernel."""
-    began = rundir.started_at(paths)
-    if began is not None and time.monotonic() > began + timeout_s + _OVERDUE_S:
-        rundir.kill_leftovers(paths, with_shim=True)
+def _stop(paths: RunPaths) -> bool:
+    """A shim takes orders before it takes the lock; so when the lock could not be had, it is asked once more."""
+    rundir.note_stop(paths)
+    if rundir.order_stop(paths):
+        return False
+    if rundir.forbid_start(paths):
+        return True
+    if rundir.order_stop(paths):
+        return False
+    if not rundir.is_held(paths.lock):
+        rundir.kill_leftovers(paths)
+    return not paths.started.exists()
 
 
-def _settle(spec: RunSpec, paths: RunPaths, transcript: Transcript, position: int) -> RunResult:
+def _settle(paths: RunPaths, limits: ProcessLimits, transcript: Reading, position: int) -> RunResult:
     ended = rundir.read_exit(paths)
     if ended is None:
-        return _lost(paths, transcript, position)
-    _follow(paths.log, transcript, position)
-    return claude.classify(transcript, ended, _tail(paths.errors), verdict.reader(spec.role, spec.language))
+        return _lost(paths, limits, transcript, position)
+    _follow(paths.log, transcript, position, limits)
+    return transcript.conclude(ended, _tail(paths.errors))
 
 
-def _lost(paths: RunPaths, transcript: Transcript, position: int) -> RunResult:
+def _lost(paths: RunPaths, limits: ProcessLimits, transcript: Reading, position: int) -> RunResult:
     rundir.forbid_start(paths)
     until = time.monotonic() + _START_S
     while rundir.kill_leftovers(paths) and time.monotonic() < until:
         time.sleep(0.01)
-    _follow(paths.log, transcript, position)
+    _follow(paths.log, transcript, position, limits)
     return RunResult(
         outcome=Outcome.LOST,
         exit_code=None,

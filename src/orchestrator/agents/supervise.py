@@ -9,19 +9,25 @@ import select
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from orchestrator.agents import shim
+from orchestrator.agents import confine, disk, shim
 
 EXITED: Final = "exited"
 TIMED_OUT: Final = "timed_out"
+STALLED: Final = "stalled"
 CANCELLED: Final = "cancelled"
 LOG_FULL: Final = "log_full"
+DISK_FULL: Final = "disk_full"
+MEMORY_FULL: Final = "memory_full"
 
-_TICK_S = 1.0
-_KILL_S = 30.0
-"""A process in uninterruptible sleep cannot be killed; it must not hold the run for ever."""
+KILL_S: Final = 1.0
+"""A process in uninterruptible sleep cannot be killed; it must not hold the run for ever. With the ladder before
+it, and a tick, this stays below the ten seconds that a stop may take."""
+TICK_S: Final = 0.5
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class _Agent:
@@ -48,7 +54,7 @@ class _Agent:
         """Keeps reaping, so that orphans do not pile up as zombies."""
         until = time.monotonic() + pause_s
         while self.status is None and (left := until - time.monotonic()) > 0:
-            select.select([self.pidfd], [], [], min(left, _TICK_S))
+            select.select([self.pidfd], [], [], min(left, TICK_S))
             self.reap()
         return self.status is not None
 
@@ -59,17 +65,85 @@ class _Agent:
             self.reap()
 
 
+@dataclass(slots=True)
+class _Meter:
+    """What the agent used, on a clock that no change of the date moves and no restart of ours stops."""
+
+    spec: shim.Spec
+    began: float
+    logged: int = 0
+    heard: float = 0.0
+    most_free: int = 0
+    gauge: disk.Gauge = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gauge = disk.Gauge([Path()], self.spec.disk_max_bytes)
+
+    def left_s(self, now: float) -> float:
+        """Until the wall clock or the silence is used up."""
+        return min(self.began + self.spec.timeout_s, self.heard + self.spec.silence_s) - now
+
+    def exceeded(self, now: float) -> str | None:
+        """The limit that is reached. A byte to either log ends a silence."""
+        logged = _logged_bytes()
+        if logged != self.logged:
+            self.logged, self.heard = logged, now
+        if now >= self.began + self.spec.timeout_s:
+            return TIMED_OUT
+        if logged > self.spec.log_max_bytes:
+            return LOG_FULL
+        if now >= self.heard + self.spec.silence_s:
+            return STALLED
+        if self.gauge.is_over():
+            return DISK_FULL
+        return MEMORY_FULL if self._is_too_heavy() else None
+
+    def _is_too_heavy(self) -> bool:
+        """All processes are looked through only when the machine has lost as much as would be worth it."""
+        free, limit = _free_bytes(), self.spec.memory_max_bytes
+        self.most_free = max(self.most_free, free)
+        if self.most_free - free < limit // 2:
+            return False
+        below = _below(os.getpid(), {pid: _parent(pid) for pid in pids()})
+        return sum(map(_private_bytes, below)) > limit
+
+
 def watch(pid: int, control: int, spec: shim.Spec) -> None:
     """Returns when the agent and all that it started are gone and the exit record is on disk."""
     began = time.monotonic()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: _order_stop(control))
     agent = _Agent(pid)
-    why = _until_over(agent, control, spec, began)
+    why = _until_over(agent, control, _Meter(spec, began, heard=began))
     if why != EXITED:
         _climb(agent, spec)
-    left = _kill_descendants(agent)
+    left = _end_all(agent, spec)
+    _cut_logs(spec)
     _write_exit(agent.status, why, time.monotonic() - began, left)
+
+
+def _end_all(agent: _Agent, spec: shim.Spec) -> int:
+    """How many are left alive all the same."""
+    if spec.uid is not None:
+        confine.end_all_of(spec.uid)
+    left = _kill_descendants(agent)
+    if spec.uid is not None:
+        confine.end_all_of(spec.uid)  # who was just being born
+    return left
+
+
+def see_off(pid: int, control: int, spec: shim.Spec, timeout_s: float) -> tuple[str, int | None]:
+    """As `watch`, for an errand: no ladder and no record. Why it ended, and its exit code."""
+    agent = _Agent(pid)
+    why, until = TIMED_OUT, time.monotonic() + timeout_s
+    while (left_s := until - time.monotonic()) > 0:
+        ready, _, _ = select.select([agent.pidfd, control], [], [], left_s)
+        agent.reap()
+        if agent.status is not None or control in ready:
+            why = CANCELLED if agent.status is None else EXITED
+            break
+    _end_all(agent, spec)
+    return why, None if agent.status is None else os.waitstatus_to_exitcode(agent.status)
 
 
 def _order_stop(control: int) -> None:
@@ -80,44 +154,91 @@ def _order_stop(control: int) -> None:
         return
 
 
-def _until_over(agent: _Agent, control: int, spec: shim.Spec, began: float) -> str:
+def _until_over(agent: _Agent, control: int, meter: _Meter) -> str:
     while True:
-        left_s = began + spec.timeout_s - time.monotonic()
-        ready, _, _ = select.select([agent.pidfd, control], [], [], max(0.0, min(left_s, _TICK_S)))
+        left_s = meter.left_s(time.monotonic())
+        ready, _, _ = select.select([agent.pidfd, control], [], [], max(0.0, min(left_s, TICK_S)))
         agent.reap()
         if agent.status is not None:
             return EXITED
         if control in ready:
             return CANCELLED
-        if left_s <= 0:
-            return TIMED_OUT
-        if _logged_bytes() > spec.log_max_bytes:
-            return LOG_FULL
+        if reached := meter.exceeded(time.monotonic()):
+            return reached
+
+
+def _logs() -> Iterator[Path]:
+    return (path for path in (Path(shim.STDOUT), Path(shim.STDERR)) if path.exists())
 
 
 def _logged_bytes() -> int:
-    return sum(path.stat().st_size for path in (Path(shim.STDOUT), Path(shim.STDERR)) if path.exists())
+    return sum(path.stat().st_size for path in _logs())
+
+
+def _cut_logs(spec: shim.Spec) -> None:
+    """What was written faster than we looked takes no more room than the limit."""
+    for path in _logs():
+        if path.stat().st_size > spec.log_max_bytes:
+            os.truncate(path, spec.log_max_bytes)
 
 
 def _climb(agent: _Agent, spec: shim.Spec) -> None:
     """Interrupt (the CLI then still writes its result record), terminate; the kill comes after it anyway."""
     for number, pause_s in ((signal.SIGINT, spec.interrupt_s), (signal.SIGTERM, spec.terminate_s)):
-        agent.send(number)
+        if not (spec.is_wrapped and _send_inside(agent.pid, number)):
+            agent.send(number)
         if agent.ended_within(pause_s):
             return
 
 
+def _send_inside(wrapper: int, number: signal.Signals) -> bool:
+    """To the agent itself, the second process of its namespace: what wraps it would end all at once."""
+    below = _below(wrapper, {pid: _parent(pid) for pid in pids()})
+    inside = next((pid for pid in below if _number_inside(pid) == _AGENT_INSIDE), None)
+    if inside is None:
+        return False
+    try:
+        os.kill(inside, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+_AGENT_INSIDE = 2
+"""The first is bubblewrap's own, which reaps."""
+
+
+def _number_inside(pid: int) -> int:
+    try:
+        lines = Path("/proc", str(pid), "status").read_bytes().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[-1]) for line in lines if line.startswith(b"NSpid:")), 0)
+
+
 def _kill_descendants(agent: _Agent) -> int:
     """Kills until no child is left. As a subreaper we inherit the orphans, daemons with own sessions too."""
-    until = time.monotonic() + _KILL_S
+    until = time.monotonic() + KILL_S
     while agent.reap():
-        descendants = list(_descendants(os.getpid()))
+        left = sweep(os.getpid())
         if time.monotonic() > until:
-            return len(descendants)
-        for pid in descendants:
-            _kill(pid)
-        time.sleep(0.002)
+            return left
     return 0
+
+
+def sweep(root: int) -> int:
+    """Kills what is below `root`, and says how many were seen. Our own children at once and the newest first: who
+    forks and dies, forks and dies, is gone before a list of all is made, and his child is ours then.
+    """
+    parents: dict[int, int] = {}
+    for pid in sorted(pids(), reverse=True):
+        parents[pid] = parent = _parent(pid)
+        if parent == root:
+            _kill(pid)
+    descendants = list(_below(root, parents))
+    for pid in descendants:
+        _kill(pid)
+    return len(descendants)
 
 
 def _kill(pid: int) -> None:
@@ -127,13 +248,15 @@ def _kill(pid: int) -> None:
         return
 
 
-def _descendants(root: int) -> Iterator[int]:
+def pids() -> list[int]:
+    # A sweep is a race against what forks, and a Path for each process would double its time.
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - see above
+
+
+def _below(root: int, parents: dict[int, int]) -> Iterator[int]:
     children: dict[int, list[int]] = {}
-    with os.scandir("/proc") as entries:
-        names = [entry.name for entry in entries if entry.name.isdigit()]
-    for name in names:
-        if parent := _parent(name):
-            children.setdefault(parent, []).append(int(name))
+    for pid, parent in parents.items():
+        children.setdefault(parent, []).append(pid)
     waiting = [root]
     while waiting:
         found = children.get(waiting.pop(), [])
@@ -141,13 +264,30 @@ def _descendants(root: int) -> Iterator[int]:
         waiting.extend(found)
 
 
-def _parent(pid: str) -> int:
-    """0 when the process is gone. Its name may hold spaces and brackets, so the last bracket counts."""
+def _parent(pid: int) -> int:
+    """0 when the process is gone, or dead and not collected. Its name may hold spaces and brackets, so the last
+    bracket counts.
+    """
     try:
-        stat = Path("/proc", pid, "stat").read_bytes()
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return int(stat.rpartition(b")")[2].split()[1])
+    state, parent = stat.rpartition(b")")[2].split()[:2]
+    return 0 if state == b"Z" else int(parent)
+
+
+def _private_bytes(pid: int) -> int:
+    """Memory that the process shares with no file and with nobody."""
+    try:
+        _, resident, shared = Path(f"/proc/{pid}/statm").read_bytes().split()[:3]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return (int(resident) - int(shared)) * _PAGE_BYTES
+
+
+def _free_bytes() -> int:
+    with Path("/proc/meminfo").open("rb") as file:
+        return next((int(line.split()[1]) * 1024 for line in file if line.startswith(b"MemAvailable:")), 0)
 
 
 def _write_exit(status: int | None, why: str, duration_s: float, left: int) -> None:

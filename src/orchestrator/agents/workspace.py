@@ -3,11 +3,10 @@
 import fcntl
 import os
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 
@@ -16,7 +15,9 @@ import structlog
 from orchestrator.agents import prompt
 from orchestrator.agents.claude import user_message
 from orchestrator.agents.git import Git, check_branch
+from orchestrator.agents.results import Results
 from orchestrator.agents.rundir import RunPaths, holding
+from orchestrator.agents.takeover import account, take_over
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.model import GitRemote, Language, RepoName, Role, Sha, parse_sha
 from orchestrator.domain.run import TASK_FILES, RunSpec
@@ -25,7 +26,8 @@ log = structlog.get_logger()
 
 _FORGE = "refs/remotes/forge"
 _ROLE_PROMPT_MAX_BYTES = 64 * 1024
-_GIT_DIR_MAX_ENTRIES = 500_000
+_HOUSE_RULES = "CLAUDE.md"
+_HOUSE_RULES_READ_MAX_BYTES = 512 * 1024
 _FETCH = (
     "fetch",
     "--quiet",
@@ -37,14 +39,28 @@ _FETCH = (
 
 
 @dataclass(frozen=True, slots=True)
+class _Blob:
+    """What stands at a path of a commit. Not plain: a link, a folder, a submodule."""
+
+    name: str
+    size: int
+    is_plain: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Workspaces:
-    """Mirrors and checkouts below the data directory. Blocking: call it in a thread."""
+    """Mirrors and checkouts below the data directory. Blocking: call it in a thread.
+
+    `push_remote` tells as whom a role's commits are pushed; without it, as whoever fetches.
+    """
 
     data_dir: Path
     remote: Callable[[RepoName], GitRemote]
     repos_dir: Path | None = None
     git: Git = field(default_factory=Git)
     mirror_wait_s: float = 300.0
+    push_remote: Callable[[RepoName, Role], GitRemote] | None = None
+    results: Results = field(default_factory=Results)
 
     def prepare(self, spec: RunSpec) -> None:
         """Holds the run's lock throughout: a shim that a dead orchestrator left on its way cannot start here."""
@@ -54,39 +70,36 @@ class Workspaces:
             if not mine or paths.started.exists() or paths.prepared.exists():
                 return
             mirror = self._updated_mirror(spec.repo, spec.base_sha)
-            self._check_out(mirror, spec, paths)
+            spec = self._taken_over(spec, paths)
+            if spec.earlier is None:
+                self._check_out(mirror, spec, paths)
+            else:
+                self._require_base(mirror, spec)
             self._write_inputs(mirror, spec, paths)
             paths.prepared.touch(0o600)
 
-    def collect(self, spec: RunSpec) -> Sha | None:
-        """The branch's new head, fetched into the mirror under a name of its own; None when nothing is new."""
+    def _taken_over(self, spec: RunSpec, paths: RunPaths) -> RunSpec:
+        """With what the earlier attempt left, if it is there; without, and with an account of it, if not."""
+        earlier = spec.earlier
+        if earlier is None:
+            return spec
+        old = RunPaths.of(self.data_dir, earlier.run)
+        if earlier.base_sha == spec.base_sha and take_over(old, paths, earlier.session_id):
+            paths.resumed.touch(0o600)
+            return spec
+        paths.resumed.unlink(missing_ok=True)
+        return replace(spec, earlier=None, history=account(old))
+
+    def collect(self, spec: RunSpec, model: str = "") -> Sha | None:
+        """The branch's new head under our names, in the mirror; None when nothing is new. Works for every run that
+        was launched, however it ended, when nothing of it is alive any more.
+        """
         paths = RunPaths.of(self.data_dir, spec.run)
-        git_dir = paths.workspace / ".git"
-        _refuse_tampered(git_dir)
-        # An agent's configuration can name commands; ours takes its place before git looks there.
-        _replace_file(git_dir / "config", _config_text(spec.base_sha))
-        mirror, ref = self._mirror(spec.repo), f"refs/orch/runs/{int(spec.run)}"
-        source = f"+refs/heads/{check_branch(spec.branch)}:{ref}"
-        if not self._has_branch(git_dir, spec.branch):
-            raise Permanent(
-                "branch_missing", f"The run left no branch {spec.branch!r} behind, so nothing was taken."
-            )
-        trusted = (paths.workspace, git_dir)
-        self.git(*_FETCH, "--", git_dir, source, git_dir=mirror, trusted=trusted, check_objects=True)
-        head = self._commit(mirror, ref)
-        if head == spec.base_sha:
-            return None
-        if not self._is_ancestor(mirror, spec.base_sha, head):
-            raise Permanent(
-                "not_fast_forward",
-                f"The run rewrote the history of {spec.branch!r}: {head} does not build on {spec.base_sha}.",
-                hint="Nothing was published. Retry the run.",
-            )
-        return head
+        return self.results.take(spec, paths, self._mirror(spec.repo), model)
 
     def publish(self, spec: RunSpec, head: Sha) -> None:
         """Never forced. A head that the forge has already, alone or under newer commits, is published."""
-        mirror, remote = self._mirror(spec.repo), self.remote(spec.repo)
+        mirror, remote = self._mirror(spec.repo), (self.push_remote or self._any_role)(spec.repo, spec.role)
         target = f"{head}:refs/heads/{check_branch(spec.branch)}"
         try:
             self.git("push", "--quiet", "--no-verify", "--", remote.url, target, git_dir=mirror, remote=remote)
@@ -125,6 +138,9 @@ class Workspaces:
     def _is_on_forge(self, spec: RunSpec, head: Sha) -> bool:
         mirror = self._updated_mirror(spec.repo, spec.base_sha)
         return self._is_ancestor(mirror, head, f"{_FORGE}/{spec.branch}")
+
+    def _any_role(self, repo: RepoName, _role: Role) -> GitRemote:
+        return self.remote(repo)
 
     def _mirror(self, repo: RepoName) -> Path:
         return self.data_dir / "mirrors" / repo.owner / f"{repo.name}.git"
@@ -212,27 +228,37 @@ class Workspaces:
         _write_task_file(paths.workspace / TASK_FILES[spec.role], prompt.task_file(spec).encode())
 
     def _role_prompt(self, mirror: Path, spec: RunSpec) -> bytes:
-        """From the base branch: an agent could change the one on its own branch."""
+        """From the base branch: an agent could change the ones on its own branch."""
         path = f".openclaw/agents/{spec.role}.md"
-        tree = f"{_FORGE}/{check_branch(spec.base_branch)}"
-        listed = self.git("ls-tree", "-z", "-l", tree, "--", path, git_dir=mirror).out
-        if not listed:
-            return default_role_prompt(spec.role, spec.language)
-        mode, kind, blob, size = listed.split(b"\t")[0].split()
-        if kind != b"blob" or mode == b"120000" or int(size) > _ROLE_PROMPT_MAX_BYTES:
+        found = self._on_base(mirror, spec, path)
+        if found is None:
+            return default_role_prompt(spec.role, spec.language) + self._house_rules(mirror, spec)
+        if not found.is_plain or found.size > _ROLE_PROMPT_MAX_BYTES:
             raise Permanent(
                 "bad_role_prompt",
                 f"{path} on {spec.base_branch!r} is no plain file of at most {_ROLE_PROMPT_MAX_BYTES} bytes.",
                 hint="Correct the file on the base branch, or remove it to use the built-in prompt.",
             )
-        return self.git("cat-file", "blob", blob.decode(), git_dir=mirror).out
+        return self._content(mirror, found).rstrip() + b"\n" + self._house_rules(mirror, spec)
 
-    def _has_branch(self, git_dir: Path, branch: str) -> bool:
-        ref = f"refs/heads/{branch}"
-        return self.git("rev-parse", "--quiet", "--verify", ref, git_dir=git_dir, accept=(0, 1)).code == 0
+    def _house_rules(self, mirror: Path, spec: RunSpec) -> bytes:
+        """The repository's CLAUDE.md. It was not written for us: one that is a link or huge stops nobody."""
+        found = self._on_base(mirror, spec, _HOUSE_RULES)
+        if found is None or not found.is_plain or found.size > _HOUSE_RULES_READ_MAX_BYTES:
+            return b""
+        return prompt.house_rules(self._content(mirror, found), spec.language).encode()
 
-    def _commit(self, mirror: Path, ref: str) -> Sha:
-        return Sha(self.git("rev-parse", "--verify", f"{ref}^{{commit}}", git_dir=mirror).out.decode().strip())
+    def _on_base(self, mirror: Path, spec: RunSpec, path: str) -> "_Blob | None":
+        tree = f"{_FORGE}/{check_branch(spec.base_branch)}"
+        listed = self.git("ls-tree", "-z", "-l", tree, "--", path, git_dir=mirror).out
+        if not listed:
+            return None
+        mode, kind, blob, size = listed.split(b"\t")[0].split()
+        is_plain = kind == b"blob" and mode != b"120000"
+        return _Blob(blob.decode(), int(size) if is_plain else 0, is_plain=is_plain)
+
+    def _content(self, mirror: Path, found: "_Blob") -> bytes:
+        return self.git("cat-file", "blob", found.name, git_dir=mirror).out
 
     def _is_ancestor(self, mirror: Path, old: str, new: str) -> bool:
         return self.git("merge-base", "--is-ancestor", old, new, git_dir=mirror, accept=(0, 1)).code == 0
@@ -259,32 +285,6 @@ def _config_text(base: Sha) -> bytes:
     version, extension = (1, "[extensions]\n\tobjectFormat = sha256\n") if len(base) == 64 else (0, "")
     core = f"\trepositoryFormatVersion = {version}\n\tbare = false\n\thooksPath = /dev/null\n"
     return f"[core]\n{core}{extension}".encode()
-
-
-def _refuse_tampered(git_dir: Path) -> None:
-    """Only plain files and directories, and no road to the objects of another repository."""
-    roads = ("commondir", "objects/info/alternates", "objects/info/http-alternates", "shallow")
-    found = next((road for road in roads if os.path.lexists(git_dir / road)), None)
-    strange = found or next(_strange_entries(git_dir), None)
-    if strange is not None:
-        raise Permanent(
-            "workspace_tampered",
-            f"The run's .git is not what git makes ({strange[:200]!r}), so nothing was taken from it.",
-            hint="Look at the run's log: an agent has no reason to do that. Then retry the run.",
-        )
-
-
-def _strange_entries(git_dir: Path) -> Iterator[str]:
-    if not git_dir.parent.is_dir() or git_dir.is_symlink() or not git_dir.is_dir():
-        yield ".git"
-        return
-    seen = 0
-    for where, directories, files in os.walk(git_dir):
-        for name in (*directories, *files):
-            mode = os.lstat(os.path.join(where, name)).st_mode  # noqa: PTH118  # names of any bytes, many of them
-            seen += 1
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or seen > _GIT_DIR_MAX_ENTRIES:
-                yield name
 
 
 def _replace_file(path: Path, content: bytes) -> None:

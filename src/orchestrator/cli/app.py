@@ -102,6 +102,38 @@ def retry(key: Annotated[str, typer.Argument(help="the task's key, like ENDURO-1
 
 
 @app.command()
+def cancel(
+    what: Annotated[str, typer.Argument(help="a run's number, or a task's key like ENDURO-1")],
+) -> None:
+    """Stop a run; or stop a task, which then starts nothing more until it is resumed."""
+    from orchestrator.cli import ask  # noqa: PLC0415
+
+    raise typer.Exit(ask.cancel(what))
+
+
+@app.command()
+def pause(
+    key: Annotated[str | None, typer.Argument(help="the task's key, like ENDURO-1")] = None,
+    is_all: Annotated[bool, typer.Option("--all", help="Every task: no agent starts at all.")] = False,
+) -> None:
+    """Let no agent start, of one task or of all. Those at work go on."""
+    from orchestrator.cli import ask  # noqa: PLC0415
+
+    raise typer.Exit(ask.pause("pause", key, is_all=is_all))
+
+
+@app.command()
+def resume(
+    key: Annotated[str | None, typer.Argument(help="the task's key, like ENDURO-1")] = None,
+    is_all: Annotated[bool, typer.Option("--all", help="End the pause of everything.")] = False,
+) -> None:
+    """Take a pause back, of one task or of all. Tasks that were paused by themselves stay paused."""
+    from orchestrator.cli import ask  # noqa: PLC0415
+
+    raise typer.Exit(ask.pause("resume", key, is_all=is_all))
+
+
+@app.command()
 def verify(
     key: Annotated[str | None, typer.Argument(help="the task's key; every task when left out")] = None,
 ) -> None:

@@ -40,6 +40,33 @@ def retry(key: str) -> int:
     return 0
 
 
+def cancel(what: str) -> int:
+    """A number is a run's: no key is one."""
+    if what.isascii() and what.isdigit():
+        call("POST", f"/api/v1/runs/{what}/cancel")
+        print(f"Run {what} is told to stop; nothing of it is alive within ten seconds.")
+        return 0
+    call("POST", f"/api/v1/tasks/{quote(what, safe='')}/cancel")
+    print(f"{what} is cancelled, and what was at work for it is told to stop. `orch resume {what}` lets it go on.")
+    return 0
+
+
+def pause(word: str, key: str | None, *, is_all: bool) -> int:
+    """`word` is pause or resume. Which of the two is meant has to be said: to pause all by mistake is costly."""
+    if (key is None) is not is_all:
+        say(f"Name one task (`orch {word} ENDURO-1`), or say `orch {word} --all`.")
+        return USAGE
+    call("POST", f"/api/v1/tasks/{quote(key, safe='')}/{word}" if key else f"/api/v1/{word}")
+    print(_PAUSED[word].format(what=key or "Everything"))
+    return 0
+
+
+_PAUSED = {
+    "pause": "{what} is paused: no agent starts; one at work goes on. `orch resume` ends it.",
+    "resume": "{what} goes on; `orch status` shows how.",
+}
+
+
 def call(method: str, path: str, order: object = None) -> httpx.Response:
     """A 2xx answer; anything else ends the command with words and its exit code."""
     settings, _ = read()

@@ -96,7 +96,8 @@ def run(*, live: bool, keep: bool, scripted: bool) -> int:
 def _told(root: Path, *, live: bool, keep: bool, scripted: bool, credential: Mapping[str, str]) -> int:
     tale = Tale(Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH))
     cli = _choose_cli(root, scripted=scripted)
-    with World(root, FIXTURES, PLANE_CALLS_PER_MINUTE, language=Language.EN, states=STATES) as world:
+    pace, english = PLANE_CALLS_PER_MINUTE, Language.EN
+    with World(root, FIXTURES, pace, language=english, states=STATES, is_sandboxed=True) as world:
         _introduce(tale, cli, live=live)
         story = _Story(tale, world, is_live=live)
         story.prepare()

@@ -34,6 +34,7 @@ async def examine(settings: Settings, directory: Directory) -> list[Finding]:
     found = [*orchestrator.problems, *_secrets(settings), await asyncio.to_thread(findings.of_cli, settings)]
     forges = orchestrator.forges
     found += [*await findings.of_tracker(orchestrator.tracker), *await findings.of_forge(forges.orchestrator)]
+    found += await asyncio.to_thread(findings.of_sandbox, orchestrator.sandboxes)
     found += await findings.of_board(orchestrator.tracker, directory)
     found += await findings.of_roles(forges.orchestrator, forges.developer, forges.reviewer)
     for adapter in orchestrator.adapters:
@@ -43,6 +44,7 @@ async def examine(settings: Settings, directory: Directory) -> list[Finding]:
     except (OrchestratorError, OSError) as error:
         return [*found, Finding("no_database", Level.BROKEN, str(error), f"Check {orchestrator.database.path}.")]
     found += [await findings.of_database(orchestrator.database), findings.of_disk(settings.data_dir)]
+    found += await orchestrator.dispatch.findings()
     await orchestrator.database.aclose()
     return found
 

@@ -279,7 +279,7 @@ class Switches:
     allowed: tuple[str, ...] = ()
     """Full heads whose protected paths an approver allowed; bounded, the newest last."""
     budget_usd: int = 0
-    """What one attempt may cost; 0: as configured."""
+    """What one attempt may cost, and at least what the task may from then on; 0: as configured."""
     commands_up_to: int = 0
     """Remarks up to this order have had their commands carried out."""
     approvals_up_to: int = 0
@@ -290,6 +290,10 @@ class Switches:
     """As above, on the architecture and the work order."""
     answered: int = 0
     """How many comments were answered; beyond a limit none is."""
+    retry_runs: int = 0
+    """So many runs the task had when a person last asked to go on; they count for no loop."""
+    budget_after: int = 0
+    """Money is counted anew after so many runs of the task: as many as there were when the budget was set."""
 
 
 NO_SWITCHES = Switches()

@@ -1,6 +1,7 @@
 """Runs: what is launched, how it ended, what it used."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from orchestrator.domain.feedback import Feedback as Feedback  # noqa: PLC0414 - part of this module's words too
@@ -15,6 +16,8 @@ class Outcome(StrEnum):
     TURN_CAP = "turn_cap"
     BUDGET = "budget"
     USAGE_LIMIT = "usage_limit"
+    UNAVAILABLE = "unavailable"
+    """The model's API could not be had, after the CLI's own retries."""
     DENIED = "denied"
     TIMED_OUT = "timed_out"
     STALLED = "stalled"
@@ -57,6 +60,8 @@ class RunLimits:
     timeout_s: Seconds
     max_turns: int
     max_budget_usd: float
+    silence_s: Seconds = 1200.0
+    """Without a byte of output. A tool that works for long is silent too."""
 
 
 class VerdictWord(StrEnum):
@@ -74,6 +79,15 @@ class RoleVerdict:
 
     word: VerdictWord
     report: str
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The attempt that a run goes on from, when what it left is still there."""
+
+    run: RunId
+    session_id: str
+    base_sha: Sha
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +113,9 @@ class RunSpec:
     feedback: tuple[Feedback, ...] = ()
     """Why the role works again, newest first; bounded."""
     documents: DocumentFiles = field(default_factory=DocumentFiles)
+    earlier: Earlier | None = None
+    history: str = ""
+    """What an earlier attempt did that cannot be gone on with: the agent's own account, bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +142,5 @@ class RunResult:
     model: str = ""
     verdict: RoleVerdict | None = None
     """Of a role whose output is a verdict; None when it gave none."""
+    resets_at: datetime | None = None
+    """When the account may be used again, as the API told; only with `usage_limit`, and not always then."""

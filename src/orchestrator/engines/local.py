@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,8 @@ from orchestrator.engines.lines import LATER_AT_ONCE, POLLS_AT_ONCE, Line, Rank
 from orchestrator.loglimit import Complaints
 from orchestrator.pace import Urgency, Work, in_background, working
 from orchestrator.qg.verdict import Item
-from orchestrator.reconcile.execute import Execution
+from orchestrator.reconcile.dispatch import Dispatch, Round
+from orchestrator.reconcile.execute import Execution, PutBack
 from orchestrator.reconcile.loop import Looked, Reconciler
 from orchestrator.reconcile.resync import Resync
 
@@ -96,7 +97,7 @@ class LocalEngine:
         execution: Execution | None,
         resync: Resync,
         *,
-        max_concurrent_runs: int,
+        dispatch: Dispatch,
         resync_interval_s: float,
         complaints: Complaints,
         pace: Pace = Pace(),
@@ -104,7 +105,9 @@ class LocalEngine:
         self._reconciler = reconciler
         self._execution = execution
         self._resync = resync
-        self._slots = asyncio.Semaphore(max_concurrent_runs)
+        self._dispatch = dispatch
+        self._is_admitting = self._is_asked_to_admit = False
+        self._admission_due: asyncio.TimerHandle | None = None
         self._resync_interval_s = resync_interval_s
         self._pace = pace
         self._workers: dict[TaskId, _Worker] = {}
@@ -120,8 +123,9 @@ class LocalEngine:
     def open(self, unprocessed: list[TaskId], open_tasks: list[TaskId], open_runs: list[RunId]) -> None:
         """Takes up what an earlier process left, tasks with news first; then begins to resync."""
         self._is_open = True
-        for run in open_runs:
-            self.start_run(run)
+        if self._execution is not None:
+            self._is_admitting = True
+            self._tasks.start(self._take_over(open_runs, self._execution))
         for task in unprocessed:
             self.wake(task)
         self._line_up(Rank.LATER, open_tasks)
@@ -133,6 +137,8 @@ class LocalEngine:
         for worker in self._workers.values():
             if worker.due:
                 worker.due.cancel()
+        if self._admission_due:
+            self._admission_due.cancel()
         await self._tasks.end()
 
     def wake(self, task: TaskId, after_s: float = 0.0, *, is_background: bool = False) -> None:
@@ -165,8 +171,20 @@ class LocalEngine:
         self._tasks.start(self._carry_out(run, self._execution))
 
     async def cancel_run(self, run: RunId) -> None:
-        if self._execution:
-            await self._execution.stop(run)
+        task = await self._dispatch.withdraw(run)
+        if task is None and self._execution:
+            task = await self._execution.stop(run)
+        if task is not None:
+            self.wake(task)
+
+    def admit(self) -> None:
+        """Asked for often at once, it is done once, or once more when somebody asks meanwhile."""
+        if self._execution is None or not self._is_open:
+            return
+        self._is_asked_to_admit = True
+        if not self._is_admitting:
+            self._is_admitting = True
+            self._tasks.start(self._admit())
 
     def _schedule(self, task: TaskId, worker: _Worker, at: float, rank: Rank) -> None:
         """The earliest asked-for moment wins, among those of the highest rank."""
@@ -294,16 +312,53 @@ class LocalEngine:
         except Transient:
             log.warning("park_not_stored", task=task)
 
+    async def _take_over(self, open_runs: Sequence[RunId], execution: Execution) -> None:
+        """Agents at work come first and are never refused; then whoever may start does."""
+        launched = await asyncio.to_thread(lambda: [run for run in open_runs if execution.was_launched(run)])
+        for run in launched:
+            self.start_run(run)
+        await self._admit(self._dispatch.take_over(open_runs, launched))
+
+    async def _admit(self, first: Awaitable[Round] | None = None) -> None:
+        try:
+            while first is not None or self._is_asked_to_admit:
+                self._is_asked_to_admit = False
+                asked, first = first or self._dispatch.admit(), None
+                self._follow(await asked)
+        except Transient as error:
+            self._complaints.say("admission_put_off", error)
+            self._admit_in(self._pace.longest_pause_s)
+        except Exception:
+            log.exception("admission_broke")
+            self._admit_in(self._pace.longest_pause_s)
+        finally:
+            self._is_admitting = False
+
+    def _follow(self, admitted: Round) -> None:
+        for run in admitted.starts:
+            self.start_run(run)
+        for task in admitted.told:
+            self.wake(task, is_background=True)
+        if admitted.again_in_s is not None:
+            self._admit_in(admitted.again_in_s)
+
+    def _admit_in(self, pause_s: float) -> None:
+        if self._admission_due:
+            self._admission_due.cancel()
+        self._admission_due = asyncio.get_running_loop().call_later(pause_s, self.admit)
+
     async def _carry_out(self, run: RunId, execution: Execution) -> None:
-        async with self._slots:
-            faults = 0
-            while not await self._carried_out(run, execution, faults):
-                faults += 1
+        faults = 0
+        while not await self._carried_out(run, execution, faults):
+            faults += 1
         self._runs.discard(run)
+        self.admit()
 
     async def _carried_out(self, run: RunId, execution: Execution, faults: int) -> bool:
         try:
             self.wake(await execution.carry_out(run))
+        except PutBack:
+            return True
         except Transient as error:
             pause = max(error.retry_after_s or 0.0, self._pace.pause(faults + 1))
             self._complaints.say("run_put_off", error, run=run, pause_s=round(pause, 1))

@@ -9,6 +9,7 @@ from orchestrator.domain.forge import BranchRules, Check, PullRequest, Review
 from orchestrator.domain.model import Branch, DocumentName, Sha, Stage, UserId, WorkItem
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState
 from orchestrator.domain.tracker import CommentId
+from orchestrator.qg.verdict import Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,28 @@ class RunFact:
     base: Sha | None = None
     head: Sha | None = None
     verdict: RoleVerdict | None = None
+    resumes: int = 0
+    """The attempt that it went on from; 0: it began anew."""
+    ended_at: datetime | None = None
+    resets_at: datetime | None = None
+    """When the account's usage window begins anew, as the model's API told."""
+    said: str = ""
+    """Of a denied one the tools, of a crashed one the end of what it wrote; bounded."""
+    waits_for: Item | None = None
+    """Why an intended run has not been admitted."""
+    cost_usd: float = 0.0
+    """Of an attempt that is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpendingLimits:
+    """What a task may cost, in US dollars (notional for a subscription); 0 is no limit."""
+
+    task_usd: float = 0.0
+    without_progress_usd: float = 0.0
+
+
+NO_SPENDING_LIMITS = SpendingLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +123,9 @@ class Facts:
     runs: tuple[RunFact, ...] = ()
     since: datetime | None = None
     max_attempts: int = 3
+    max_runs_without_progress: int = 40
+    resting_until: datetime | None = None
+    """No attempt is made before; None when nothing is rested from, or that moment has come."""
     documents: tuple[Document, ...] | Unobserved = NOT_NEEDED
     remarks: tuple[Remark, ...] | Unobserved = NOT_NEEDED
     """Oldest first, by `order`."""
@@ -111,3 +137,4 @@ class Facts:
     checks: tuple[Check, ...] | Unobserved = NOT_NEEDED
     """At the head."""
     us: Us = Us()
+    spending: SpendingLimits = NO_SPENDING_LIMITS

@@ -1,5 +1,7 @@
 """What the rows of our own runs say. A verdict counts only for the commit that its run began at."""
 
+from collections.abc import Sequence
+
 from orchestrator.domain.model import Stage
 from orchestrator.domain.run import Outcome, RunState, VerdictWord
 from orchestrator.qg.facts import Facts, RunFact
@@ -9,6 +11,15 @@ WORDS = {
     Stage.TESTING: frozenset({VerdictWord.PASSED, VerdictWord.FAILED}),
 }
 """What a stage's role may say; anything else is no verdict."""
+
+
+NOT_WANTED = "not_wanted"
+"""Why a run was called off before it began: what it was decided on had changed meanwhile."""
+
+
+def wanted(runs: Sequence[RunFact]) -> list[RunFact]:
+    """Without those that were called off: they did nothing, and count for nothing."""
+    return [run for run in runs if run.reason != NOT_WANTED]
 
 
 def open_runs(facts: Facts) -> tuple[RunFact, ...]:

@@ -1,7 +1,7 @@
 """Carries one run out: prepare, launch, wait, fetch, publish, record. Begun again after a crash, it goes on."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
@@ -10,43 +10,72 @@ from sqlalchemy import Connection
 from orchestrator.db import Database
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import DocumentFiles, Language, Project, ProjectId, RunId, Sha, Task, TaskId
-from orchestrator.domain.run import Liveness, Outcome, RunLimits, RunResult, RunSpec, RunState, Usage
+from orchestrator.domain.run import (
+    Earlier,
+    Liveness,
+    Outcome,
+    RunLimits,
+    RunResult,
+    RunSpec,
+    RunState,
+    Usage,
+)
 from orchestrator.ports import AgentRuntime, Clock
+from orchestrator.qg.runs import NOT_WANTED
+from orchestrator.reconcile.dispatch import Dispatch
 from orchestrator.store import runs, tasks
-from orchestrator.store.runs import RunRow
+from orchestrator.store.runs import Launch, RunRow
+from orchestrator.workflow.decision import StartRun
 from orchestrator.workflow.pipeline import step_of_role
 
 log = structlog.get_logger()
 
 
+FRESH_S = 5.0
+"""A run that starts so soon after its decision rests on what was just seen."""
+NO_LONGER = "What the run was decided on had changed before it began, so it was called off; it counts for nothing."
+NEVER_BEGUN = "The run was stopped before its agent was started."
+
+
+class PutBack(Exception):
+    """A run may not start any more, and has given its slot back."""
+
+
 class Execution:
     """The rows decide what is left to do, so doing it twice is safe."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root names each
         self,
         database: Database,
         clock: Clock,
         runtime: AgentRuntime,
         project_of: Callable[[ProjectId | None], Project | None],
         limits: RunLimits,
+        *,
+        dispatch: Dispatch,
+        is_wanted: Callable[[TaskId, StartRun], Awaitable[bool]] | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
         self._runtime = runtime
         self._project_of = project_of
         self._limits = limits
+        self._is_wanted = is_wanted
+        self._dispatch = dispatch
         self._notes: set[asyncio.Task[None]] = set()
 
     async def carry_out(self, run: RunId) -> TaskId:
-        """Returns the task to wake when the run is over. Raises Transient to be called again later."""
+        """Returns the task to wake when the run is over. Raises Transient to be called again later, PutBack when
+        the run waits to be admitted again.
+        """
         row, task = await self._database.read(lambda connection: _read(connection, run))
         if row.state is RunState.ENDED:
             return row.task
-        spec = self._spec(row, task)
+        spec = await self._spec(row, task)
         with structlog.contextvars.bound_contextvars(task=task.key, run=run):
             head: Sha | None = None
             try:
-                result = await self._attempt(spec)
+                result = await self._attempt(row, spec)
                 result, head = await self._deliver(spec, result)
             except Permanent as error:
                 log.error("run_not_possible", code=error.code, message=error.message)
@@ -54,8 +83,17 @@ class Execution:
             await self._end(row, result, head)
         return row.task
 
-    async def stop(self, run: RunId) -> None:
-        await self._runtime.stop(run)
+    def was_launched(self, run: RunId) -> bool:
+        """A process was started for it, by us or by a process before us."""
+        return self._runtime.liveness(run) is not Liveness.UNSTARTED
+
+    async def stop(self, run: RunId) -> TaskId | None:
+        """Whoever waits for a turn, or is being prepared, is over at once: then the task to wake is returned."""
+        if not await self._runtime.stop(run):
+            return None
+        row, _ = await self._database.read(lambda connection: _read(connection, run))
+        await self._end(row, RunResult(Outcome.CANCELLED, None, "cancelled", NEVER_BEGUN), None)
+        return row.task
 
     async def give_up(self, run: RunId, error: Exception) -> TaskId:
         """After a fault of ours: nothing of the run stays alive, and its row says what happened."""
@@ -64,7 +102,7 @@ class Execution:
         await self._end(row, RunResult(Outcome.FAILED, None, "internal_error", str(error)[:2000]), None)
         return row.task
 
-    def _spec(self, row: RunRow, task: Task) -> RunSpec:
+    async def _spec(self, row: RunRow, task: Task) -> RunSpec:
         assert task.repo is not None  # noqa: S101 - a run is intended only for a task with a repository
         project = self._project_of(task.project)
         return RunSpec(
@@ -85,19 +123,42 @@ class Execution:
             instructions=task.brief if task.role else "",
             documents=project.documents if project else DocumentFiles(),
             feedback=row.feedback,
+            earlier=await self._earlier(row),
         )
 
-    async def _attempt(self, spec: RunSpec) -> RunResult:
+    async def _earlier(self, row: RunRow) -> Earlier | None:
+        if row.resumes is None:
+            return None
+        number = row.resumes
+        one = await self._database.read(lambda c: runs.attempt(c, row.task, row.stage, number))
+        return Earlier(one.id, one.session_id, one.base_sha) if one else None
+
+    async def _attempt(self, row: RunRow, spec: RunSpec) -> RunResult:
         match self._runtime.liveness(spec.run):
             case Liveness.UNSTARTED:
+                if not await self._is_still_wanted(row):
+                    await self._runtime.stop(spec.run)
+                    return RunResult(Outcome.CANCELLED, None, NOT_WANTED, NO_LONGER)
                 await self._runtime.prepare(spec)
+                if not await self._dispatch.still_may_start(spec.run):
+                    raise PutBack
                 await self._runtime.launch(spec)
                 log.info("run_launched", role=spec.role, attempt=spec.attempt)
             case Liveness.ALIVE | Liveness.EXITED | Liveness.VANISHED as state:
                 log.info("run_taken_up_again", liveness=state)
-        now, path = self._clock.now(), self._runtime.output_path(spec.run)
-        await self._database.write(lambda connection: runs.started(connection, spec.run, path, now))
+        now, runtime = self._clock.now(), self._runtime
+        known = Launch(
+            runtime.output_path(spec.run), runtime.sandbox_of(spec.run), runtime.prompt_digest(spec.run)
+        )
+        await self._database.write(lambda connection: runs.started(connection, spec.run, known, now))
         return await self._runtime.wait(spec, lambda usage: self._progressed(spec.run, usage))
+
+    async def _is_still_wanted(self, row: RunRow) -> bool:
+        """While a run waits for its turn, people push, merge, pause and change their minds."""
+        waited_s = (self._clock.now() - row.intended_at).total_seconds()
+        if self._is_wanted is None or 0 <= waited_s < FRESH_S:
+            return True
+        return await self._is_wanted(row.task, StartRun(row.role, row.stage, row.attempt, row.base_sha))
 
     def _progressed(self, run: RunId, usage: Usage) -> None:
         note = asyncio.create_task(self._note(run, usage))
@@ -105,8 +166,9 @@ class Execution:
         note.add_done_callback(self._notes.discard)
 
     async def _note(self, run: RunId, usage: Usage) -> None:
+        heard = self._runtime.heard_at(run)
         try:
-            await self._database.write(lambda connection: runs.progressed(connection, run, usage))
+            await self._database.write(lambda connection: runs.progressed(connection, run, usage, heard))
         except Transient as error:
             log.warning("progress_not_stored", code=error.code)
 
@@ -117,7 +179,7 @@ class Execution:
         """
         if result.outcome is not Outcome.SUCCEEDED or not step_of_role(spec.role).commits:
             return result, None
-        head = await self._runtime.collect(spec)
+        head = await self._runtime.collect(spec, result.model)
         if head is None:
             return _without_commit(result), None
         await self._runtime.publish(spec, head)
@@ -128,8 +190,9 @@ class Execution:
         now = self._clock.now()
 
         def commit(connection: Connection) -> None:
-            runs.ended(connection, row.id, result, head, now)
-            tasks.run_ended(connection, row.task, head, now)
+            if runs.ended(connection, row.id, result, head, now):
+                self._dispatch.ended(connection, result, now)
+                tasks.run_ended(connection, row.task, head, now)
 
         await self._database.write(commit)
         usage = result.usage

@@ -17,9 +17,20 @@ from orchestrator.domain.run import RunState
 from orchestrator.domain.tracker import Comment
 from orchestrator.ports import Clock, Engine
 from orchestrator.qg.commands import MAX_COMMANDS, commands
-from orchestrator.qg.facts import Absent, Document, Facts, Remark, RunFact, Unobserved
+from orchestrator.qg.facts import (
+    NO_SPENDING_LIMITS,
+    NOT_NEEDED,
+    Absent,
+    Document,
+    Facts,
+    Remark,
+    RunFact,
+    SpendingLimits,
+    Unobserved,
+)
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.deliver import Delivery
+from orchestrator.reconcile.dispatch import Dispatch, Round
 from orchestrator.reconcile.observe import (
     FIELDS,
     NOBODY,
@@ -36,6 +47,7 @@ from orchestrator.store.sightings import Sightings
 from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import Decision, EnsureBranch, StartRun, StopRun
 from orchestrator.workflow.needs import Look, needs
+from orchestrator.workflow.rests import resting_until
 
 log = structlog.get_logger()
 MAX_STEPS = 16
@@ -46,6 +58,8 @@ MAX_STRANGE_REMARKS = 50
 """Of people who are no approvers: only told of, as approvals that do not count."""
 NOWHERE = Addresses()
 SOON_S = 5.0
+MAX_REST_S = 3600.0
+"""How long a timer runs at most: the date may be changed meanwhile."""
 _CHECKED_SOON = "pull_request_not_mergeable"
 """The forge says so too while it is still finding out, and tells nobody when it knows."""
 _TURNS_TO_LEAVE = 2
@@ -74,6 +88,7 @@ class _Rows:
     newest_event: int
     decided: str | None
     sightings: Sightings
+    resting_until: datetime | None = None
 
     def ended(self) -> tuple[RunFact, ...]:
         return tuple(run for run in self.runs if run.state is RunState.ENDED)
@@ -135,14 +150,18 @@ class Options:
     """What an operator sets. `addresses` begin the links that people get."""
 
     max_attempts: int = 3
+    max_runs_without_progress: int = 40
+    retry_pause_s: float = 0.0
+    """The first rest after a fault that passes; the next ones double."""
     addresses: Addresses = NOWHERE
     poll_interval_s: float = 30.0
+    spending: SpendingLimits = NO_SPENDING_LIMITS
 
 
 class Reconciler:
     """Called by the engine, for one task at a time. Calling it twice changes nothing."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the composition root names each
         self,
         database: Database,
         clock: Clock,
@@ -150,6 +169,7 @@ class Reconciler:
         delivery: Delivery,
         project_of: Callable[[ProjectId | None], Project | None],
         options: Options,
+        dispatch: Dispatch,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -157,6 +177,7 @@ class Reconciler:
         self._delivery = delivery
         self._project_of = project_of
         self._options = options
+        self._dispatch = dispatch
 
     @property
     def _forges(self) -> Forges:
@@ -208,7 +229,7 @@ class Reconciler:
             is_gone = isinstance(seen.item, Absent)
             delivered = await self._delivery.deliver(task, dict(seen.notes), is_item_gone=is_gone)
             if not delivered.changed:
-                return await self._rest(step.decision, seen, delivered.again_in_s)
+                return await self._rest(course.rows, step.decision, seen, delivered.again_in_s)
             course.seen = seen.forgetting(*delivered.changed)
         course.renew(await self._rows(task.id))
         return None
@@ -275,11 +296,36 @@ class Reconciler:
             return None
         known = Observed(item=last.item)
         seen = await self._observer.look(rows.project, rows.task, wanted - OF_TRACKER, known)
-        last = replace(last, max_attempts=self._options.max_attempts)
+        last = replace(
+            last,
+            max_attempts=self._options.max_attempts,
+            max_runs_without_progress=self._options.max_runs_without_progress,
+            spending=self._options.spending,
+        )
         if _as_seen(last, rows, seen, wanted - OF_TRACKER) != last:
             return None
         decision = decide(rows.project, rows.task, last)
-        return await self._rest(decision, seen, None) if decisions.digest(decision) == rows.decided else None
+        is_same = decisions.digest(decision) == rows.decided
+        return await self._rest(rows, decision, seen, None) if is_same else None
+
+    async def is_wanted(self, ident: TaskId, start: StartRun) -> bool:
+        """Reads the facts again for a run that waited for its turn: would it be decided now? Writes nothing; a
+        document or a command that nobody saw before makes it unwanted, and the look that follows deals with it.
+        Transient when it cannot be seen: then nobody knows.
+        """
+        rows = await self._rows(ident)
+        wanted = needs(rows.task, is_run_open=False)
+        seen = await self._observer.look(rows.project, rows.task, wanted)
+        for look in wanted:
+            gap = getattr(seen, FIELDS[look])
+            if isinstance(gap, Unobserved) and gap != NOT_NEEDED:
+                raise Transient(gap.code, f"What the run rests on cannot be seen: {gap.detail}")
+        known = _without_news(rows, seen)
+        if known is None:
+            return False
+        basis = self._basis(replace(rows, runs=rows.ended()), known)
+        decision = decide(basis.project, basis.task, basis.facts)
+        return any(_is_same(one, start) for one in decision.actions if isinstance(one, StartRun))
 
     async def _has_moved(self, course: _Course, step: _Step) -> bool:
         """A look takes many calls, and people push meanwhile: an agent is not started on a head of yesterday."""
@@ -300,7 +346,14 @@ class Reconciler:
         now = self._clock.now()
         await self._database.write(lambda connection: tasks.stuck(connection, task, (item,), now))
 
-    async def _rest(self, decision: Decision, seen: Observed, again_in_s: float | None) -> Looked:
+    async def _rest(self, rows: _Rows, decision: Decision, seen: Observed, again_in_s: float | None) -> Looked:
+        looked = await self._poll_or_pause(decision, seen, again_in_s)
+        if rows.resting_until is None or looked.again_in_s is not None:
+            return looked
+        left_s = max(0.0, (rows.resting_until - self._clock.now()).total_seconds())
+        return Looked(poll_in_s=min(left_s, MAX_REST_S, looked.poll_in_s or left_s))
+
+    async def _poll_or_pause(self, decision: Decision, seen: Observed, again_in_s: float | None) -> Looked:
         pauses = [one for one in (seen.retry_in_s, again_in_s) if one is not None]
         forge = self._forges.orchestrator
         if not pauses and any(item.code == _CHECKED_SOON for item in decision.waiting):
@@ -311,15 +364,16 @@ class Reconciler:
         return Looked(poll_in_s=None if is_told else self._options.poll_interval_s)
 
     def _read(self, connection: Connection, ident: TaskId) -> _Rows:
-        task = tasks.get(connection, ident)
+        task, made = tasks.get(connection, ident), runs.facts_of(connection, ident)
         return _Rows(
             self._project_of(task.project),
             task,
-            runs.facts_of(connection, ident),
+            made,
             watermarks.since(connection, task.project),
             journal.newest_of_task(connection, ident),
             tasks.decided_before(connection, ident),
             sightings.of_task(connection, ident),
+            resting_until(made, self._clock.now(), self._options.retry_pause_s),
         )
 
     def _basis(self, rows: _Rows, seen: Observed) -> Basis:
@@ -330,6 +384,9 @@ class Reconciler:
             runs=rows.runs,
             since=rows.since,
             max_attempts=self._options.max_attempts,
+            max_runs_without_progress=self._options.max_runs_without_progress,
+            resting_until=rows.resting_until,
+            spending=self._options.spending,
             documents=_documents(seen, known),
             remarks=_remarks(rows.project, seen, known),
             changed_paths=seen.changed_paths,
@@ -358,7 +415,7 @@ class Reconciler:
         effects = [one for step in new for one in await self._effects(step, is_shown=step is new[-1])]
         starts = [action for action in last.decision.actions if isinstance(action, StartRun)]
 
-        def commit(connection: Connection) -> list[RunId]:
+        def commit(connection: Connection) -> tuple[list[RunId], list[Round]]:
             for step in new:
                 decisions.record(connection, step.made, now)
                 approvals.record(connection, step.basis, step.decision, now)
@@ -369,13 +426,16 @@ class Reconciler:
             for one in effects:
                 _queue(connection, rows.task.id, one, now)
             journal.mark_processed(connection, rows.task.id, rows.newest_event)
-            return [runs.intend(connection, rows.task.id, start, str(uuid.uuid4()), now) for start in starts]
+            begun = [runs.intend(connection, rows.task.id, start, str(uuid.uuid4()), now) for start in starts]
+            return begun, [self._dispatch.intended(connection, run, now) for run in begun]
 
-        intended = await self._database.write(commit)
+        intended, rounds = await self._database.write(commit)
         for step in new:
             _tell(step, intended if step is last else [])
-        for run in intended:
-            engine.start_run(run)
+        for one in rounds:
+            _follow(one, engine, rows.task.id)
+        if last.decision.switches.is_paused is not rows.task.switches.is_paused:
+            engine.admit()
         await self._stop(rows.task.id, last.decision, engine)
 
     async def _effects(self, step: _Step, *, is_shown: bool) -> tuple[Planned, ...]:
@@ -405,6 +465,17 @@ class Reconciler:
         return Looked(REFUSED_PAUSE_S)
 
 
+def _follow(admitted: Round, engine: Engine, ourselves: TaskId) -> None:
+    """Who waits for a moment is asked about then: the engine learns of it when it asks itself."""
+    for run in admitted.starts:
+        engine.start_run(run)
+    for task in admitted.told:
+        if task != ourselves:
+            engine.wake(task, is_background=True)
+    if admitted.again_in_s is not None:
+        engine.admit()
+
+
 async def _others_leave() -> None:
     """Returns when the requests that were begun before have left: while they wait for answers we are free."""
     for _ in range(_TURNS_TO_LEAVE):
@@ -414,6 +485,22 @@ async def _others_leave() -> None:
 def _tell(step: _Step, intended: list[RunId]) -> None:
     waiting = [item.code for item in step.decision.waiting]
     log.info("decided", task=step.basis.task.id, stage=step.decision.stage, waiting=waiting, runs=intended)
+
+
+def _without_news(rows: _Rows, seen: Observed) -> Observed | None:
+    """What was seen without comments that say nothing to us; None when there is news that has to be journaled."""
+    comments = () if isinstance(seen.comments, Unobserved) else tuple(seen.comments)
+    documents = {} if isinstance(seen.documents, Unobserved) else _blobs(seen, rows.sightings)
+    new, moved = sightings.unseen(rows.sightings, comments, documents)
+    if moved or any(commands(one.lines) for one in new):
+        return None
+    if isinstance(seen.comments, Unobserved):
+        return seen
+    return replace(seen, comments=tuple(one for one in comments if one.id in rows.sightings.comments))
+
+
+def _is_same(one: StartRun, other: StartRun) -> bool:
+    return (one.role, one.stage, one.base_sha) == (other.role, other.stage, other.base_sha)
 
 
 def _as_seen(last: Facts, rows: _Rows, seen: Observed, looked: frozenset[Look]) -> Facts | None:
@@ -426,7 +513,7 @@ def _as_seen(last: Facts, rows: _Rows, seen: Observed, looked: frozenset[Look]) 
     if Look.DOCUMENTS in looked:
         found["documents"] = _documents(seen, rows.sightings)
     us = last.us if seen.us == NOBODY else seen.us
-    return replace(last, runs=rows.runs, since=rows.since, us=us, **found)
+    return replace(last, runs=rows.runs, since=rows.since, resting_until=rows.resting_until, us=us, **found)
 
 
 def _queue(connection: Connection, task: TaskId, one: Planned, now: datetime) -> None:

@@ -83,6 +83,8 @@ def read_flags(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--input-format", choices=["text", "stream-json"], default="text")
     parser.add_argument("--output-format", choices=["text", "json", "stream-json"], default="text")
     parser.add_argument("--session-id", default="")
+    parser.add_argument("--resume", default="")
+    parser.add_argument("--fork-session", action="store_true")
     parser.add_argument("--permission-mode", default="default")
     parser.add_argument("--json-schema", type=json.loads)
     parser.add_argument("--model", default="opus")
@@ -103,9 +105,17 @@ def fault_in(flags: argparse.Namespace) -> str:
         uuid.UUID(flags.session_id or str(uuid.uuid4()))
     except ValueError:
         return "Error: Invalid session ID. Must be a valid UUID."
+    if flags.resume and flags.session_id and not flags.fork_session:
+        return (
+            "Error: --session-id can only be used with --continue or --resume if --fork-session is also specified."
+        )
     if not claim_session(flags.session_id, os.environ.get("HOME", "")):
         return f"Error: Session ID {flags.session_id} is already in use."
     return ""
+
+
+def knows_session(session_id: str, home: str) -> bool:
+    return Path(home, ".claude", "projects", "scripted", f"{session_id}.jsonl").exists()
 
 
 def claim_session(session_id: str, home: str) -> bool:
@@ -196,6 +206,12 @@ class Session:
                 **fields,
             },
         )
+
+    def unknown(self, errors: list[str]) -> None:
+        """As recorded: no turn, no reason, no usage."""
+        nothing: dict[str, object] = {"num_turns": 0, "total_cost_usd": 0, "modelUsage": {}}
+        fields = {"subtype": "error_during_execution", "terminal_reason": None, "errors": errors}
+        self.emit("result", is_error=True, **fields, **nothing)
 
     def _usage(self, input_tokens: int, output_tokens: int) -> dict[str, int]:
         cached = {"cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}
@@ -437,6 +453,11 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     scenario = Scenario.parse(flags.scenario, KNOWN)
     model = MODELS.get(flags.model, flags.model)
+    if flags.resume and not knows_session(flags.resume, os.environ.get("HOME", "")):
+        session = Session(flags.session_id or str(uuid.uuid4()), flags.model, 0.0)
+        errors = [f"No conversation found with session ID: {flags.resume}"]
+        session.unknown(errors)
+        return 1
     session = Session(flags.session_id or str(uuid.uuid4()), model, scenario.delay_s, flags.json_schema)
     exit_code = 0  # of a closed stdin: the real one, too, ends well without a word
     try:

@@ -48,6 +48,8 @@ KNOWN = frozenset(
         ScenarioName.LONG_TOOL,
         ScenarioName.HTTP_401,
         ScenarioName.HTTP_429,
+        ScenarioName.HTTP_529,
+        ScenarioName.CUT_STREAM,
         ScenarioName.OVERLOADED_THEN_WORK,
         ScenarioName.CUT_STREAM_THEN_WORK,
         ScenarioName.USAGE_LIMIT,
@@ -59,7 +61,7 @@ MAX_RUNS_COUNTED = 1000
 LIMIT_RESETS_AFTER = timedelta(hours=1)
 FAULTS_BEFORE_WORK = {ScenarioName.OVERLOADED_THEN_WORK: 2, ScenarioName.CUT_STREAM_THEN_WORK: 1}
 
-_CWD = re.compile(r"(?:Primary w|W)orking directory: (/[^\n]*)")
+_CWD = re.compile(r"(?:Primary w|W)orking directory: (/[^\n]*?)(?: \(was /[^\n]*\))?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def read_conversation(body: bytes | bytearray) -> Conversation:
         stream=request.get("stream") is True,
         assignment=assignment,
         step=sum(turn.get("role") == "assistant" for turn in later),
-        cwd=_cwd([*turns, {"content": request.get("system")}]),
+        cwd=_cwd([*reversed(turns), {"content": request.get("system")}]),
         results=tuple(_tool_results(later)),
         wants_structured=any(tool.get("name") == STRUCTURED for tool in tools),
     )
@@ -154,11 +156,13 @@ def _tool_results(turns: list[dict[str, object]]) -> Iterator[str]:
 
 
 def _cwd(places: list[dict[str, object]]) -> str:
-    """The CLI tells the model where it works; without that the paths stay relative."""
+    """The CLI tells the model where it works, and again when a resumed session works elsewhere: the last word
+    counts. Without it the paths stay relative.
+    """
     for place in places:
         for text in _texts(place.get("content")):
-            if place.get("role") not in {"user", "assistant"} and (found := _CWD.search(text)):
-                return found[1].strip()
+            if place.get("role") not in {"user", "assistant"} and (found := _CWD.findall(text)):
+                return str(found[-1]).strip()
     return ""
 
 
@@ -298,6 +302,10 @@ class MessagesApi:
                 return api_error(401, "authentication_error", "invalid x-api-key")
             case ScenarioName.HTTP_429:
                 return api_error(429, "rate_limit_error", "too many requests", {"retry-after": "1"})
+            case ScenarioName.HTTP_529:
+                return api_error(529, "overloaded_error", "Overloaded")
+            case ScenarioName.CUT_STREAM:
+                return CutStream(encode(next(stream_events(answer))))
             case ScenarioName.USAGE_LIMIT:
                 headers = usage_limit_headers(self._now())
                 return api_error(429, "rate_limit_error", "usage limit reached", headers)

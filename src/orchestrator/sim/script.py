@@ -49,6 +49,8 @@ class ScenarioName(StrEnum):
     LONG_TOOL = "long_tool"
     HTTP_401 = "http_401"
     HTTP_429 = "http_429"
+    HTTP_529 = "http_529"
+    CUT_STREAM = "cut_stream"  # always
     OVERLOADED_THEN_WORK = "overloaded_then_work"
     CUT_STREAM_THEN_WORK = "cut_stream_then_work"
     USAGE_LIMIT = "usage_limit"  # the API answers so

@@ -48,6 +48,12 @@ _FILES = {
 }
 
 
+def scripted_sandbox() -> dict[str, str]:
+    """The default level, in which the scripted agent finds the Python that it runs on."""
+    needed = {sys.prefix, sys.base_prefix, str(Path(__file__).parents[2])}
+    return {"ORCH_SANDBOX_READ": ":".join(sorted(needed))}
+
+
 @dataclass(slots=True)
 class World:
     """The neighbours. `root` gets everything that is written."""
@@ -63,6 +69,9 @@ class World:
     language: Language = Language.RU
     states: Mapping[Stage, str] = field(default_factory=dict)
     """Names of Plane's states that show a stage; those that are not there are made."""
+    is_sandboxed: bool = False
+    """Whether the orchestrator sandboxes agents as it does for everybody. Not in most tests: their scripted agents
+    write beside their run, so that tests see it."""
     plane: PlaneSim = field(init=False)
     gitea: GiteaSim = field(init=False)
     _ends: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -135,6 +144,7 @@ class World:
             "ORCH_GITEA_TOKEN_DEVELOPER_FILE": self._secret("developer", self.gitea.add_token("developer")),
             "ORCH_GITEA_TOKEN_REVIEWER_FILE": self._secret("reviewer", self.gitea.add_token("reviewer")),
             "ORCH_GITEA_WEBHOOK_SECRET_FILE": self._secret("gitea-webhook", GITEA_SECRET),
+            **(scripted_sandbox() if self.is_sandboxed else {"ORCH_SANDBOX": "none", "ORCH_MIN_SANDBOX": "none"}),
         }
 
     def connect(self, service: "Service", *, plane: bool = False) -> None:
@@ -187,6 +197,8 @@ class Service:
     arguments: tuple[str, ...] = ()
     url: str = ""
     process: subprocess.Popen[bytes] | None = None
+    program: tuple[str, ...] = ("-m", "orchestrator", "serve")
+    """What Python is given to run: tests have other composition roots."""
 
     @property
     def log(self) -> Path:
@@ -197,7 +209,7 @@ class Service:
         position = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "orchestrator", "serve", *self.arguments],
+                [sys.executable, *self.program, *self.arguments],
                 env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **self.environ},
                 cwd=self.root,
                 stdin=subprocess.DEVNULL,

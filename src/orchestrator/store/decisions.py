@@ -24,7 +24,7 @@ from orchestrator.domain.model import (
     WorkItem,
 )
 from orchestrator.domain.run import RoleVerdict
-from orchestrator.qg.facts import Absent, Document, Facts, Remark, RunFact, Unobserved, Us
+from orchestrator.qg.facts import Absent, Document, Facts, Remark, RunFact, SpendingLimits, Unobserved, Us
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
 from orchestrator.store import canonical
 from orchestrator.store.schema import decisions, observations
@@ -89,6 +89,8 @@ _IN_A_BASIS = (
     Review,
     Check,
     Us,
+    SpendingLimits,
+    Item,
 )
 _IN_VERDICTS = (Item, Passed, Waiting, Failed, Unknown)
 _IN_A_DECISION = (

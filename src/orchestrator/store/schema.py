@@ -136,8 +136,15 @@ agent_runs = Table(
     Column("feedback", Text),
     Column("verdict", String(20)),
     Column("report", Text),
+    Column("last_activity_at", UtcDateTime),
+    Column("resets_at", UtcDateTime),
+    Column("resumes", Integer),
+    Column("admitted_at", UtcDateTime),
+    Column("waits_for", Text),
     UniqueConstraint("task_id", "stage", "attempt", name="agent_runs_attempt"),
 )
+Index("agent_runs_admitted", agent_runs.c.admitted_at)
+Index("agent_runs_finished", agent_runs.c.finished_at)
 # One task never has two runs that are not over: the database itself refuses the second.
 Index("agent_runs_one_open", agent_runs.c.task_id, unique=True, sqlite_where=agent_runs.c.state != "ended")
 
@@ -196,4 +203,14 @@ watermarks = Table(
     Column("project_id", String(36), primary_key=True),
     Column("since", UtcDateTime, nullable=False),
     Column("seen_until", UtcDateTime, nullable=False),
+)
+
+# Why nothing at all is started: one row for the account's usage limit, one for an operator's order.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("kind", String(20), primary_key=True),
+    Column("since", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime),
+    Column("guesses", Integer, nullable=False, server_default=text("0")),
 )

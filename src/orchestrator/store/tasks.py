@@ -28,6 +28,7 @@ from orchestrator.domain.model import (
     WorkItemId,
 )
 from orchestrator.domain.run import Outcome, RunState
+from orchestrator.qg.runs import NOT_WANTED
 from orchestrator.qg.verdict import Item
 from orchestrator.store import canonical
 from orchestrator.store.decisions import Basis, Made
@@ -35,6 +36,7 @@ from orchestrator.store.schema import agent_runs, tasks
 from orchestrator.workflow.decision import Decision, StartRun
 from orchestrator.workflow.names import posted_branch_name
 
+PARKED = frozenset({"no_progress", "cap_reached", "output_missing"})
 UNDECIDED = Item("to_be_decided", who="orchestrator")
 """Why a task waits between an event and the look that it wakes."""
 
@@ -196,17 +198,48 @@ def run_ended(connection: Connection, task: TaskId, head: Sha | None, now: datet
 
 def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
     """Grants one more attempt after the last one; False when no run has ended badly."""
-    last = select(agent_runs).where(agent_runs.c.task_id == task).order_by(agent_runs.c.id.desc()).limit(1)
+    of_task, is_wanted = agent_runs.c.task_id == task, agent_runs.c.reason != NOT_WANTED
+    last = select(agent_runs).where(of_task, is_wanted).order_by(agent_runs.c.id.desc()).limit(1)
     run = connection.execute(last).one_or_none()
-    if run is None or run.state != RunState.ENDED or run.outcome == Outcome.SUCCEEDED:
+    if run is None or run.state != RunState.ENDED:
+        return False
+    if run.outcome == Outcome.SUCCEEDED and not _is_parked(connection, task):
         return False
     here = get(connection, task)
     granted = replace(
-        here.switches, retry_stage=Stage(run.stage), retry_after=run.attempt, retry_returns=len(here.returns)
+        here.switches,
+        retry_stage=Stage(run.stage),
+        retry_after=run.attempt,
+        retry_runs=connection.execute(select(func.count()).where(of_task)).scalar_one(),
+        retry_returns=len(here.returns),
     )
     values = {"switches": canonical.encode(granted), "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
     connection.execute(_SET, {"of_task": task} | values | _posted(here, run.attempt))
     return True
+
+
+def _is_parked(connection: Connection, task: TaskId) -> bool:
+    """A cap was reached, though the last run itself ended well."""
+    waiting = connection.execute(select(tasks.c.waiting).where(tasks.c.id == task)).scalar_one()
+    return any(item.code in PARKED for item in waiting_items(waiting))
+
+
+def switch(connection: Connection, task: TaskId, now: datetime, *, is_cancelled: bool) -> None:
+    """What an approver's `/orch cancel` and `/orch resume` do, by whoever holds the API token."""
+    here = get(connection, task).switches
+    is_paused = here.is_paused and is_cancelled
+    switches = canonical.encode(replace(here, is_cancelled=is_cancelled, is_paused=is_paused))
+    values = {"switches": switches, "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
+    connection.execute(_SET, {"of_task": task} | values)
+
+
+def pause(connection: Connection, task: TaskId, now: datetime, *, is_paused: bool) -> None:
+    """An operator's `/orch pause` or `/orch resume`."""
+    here = get(connection, task)
+    switches = replace(here.switches, is_paused=is_paused)
+    if not is_paused:
+        switches = replace(switches, is_cancelled=False)
+    connection.execute(_SET, {"of_task": task, "switches": canonical.encode(switches), "updated_at": now})
 
 
 def _posted(task: Task, attempt: int) -> dict[str, object]:
@@ -285,12 +318,17 @@ def _task(row: Row[tuple[object, ...]]) -> Task:
         seen_created=row.seen_created,
         role=Role(row.role) if row.role else None,
         retry_after=row.retry_after,
-        switches=canonical.decode(row.switches, _REMEMBERED) if row.switches else NO_SWITCHES,
+        switches=switches_of(row.switches),
         returns=returns_of(row.returns),
     )
 
 
 _REMEMBERED = (Switches, Return, Feedback)
+
+
+def switches_of(text: str | None) -> Switches:
+    """From the column; nothing is set when nothing was decided yet."""
+    return canonical.decode(text, _REMEMBERED) if text else NO_SWITCHES
 
 
 def returns_of(text: str | None) -> tuple[Return, ...]:

@@ -4,19 +4,25 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Row, func, select
 
 from orchestrator.domain.model import Cause, RunId, Stage, TaskId
 from orchestrator.qg.verdict import Item, Verdict
-from orchestrator.store import approvals, decisions
+from orchestrator.store import approvals, decisions, dispatch
 from orchestrator.store.approvals import Approval
 from orchestrator.store.decisions import Basis, Told
+from orchestrator.store.runs import waits_for
 from orchestrator.store.schema import agent_runs, tasks
 from orchestrator.store.tasks import returns_of, waiting_items
+from orchestrator.workflow.admission import CODES as ADMISSION_CODES
+from orchestrator.workflow.admission import FULL
 from orchestrator.workflow.pipeline import STEPS, place
 
 LOOK_BACK = 200
 """Decisions that are looked at for the newest verdict of each gate."""
+MOST_NAMED = 10
+"""Runs at work that are named to those who wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +45,17 @@ class RunView:
     cli_version: str
     model: str
     sandbox: str
+    prompt_digest: str | None
     head_sha: str | None
     output_path: str | None
     started_at: datetime | None
     finished_at: datetime | None
+    last_activity_at: datetime | None
+    resets_at: datetime | None
+    resumes: int | None
+    denials: tuple[str, ...]
+    waits_for: Item | None = None
+    """Why it was not admitted yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +99,7 @@ def active_tasks(connection: Connection, limit: int) -> list[TaskView]:
     newest = select(func.max(agent_runs.c.id)).where(agent_runs.c.task_id.in_([row.id for row in rows]))
     last = select(agent_runs).where(agent_runs.c.id.in_(newest.group_by(agent_runs.c.task_id)))
     runs = {run.task_id: (_run(run),) for run in connection.execute(last)}
-    return [_task(row, runs.get(row.id, ())) for row in rows]
+    return _with_those_at_work(connection, [_task(row, runs.get(row.id, ())) for row in rows])
 
 
 def task(connection: Connection, key: str) -> TaskView | None:
@@ -95,7 +108,22 @@ def task(connection: Connection, key: str) -> TaskView | None:
         return None
     query = select(agent_runs).where(agent_runs.c.task_id == row.id).order_by(agent_runs.c.id)
     runs = tuple(_run(run) for run in connection.execute(query))
-    return replace(_task(row, runs), gates=_gates(connection, row))
+    [found] = _with_those_at_work(connection, [_task(row, runs)])
+    return replace(found, gates=_gates(connection, row))
+
+
+def _with_those_at_work(connection: Connection, found: list[TaskView]) -> list[TaskView]:
+    """Who waits for a slot sees who has them. As it is now, so it is no part of what is stored."""
+    if not any(item.code in FULL for view in found for item in view.waiting):
+        return found
+    names = tuple(dispatch.at_work(connection, MOST_NAMED))
+    return [
+        replace(
+            view,
+            waiting=tuple(replace(item, evidence=names) if item.code in FULL else item for item in view.waiting),
+        )
+        for view in found
+    ]
 
 
 def _gates(connection: Connection, row: Row[Any]) -> tuple[tuple[str, Verdict], ...]:
@@ -140,10 +168,16 @@ def _run(row: Row[Any]) -> RunView:
         cli_version=row.cli_version,
         model=row.model,
         sandbox=row.sandbox,
+        prompt_digest=row.prompt_digest,
         head_sha=row.head_sha,
         output_path=row.output_path,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        last_activity_at=row.last_activity_at,
+        resets_at=row.resets_at,
+        resumes=row.resumes,
+        denials=tuple(msgspec.json.decode(row.denials, type=list[str])),
+        waits_for=waits_for(row.waits_for),
     )
 
 
@@ -161,7 +195,18 @@ def _task(row: Row[Any], runs: tuple[RunView, ...]) -> TaskView:
         agent_running=row.agent_running,
         created_at=row.created_at,
         updated_at=row.updated_at,
-        waiting=waiting_items(row.waiting),
+        waiting=_waiting(waiting_items(row.waiting), runs),
         runs=runs,
         returns=tuple(one.cause for one in returns_of(row.returns)),
     )
+
+
+def _waiting(items: tuple[Item, ...], runs: tuple[RunView, ...]) -> tuple[Item, ...]:
+    """What the newest run waits for is known before the task is looked at again."""
+    reason = runs[-1].waits_for if runs else None
+    if reason is None:
+        return items
+    return (reason, *(one for one in items if one.code not in _OF_ADMISSION and one != reason))
+
+
+_OF_ADMISSION = frozenset({"run_intended", *ADMISSION_CODES})

@@ -9,24 +9,27 @@ from typing import Annotated, TypeVar
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field
+from sqlalchemy import Connection
 
 from orchestrator import __version__
 from orchestrator.db import Database
 from orchestrator.domain.errors import OrchestratorError, Rejected
 from orchestrator.domain.finding import Finding, Level
-from orchestrator.domain.model import Language, Project, RepoName, Role, RunId
+from orchestrator.domain.model import Language, Project, RepoName, Role, RunId, Stage
 from orchestrator.ports import Clock, Engine
 from orchestrator.qg.verdict import Item, Passed, Unknown, Verdict, items
+from orchestrator.reconcile.dispatch import Dispatch
+from orchestrator.store import runs as run_rows
 from orchestrator.store import tasks as task_rows
 from orchestrator.store import views
 from orchestrator.store.tasks import Posted
 from orchestrator.store.views import RunView, TaskView
 from orchestrator.web.explain import LOOK_BACK, Explanation, explain
+from orchestrator.web.tail import LONGEST_S, follow
 from orchestrator.words.sentences import sentence
 
 T = TypeVar("T")
 MAX_TASK_CHARS = 200_000
-LOG_PIECE_BYTES = 1024 * 1024
 
 
 class Run(BaseModel):
@@ -43,15 +46,21 @@ class Run(BaseModel):
     turns: int
     input_tokens: int
     output_tokens: int
-    cost_usd: float
+    cost_usd: float = Field(description="0 until the run has ended by itself; its result tells the cost")
     exit_code: int | None
     cli_version: str
     model: str
     sandbox: str
+    prompt_digest: str | None = Field(description="SHA-256 of all that the agent was told; null before its launch")
     head_sha: str | None = Field(description="the commit that was published")
     started_at: datetime | None
     finished_at: datetime | None
+    last_activity_at: datetime | None = Field(description="when the agent last printed something")
+    resets_at: datetime | None = Field(description="of a used-up usage window: when the next one begins")
+    resumes: int | None = Field(description="the attempt of this stage that it was to go on from")
+    denials: list[str] = Field(description="tools that it was denied, one entry for each time")
     output_path: str | None
+    waits_for: str | None = Field(description="the code of why it has not started yet")
     log: str = Field(description="where the log is read, relative to this service")
 
 
@@ -156,6 +165,7 @@ class Services:
     project_of_repo: Callable[[RepoName], Project | None]
     known: Callable[[], Sequence[Finding]]
     look: Callable[[], Awaitable[Sequence[Finding]]]
+    dispatch: Dispatch
     item_address: Callable[[str], str]
 
     def item_link(self, task: TaskView) -> str | None:
@@ -174,6 +184,7 @@ def create_api(services: Services, root_path: str = "") -> FastAPI:
     app.add_exception_handler(OrchestratorError, _problem)
     _add_reading(app, services)
     _add_posting(app, services)
+    _add_pausing(app, services)
     return app
 
 
@@ -182,7 +193,8 @@ def _add_reading(app: FastAPI, services: Services) -> None:
     async def status(request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 10) -> Status:
         found = await services.database.read(lambda connection: views.active_tasks(connection, limit))
         language = _language(request)
-        problems = [_shown(one) for one in services.known() if one.level is not Level.FINE]
+        findings = [*await services.dispatch.findings(), *services.known()]
+        problems = [_shown(one) for one in findings if one.level is not Level.FINE]
         return Status(
             active_tasks=[_task(one, services.item_link(one), language) for one in found], problems=problems
         )
@@ -216,11 +228,15 @@ def _add_reading(app: FastAPI, services: Services) -> None:
         return _run(_there(found, f"There is no run {run}."))
 
     @app.get("/api/v1/runs/{run}/log", response_class=PlainTextResponse)
-    async def log(run: int, offset: Annotated[int, Query(ge=0)] = 0) -> PlainTextResponse:
-        """At most 1 MiB from `offset`; `X-Next-Offset` says where to go on."""
+    async def log(
+        run: int,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        wait_s: Annotated[float, Query(ge=0, le=LONGEST_S)] = 0.0,
+    ) -> PlainTextResponse:
+        """At most 1 MiB from `offset`; `X-Next-Offset` says where to go on. With `wait_s` it waits for news."""
         found = await services.database.read(lambda connection: views.run(connection, RunId(run)))
         path = _there(found, f"There is no run {run}.").output_path
-        piece = _piece(Path(path), offset) if path else b""
+        piece = await follow(Path(path), offset, wait_s) if path else b""
         return PlainTextResponse(piece, headers={"X-Next-Offset": str(offset + len(piece))})
 
 
@@ -246,6 +262,11 @@ def _add_posting(app: FastAPI, services: Services) -> None:
         services.engine().wake(task.id)
         return {"status": "retrying"}
 
+    @app.post("/api/v1/tasks/{key}/cancel", status_code=202)
+    async def cancel_task(key: str) -> dict[str, str]:
+        """Stops what is at work for the task, and starts nothing more until it is resumed."""
+        return await _switched(services, key, is_cancelled=True)
+
     @app.post("/api/v1/runs/{run}/cancel", status_code=202)
     async def cancel(run: int) -> dict[str, str]:
         """Asks the run to stop; it ends within ten seconds with outcome `cancelled`."""
@@ -254,6 +275,58 @@ def _add_posting(app: FastAPI, services: Services) -> None:
             raise Rejected("run_over", f"Run {run} has ended already.", status=409)
         await services.engine().cancel_run(RunId(run))
         return {"status": "stopping"}
+
+
+async def _switched(services: Services, key: str, *, is_cancelled: bool) -> dict[str, str]:
+    found = await services.database.read(lambda connection: task_rows.by_key(connection, key))
+    task, now = _there(found, f"There is no task {key[:60]}."), services.clock.now()
+    if task.stage is Stage.DONE:
+        raise Rejected("task_over", f"{task.key} is done already.", status=409)
+
+    def commit(connection: Connection) -> list[RunId]:
+        task_rows.switch(connection, task.id, now, is_cancelled=is_cancelled)
+        return run_rows.open_of_task(connection, task.id) if is_cancelled else []
+
+    # Not left to the look that follows: it may have to wait for Plane.
+    for run in await services.database.write(commit):
+        await services.engine().cancel_run(run)
+    services.engine().wake(task.id)
+    return {"status": "cancelled"}
+
+
+def _add_pausing(app: FastAPI, services: Services) -> None:
+    @app.post("/api/v1/pause", status_code=202)
+    async def pause_all() -> dict[str, str]:
+        """No agent of any task starts until it is resumed, whatever asks for it; those at work go on."""
+        return await paused(is_paused=True)
+
+    @app.post("/api/v1/resume", status_code=202)
+    async def resume_all() -> dict[str, str]:
+        """Ends the pause of everything; the pauses of single tasks stay."""
+        return await paused(is_paused=False)
+
+    @app.post("/api/v1/tasks/{key}/pause", status_code=202)
+    async def pause_task(key: str) -> dict[str, str]:
+        """As `/orch pause` in a comment: none of its agents starts; one at work goes on."""
+        return await paused_task(key, is_paused=True)
+
+    @app.post("/api/v1/tasks/{key}/resume", status_code=202)
+    async def resume_task(key: str) -> dict[str, str]:
+        """As `/orch resume` in a comment; takes back `/orch cancel`, too."""
+        return await paused_task(key, is_paused=False)
+
+    async def paused(*, is_paused: bool) -> dict[str, str]:
+        await services.dispatch.pause_all(is_paused=is_paused)
+        services.engine().admit()
+        return {"status": "paused" if is_paused else "running"}
+
+    async def paused_task(key: str, *, is_paused: bool) -> dict[str, str]:
+        found = await services.database.read(lambda connection: task_rows.by_key(connection, key))
+        task = _there(found, f"There is no task {key[:60]}.")
+        await services.dispatch.pause_task(task.id, is_paused=is_paused)
+        services.engine().admit()
+        services.engine().wake(task.id)
+        return {"status": "paused" if is_paused else "running"}
 
 
 def _posted(new: NewTask, project_of_repo: Callable[[RepoName], Project | None]) -> Posted:
@@ -271,15 +344,6 @@ def _posted(new: NewTask, project_of_repo: Callable[[RepoName], Project | None])
         )
     title = new.title or new.task.strip().splitlines()[0][:100]
     return Posted(new.role, project.repo, title, new.task, project.base_branch)
-
-
-def _piece(path: Path, offset: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(LOG_PIECE_BYTES)
-    except FileNotFoundError:
-        return b""
 
 
 async def _problem(_request: Request, error: Exception) -> JSONResponse:
@@ -335,7 +399,9 @@ def _gate(name: str, verdict: Verdict, language: Language) -> Gate:
 
 
 def _run(view: RunView) -> Run:
-    return Run(**asdict(view), log=f"/api/v1/runs/{view.id}/log")
+    waits_for = view.waits_for.code if view.waits_for else None
+    shown = asdict(view) | {"waits_for": waits_for}
+    return Run(**shown, log=f"/api/v1/runs/{view.id}/log")
 
 
 def _shown(finding: Finding) -> Problem:

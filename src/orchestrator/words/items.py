@@ -264,6 +264,34 @@ _WORK = {
         "read its log, then `orch retry`, or comment `/orch retry` in Plane",
         "посмотрите его журнал, затем `orch retry`, или напишите в Plane `/orch retry`",
     ),
+    "run_crashed": Said(
+        "the run crashed in attempt {attempt} (`{reason}`), and it said: {detail}",
+        "запуск упал, попытка {attempt} (`{reason}`), и вот что он сказал: {detail}",
+        "mend that, then `orch retry`, or comment `/orch retry` in Plane",
+        "устраните причину, затем `orch retry`, или напишите в Plane `/orch retry`",
+    ),
+    "tools_denied": Said(
+        "the agent was denied tools in attempt {attempt} ({detail}) and committed nothing",
+        "агент в попытке {attempt} не получил инструменты ({detail}) и ничего не закоммитил",
+        "read its log, then `orch retry`, or comment `/orch retry` in Plane",
+        "посмотрите его журнал, затем `orch retry`, или напишите в Plane `/orch retry`",
+    ),
+    "model_refuses": Said(
+        "the model's API refuses our credential (attempt {attempt})",
+        "API модели не принимает наши учётные данные (попытка {attempt})",
+        "set a valid `ORCH_CLAUDE_OAUTH_TOKEN` or `ORCH_ANTHROPIC_API_KEY`, restart, then `orch retry`",
+        "задайте верный `ORCH_CLAUDE_OAUTH_TOKEN` или `ORCH_ANTHROPIC_API_KEY`, перезапустите, затем `orch retry`",
+    ),
+    "resting": Said(
+        "the last run ended with “{outcome}”; the next attempt is not made before {until}",
+        "последний запуск закончился так: {outcome}; следующая попытка не раньше {until}",
+    ),
+    "no_progress": Said(
+        "the task came no further in {runs} runs: a loop is assumed",
+        "запусков: {runs}, а задача не продвинулась; похоже на зацикливание",
+        "read what the last runs did; then comment `/orch retry` in Plane, or `orch retry`",
+        "посмотрите, что делали последние запуски, и напишите в Plane `/orch retry`, или `orch retry`",
+    ),
     "stage_not_automated": Said(
         "nothing works at stage “{stage}” by itself", "на этапе «{stage}» само ничего не работает"
     ),
@@ -274,6 +302,72 @@ _WORK = {
         "ошибка оркестратора: {detail}",
         "see its log, then restart it",
         "посмотрите его журнал и перезапустите",
+    ),
+}
+_ADMISSION = {
+    "slots_full": Said(
+        "waits for a slot: {limit} of {limit} agents are at work",
+        "ждёт места: работают агенты, {limit} из {limit}",
+        "nothing; or raise `ORCH_MAX_CONCURRENT_RUNS`",
+        "ничего; или увеличьте `ORCH_MAX_CONCURRENT_RUNS`",
+    ),
+    "repository_full": Said(
+        "waits for a slot: {limit} of {limit} agents are at work in `{repo}`",
+        "ждёт места: в `{repo}` работают агенты, {limit} из {limit}",
+        "nothing; or raise `ORCH_MAX_CONCURRENT_RUNS_PER_REPOSITORY`",
+        "ничего; или увеличьте `ORCH_MAX_CONCURRENT_RUNS_PER_REPOSITORY`",
+    ),
+    "role_full": Said(
+        "waits for a slot: {limit} of {limit} agents of the role {role} are at work",
+        "ждёт места: роль {role}, работают агенты, {limit} из {limit}",
+        "nothing; or raise `ORCH_MAX_CONCURRENT_RUNS_PER_ROLE`",
+        "ничего; или увеличьте `ORCH_MAX_CONCURRENT_RUNS_PER_ROLE`",
+    ),
+    "day_budget_spent": Said(
+        "today's budget of {budget} USD is spent; runs start again at {until}",
+        "дневной бюджет {budget} USD потрачен; запуски продолжатся {until}",
+        "nothing; or raise `ORCH_DAY_BUDGET_USD` and restart",
+        "ничего; или увеличьте `ORCH_DAY_BUDGET_USD` и перезапустите",
+    ),
+    "day_runs_spent": Said(
+        "today's {limit} runs have been started; the next start at {until}",
+        "сегодня запусков уже {limit}; следующие начнутся {until}",
+        "nothing; or raise `ORCH_MAX_RUNS_PER_DAY` and restart",
+        "ничего; или увеличьте `ORCH_MAX_RUNS_PER_DAY` и перезапустите",
+    ),
+    "account_paused": Said(
+        "the account's usage limit is reached; runs start again at {until}",
+        "лимит учётной записи исчерпан; запуски продолжатся {until}",
+        "nothing: they go on by themselves, and no attempt is lost",
+        "ничего: они продолжатся сами, попытка не пропадёт",
+    ),
+    "account_on_probe": Said(
+        "one run tries whether the account's usage limit has really ended",
+        "один запуск проверяет, закончился ли лимит учётной записи",
+        "nothing; when the model answers it, all go on",
+        "ничего; когда модель ему ответит, продолжат все",
+    ),
+    "dispatch_paused": Said(
+        "everything is paused by an operator",
+        "всё приостановлено оператором",
+        "run `orch resume --all`",
+        "выполните `orch resume --all`",
+    ),
+    "task_budget_spent": Said(
+        "the task's runs have cost {spent} USD, of at most {budget}",
+        "запуски задачи стоили {spent} USD, разрешено {budget}",
+        "look whether it gets further; then comment `/orch budget 10` in Plane (US dollars): so much it may spend "
+        "from then on",
+        "посмотрите, движется ли она; затем напишите в Plane `/orch budget 10` (доллары США): столько она может "
+        "потратить с этого момента",
+    ),
+    "money_without_progress": Said(
+        "the task gets no further: its runs have cost {spent} USD since it last reached a new stage, of at most "
+        "{budget}",
+        "задача не движется: после выхода на последний новый этап запуски стоили {spent} USD, разрешено {budget}",
+        "read what its last runs did; then comment `/orch budget 10` in Plane (US dollars), if it is to go on",
+        "посмотрите, что делали последние запуски; затем, если продолжать, напишите в Plane `/orch budget 10` "
+        "(доллары США)",
     ),
 }
 _ANSWERS = {
@@ -304,8 +398,8 @@ _ANSWERS = {
         "ничего; команды и одобрения по-прежнему действуют",
     ),
     "budget_set": Said(
-        "from the next run on, one run may cost {usd} USD",
-        "со следующего запуска один запуск может стоить {usd} USD",
+        "from the next run on, one run may cost {usd} USD, and what the task may cost is counted anew",
+        "со следующего запуска один запуск может стоить {usd} USD, а расходы задачи считаются заново",
     ),
     "paths_allowed": Said(
         "the protected paths of `{head:.10}` are allowed, and of no other commit",
@@ -365,6 +459,7 @@ ITEMS: dict[str, Said] = {
     **_REVIEW,
     **_TESTING,
     **_WORK,
+    **_ADMISSION,
     **_ANSWERS,
     **_OUTSIDE,
 }

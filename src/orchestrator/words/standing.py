@@ -31,11 +31,13 @@ PARKED = frozenset(
         "internal_error",
         "item_gone",
         "item_is_archived",
+        "money_without_progress",
         "no_rest",
         "output_missing",
         "pull_request_closed",
         "run_not_successful",
         "stage_not_automated",
+        "task_budget_spent",
     }
 )
 """Items with which a task rests until a person acts."""

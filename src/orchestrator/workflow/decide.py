@@ -20,6 +20,7 @@ from orchestrator.workflow.decision import (
     Identity,
     StopRun,
 )
+from orchestrator.workflow.money import overspent
 from orchestrator.workflow.names import branch_name
 from orchestrator.workflow.pipeline import GATED, place, step_of_role, step_of_stage
 from orchestrator.workflow.posted import decide_posted
@@ -95,7 +96,8 @@ def _open(project: Project, task: Task, facts: Facts) -> Decision:
         return replace(here, actions=stops, waiting=(*halt, *waiting))
     is_merged = isinstance(facts.pull, PullRequest) and facts.pull.is_merged
     if waiting:
-        return replace(here, actions=stops if is_merged else (), waiting=(*waiting, *halts.paused(task)))
+        paused = tuple(one for one in halts.paused(task) if one not in waiting)
+        return replace(here, actions=stops if is_merged else (), waiting=(*waiting, *paused))
     if is_merged:
         return replace(here, stage=Stage.DONE)
     waiting = halts.closed_pull(facts) or unseen(facts.item, facts.remarks, facts.branch, facts.pull)
@@ -164,6 +166,8 @@ def _supply(task: Task, facts: Facts, here: Decision, missing: tuple[Item, ...])
         return replace(here, actions=_pull_request(task, missing), waiting=(*missing, *halts.paused(task)))
     if waiting := halts.paused(task):
         return replace(here, waiting=(*waiting, *missing))
+    if parked := overspent(task, facts):
+        return replace(here, waiting=(*parked, *missing))
     next_one = attempt(task, facts, step_of_stage(here.stage), due)
     if isinstance(next_one, Parked):
         return replace(here, waiting=(next_one.why, *missing))

@@ -29,6 +29,8 @@ class StartRun:
     base_sha: str
     feedback: tuple[Feedback, ...] = ()
     """Why the role works again."""
+    resumes: int = 0
+    """The attempt whose session and workspace it goes on with, if they are still there; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

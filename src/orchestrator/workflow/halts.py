@@ -9,26 +9,34 @@ from orchestrator.qg.verdict import Item
 from orchestrator.workflow.pipeline import step_of_stage
 
 
+def pause_of_task() -> Item:
+    """What a paused task's runs wait for."""
+    return Item("paused", who="approver", action="/orch resume")
+
+
 def halted(task: Task, facts: Facts) -> tuple[Item, ...]:
     """The work item is gone or archived, or an approver cancelled: open runs are stopped too."""
     if isinstance(facts.item, Absent):
         return (gone(task),)
     if isinstance(facts.item, WorkItem) and facts.item.is_archived:
         return (archived(facts.item),)
-    if task.switches.is_cancelled:
-        return (Item("cancelled", who="approver", action="/orch resume"),)
-    return ()
+    return cancelled(task)
+
+
+def cancelled(task: Task) -> tuple[Item, ...]:
+    return (Item("cancelled", who="approver", action="/orch resume"),) if task.switches.is_cancelled else ()
 
 
 def paused(task: Task) -> tuple[Item, ...]:
     """No run starts; what is at work goes on."""
-    return (Item("paused", who="approver", action="/orch resume"),) if task.switches.is_paused else ()
+    return (pause_of_task(),) if task.switches.is_paused else ()
 
 
 def run_items(facts: Facts) -> tuple[Item, ...]:
-    """The runs that are waited for."""
+    """The runs that are waited for, or what they wait for themselves."""
     return tuple(
-        Item(
+        run.waits_for
+        or Item(
             f"run_{run.state}",
             (("role", step_of_stage(run.stage).role or ""), ("attempt", str(run.attempt))),
             who="agent",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.domain.model import DocumentName, Role, Stage
 
-VERSION = 4
+VERSION = 5
 """Part of every decision's configuration digest; raise it when the table or what gates say changes."""
 
 

@@ -5,40 +5,50 @@ from dataclasses import replace
 from orchestrator.domain.model import Stage, Task
 from orchestrator.domain.run import Outcome
 from orchestrator.qg import runs
-from orchestrator.qg.facts import Absent, Facts, Unobserved
+from orchestrator.qg.facts import Absent, Facts, RunFact, Unobserved
 from orchestrator.qg.pull import branch_gone
 from orchestrator.qg.unseen import unseen
 from orchestrator.qg.verdict import Item
-from orchestrator.workflow.decision import Decision, StartRun
-from orchestrator.workflow.halts import paused, run_items
+from orchestrator.workflow.decision import Decision, StartRun, StopRun
+from orchestrator.workflow.halts import cancelled, paused, run_items
+from orchestrator.workflow.money import overspent
 from orchestrator.workflow.pipeline import step_of_stage
-from orchestrator.workflow.rounds import RETRIED, run_ended
+from orchestrator.workflow.rounds import hindered, is_to_repeat, resumed_by_next, run_ended
 
 
 def decide_posted(task: Task, facts: Facts) -> Decision:
     """Its gate is the run's own success."""
     here = Decision(task.stage, switches=task.switches, returns=task.returns)
-    if waiting := run_items(facts):
+    waiting = run_items(facts)
+    if halt := cancelled(task):
+        stops = tuple(StopRun(run.stage, run.attempt) for run in runs.open_runs(facts))
+        return replace(here, actions=stops, waiting=(*halt, *waiting))
+    if waiting:
         return replace(here, waiting=waiting)
-    every = runs.of_stage(facts, task.stage)
-    last = every[-1] if every else None
-    if last and last.outcome is Outcome.SUCCEEDED:
+    made = runs.wanted(runs.of_stage(facts, task.stage))
+    if made and made[-1].outcome is Outcome.SUCCEEDED:
         return replace(here, stage=Stage.DONE)
-    is_granted = last is not None and last.attempt == task.retry_after
-    if last and not is_granted and not (last.outcome in RETRIED and last.attempt < facts.max_attempts):
-        return replace(here, waiting=(run_ended(last),))
-    return _start(here, task, facts, last.attempt + 1 if last else 1)
+    if parked := hindered(task, facts, task.stage, made):
+        return replace(here, waiting=(parked.why,))
+    if made and not is_to_repeat(task, facts, task.stage, made):
+        return replace(here, waiting=(run_ended(made[-1]),))
+    return _start(here, task, facts, made)
 
 
-def _start(here: Decision, task: Task, facts: Facts, attempt: int) -> Decision:
+def _start(here: Decision, task: Task, facts: Facts, made: list[RunFact]) -> Decision:
     role = step_of_stage(task.stage).role
     if role is None:
         item = Item("stage_not_automated", (("stage", task.stage),), who="operator", action="cancel")
         return replace(here, waiting=(item,))
     if waiting := paused(task):
         return replace(here, waiting=waiting)
+    if parked := overspent(task, facts):
+        return replace(here, waiting=parked)
     if isinstance(facts.branch, Unobserved):
         return replace(here, waiting=unseen(facts.branch))
     if isinstance(facts.branch, Absent):
         return replace(here, waiting=(branch_gone(task),))
-    return replace(here, actions=(StartRun(role, task.stage, attempt, facts.branch.head),))
+    head = facts.branch.head
+    number = max((run.attempt for run in runs.of_stage(facts, task.stage)), default=0) + 1
+    start = StartRun(role, task.stage, number, head, resumes=resumed_by_next(made, head))
+    return replace(here, actions=(start,))

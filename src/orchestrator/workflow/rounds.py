@@ -10,10 +10,19 @@ from orchestrator.qg.pull import head_of
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
 from orchestrator.workflow.decision import StartRun
 from orchestrator.workflow.feedback import feedback_of, output_missing
-from orchestrator.workflow.pipeline import Step
+from orchestrator.workflow.pipeline import Step, place
+from orchestrator.workflow.rests import streak_of
 
 RETRIED = frozenset({Outcome.LOST, Outcome.CRASHED})
 """Outcomes that say nothing about the work itself: the attempt is made again, up to the cap."""
+FREE = frozenset({Outcome.USAGE_LIMIT, Outcome.UNAVAILABLE})
+"""The model could not be had: the attempt is made again after a rest, and the cap does not count it."""
+CONTINUED = frozenset({Outcome.TURN_CAP, Outcome.BUDGET, Outcome.STALLED})
+"""A limit of ours cut it short: it goes on where it was, once."""
+RESUMED = FREE | CONTINUED | RETRIED | {Outcome.TIMED_OUT}
+"""What was begun is worth going on with."""
+MAX_UNAVAILABLE = 12
+"""In a row; with the rests between them, more than an hour."""
 EMPTY_HANDED = frozenset({"no_commit", "no_verdict"})
 """Reasons of runs that ended well and left nothing."""
 CAUSES = {
@@ -74,21 +83,58 @@ def attempt(task: Task, facts: Facts, step: Step, due: tuple[Item, ...]) -> Star
     assert step.role is not None  # noqa: S101 - only stages with a role wait for an agent
     head = head_of(facts) or ""
     every = runs.of_stage(facts, step.stage)
-    of_round = _of_round(task, step, every, head)
+    of_round = _of_round(task, step, runs.wanted(every), head)
     back = unanswered(task, facts, step.stage)
     feedback = back.feedback if back else ()
-    if of_round and not _is_to_repeat(task, facts, step, of_round):
+    if parked := hindered(task, facts, step.stage, of_round):
+        return parked
+    if of_round and not is_to_repeat(task, facts, step.stage, of_round):
         return Parked(_parked(step, of_round, due))
     if of_round and _is_without_output(of_round[-1]):
         feedback = (output_missing(step.role, due), *feedback)
     number = every[-1].attempt + 1 if every else 1
-    return StartRun(step.role, step.stage, number, head, feedback)
+    return StartRun(step.role, step.stage, number, head, feedback, resumed_by_next(of_round, head))
+
+
+def hindered(task: Task, facts: Facts, stage: Stage, of_round: list[RunFact]) -> Parked | None:
+    """Why no attempt is made at all now, whatever the last one was."""
+    if (made := _without_progress(task, facts)) >= facts.max_runs_without_progress:
+        return Parked(Item("no_progress", (("runs", str(made)),), who="approver", action="/orch retry"))
+    if facts.resting_until is None or (of_round and _is_granted(task, stage, of_round[-1])):
+        return None
+    last = runs.wanted(facts.runs)[-1]
+    params = (("outcome", last.outcome.value if last.outcome else ""), ("until", facts.resting_until.isoformat()))
+    return Parked(Item("resting", params, who="orchestrator", action="wait"))
+
+
+def _without_progress(task: Task, facts: Facts) -> int:
+    """Runs since the task first came as far as it ever was, or since a person last said to go on. What they wrote
+    does not matter: an agent that changes one byte each time changes something.
+    """
+    places = [place(run.stage) for run in facts.runs]
+    furthest = places.index(max(places)) if places else 0
+    since = max(furthest, task.switches.retry_runs)
+    return sum(run.outcome is not Outcome.USAGE_LIMIT for run in facts.runs[since:])
+
+
+def resumed_by_next(of_round: list[RunFact], head: str) -> int:
+    """The attempt to go on from; 0: begin anew. One that crashed though it had gone on would crash again, and on
+    another commit its workspace would be of no use.
+    """
+    if not of_round or of_round[-1].outcome not in RESUMED or of_round[-1].base != head:
+        return 0
+    last = of_round[-1]
+    return 0 if last.outcome is Outcome.CRASHED and last.resumes else last.attempt
 
 
 def attempts_of_round(task: Task, facts: Facts, step: Step) -> int:
     """How many attempts the cap counts now: those of the round that the last return, or the head, began."""
-    every = runs.of_stage(facts, step.stage)
-    return len(every if task.role is not None else _of_round(task, step, every, head_of(facts) or ""))
+    every = runs.wanted(runs.of_stage(facts, step.stage))
+    return _counted(every if task.role is not None else _of_round(task, step, every, head_of(facts) or ""))
+
+
+def _counted(of_round: list[RunFact]) -> int:
+    return sum(run.outcome not in FREE for run in of_round)
 
 
 def _of_round(task: Task, step: Step, every: list[RunFact], head: str) -> list[RunFact]:
@@ -98,13 +144,26 @@ def _of_round(task: Task, step: Step, every: list[RunFact], head: str) -> list[R
     return [run for run in every if last is None or run.attempt > last.after_attempt]
 
 
-def _is_to_repeat(task: Task, facts: Facts, step: Step, of_round: list[RunFact]) -> bool:
-    last, switches = of_round[-1], task.switches
-    is_granted = switches.retry_stage is step.stage and switches.retry_after == last.attempt
-    if is_granted or task.retry_after == last.attempt:
+def is_to_repeat(task: Task, facts: Facts, stage: Stage, of_round: list[RunFact]) -> bool:
+    """Whether there is to be an attempt after the last of these."""
+    last = of_round[-1]
+    if _is_granted(task, stage, last) or last.outcome is Outcome.USAGE_LIMIT:
         return True
-    is_worth = last.outcome in RETRIED or _is_without_output(last)
-    return is_worth and len(of_round) < facts.max_attempts
+    if last.outcome is Outcome.UNAVAILABLE:
+        return streak_of(of_round, last) < MAX_UNAVAILABLE
+    is_first = sum(run.outcome in CONTINUED for run in of_round) == 1
+    is_worth = (
+        last.outcome in RETRIED
+        or (last.outcome in CONTINUED and is_first)
+        or (task.role is None and _is_without_output(last))
+    )
+    return is_worth and _counted(of_round) < facts.max_attempts
+
+
+def _is_granted(task: Task, stage: Stage, last: RunFact) -> bool:
+    """A person asked for one more after this one."""
+    is_by_comment = task.switches.retry_stage is stage and task.switches.retry_after == last.attempt
+    return is_by_comment or task.retry_after == last.attempt
 
 
 def _is_without_output(run: RunFact) -> bool:
@@ -114,7 +173,7 @@ def _is_without_output(run: RunFact) -> bool:
 
 def _parked(step: Step, of_round: list[RunFact], due: tuple[Item, ...]) -> Item:
     last = of_round[-1]
-    attempts = (("role", step.role or ""), ("attempt", str(last.attempt)), ("attempts", str(len(of_round))))
+    attempts = (("role", step.role or ""), ("attempt", str(last.attempt)), ("attempts", str(_counted(of_round))))
     if _is_without_output(last):
         missing = ", ".join(item.code for item in due)
         return Item("output_missing", (*attempts, ("missing", missing)), who="approver", action="/orch retry")
@@ -124,6 +183,13 @@ def _parked(step: Step, of_round: list[RunFact], due: tuple[Item, ...]) -> Item:
 def run_ended(run: RunFact) -> Item:
     outcome = run.outcome.value if run.outcome else ""
     params = (("outcome", outcome), ("reason", run.reason), ("attempt", str(run.attempt)))
+    if run.reason == "authentication_failed":
+        return Item("model_refuses", params, who="operator", action="retry")
+    told = (*params, ("detail", run.said))
+    if run.said and run.outcome is Outcome.DENIED:
+        return Item("tools_denied", told, who="operator", action="retry")
+    if run.said:
+        return Item("run_crashed", told, who="operator", action="retry")
     return Item("run_not_successful", params, who="operator", action="retry")
 
 

@@ -9,7 +9,7 @@ from orchestrator.qg.approvals import approvers
 from orchestrator.qg.commands import Misspelt, Order, Verb, commands
 from orchestrator.qg.facts import Facts, Remark, newer
 from orchestrator.qg.pull import head_of
-from orchestrator.qg.runs import of_stage
+from orchestrator.qg.runs import of_stage, wanted
 from orchestrator.qg.verdict import Item
 from orchestrator.workflow.decision import Reply
 
@@ -70,14 +70,16 @@ def _ordered(
         return _retry(task, facts, switches), None
     if order.verb is Verb.BUDGET:
         set_to = Item("budget_set", (("usd", order.argument),))
-        return replace(switches, budget_usd=int(order.argument)), Reply(comment, set_to)
+        granted = replace(switches, budget_usd=int(order.argument), budget_after=len(facts.runs))
+        return granted, Reply(comment, set_to)
     return _CHANGES[order.verb](switches), None
 
 
 def _retry(task: Task, facts: Facts, switches: Switches) -> Switches:
     """One more attempt after the last of this stage, and one more return, beyond the caps."""
-    last = max((run.attempt for run in of_stage(facts, task.stage)), default=0)
-    return replace(switches, retry_stage=task.stage, retry_after=last, retry_returns=len(task.returns))
+    last = max((run.attempt for run in wanted(of_stage(facts, task.stage))), default=0)
+    granted = replace(switches, retry_stage=task.stage, retry_after=last, retry_returns=len(task.returns))
+    return replace(granted, retry_runs=len(facts.runs))
 
 
 def _allow(facts: Facts, switches: Switches, sha: str, comment: CommentId) -> tuple[Switches, Reply]:

@@ -1,0 +1,50 @@
+"""The shim's limits seen from outside: for a shim that was stopped, or hangs, or was never told."""
+
+import math
+from dataclasses import dataclass
+
+from orchestrator.agents import rundir, supervise
+from orchestrator.agents.launcher import ProcessLimits
+from orchestrator.agents.rundir import RunPaths
+from orchestrator.domain.run import RunLimits
+
+_SLACK_S = 0.2
+"""What a shim may be late because the machine is busy, before somebody else does its work."""
+
+
+@dataclass(slots=True)
+class Vigil:
+    """All on the machine's monotonic clock, from moments that lie in files: a restart of ours changes nothing, and
+    neither does a change of the date. Only silence is counted anew by each of our processes.
+    """
+
+    paths: RunPaths
+    limits: RunLimits
+    process: ProcessLimits
+    heard: float
+    position: int = 0
+    full_since: float = math.inf
+
+    def overdue(self, position: int, now: float) -> str | None:
+        """Why the run should be over by now, though its shim did not end it. `position`: how long the log is."""
+        if position != self.position:
+            self.position, self.heard = position, now
+        if position > self.process.log_max_bytes:
+            self.full_since = min(self.full_since, now)
+        since, why = min(self._reached())
+        return why if now >= since + self.grace_s else None
+
+    def _reached(self) -> list[tuple[float, str]]:
+        """When each limit is reached, or an order was given."""
+        began, stopped = rundir.started_at(self.paths), rundir.stopped_at(self.paths)
+        return [
+            (math.inf if stopped is None else stopped, supervise.CANCELLED),
+            (math.inf if began is None else began + self.limits.timeout_s, supervise.TIMED_OUT),
+            (self.heard + self.limits.silence_s, supervise.STALLED),
+            (self.full_since, supervise.LOG_FULL),
+        ]
+
+    @property
+    def grace_s(self) -> float:
+        """The whole ladder."""
+        return self.process.interrupt_s + self.process.terminate_s + supervise.KILL_S + _SLACK_S

@@ -1,0 +1,209 @@
+"""Twenty secrets of ours in a whole run, with agents that look at all they may see, say it and commit it."""
+
+import base64
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from chaos.canaries import Canary, Search, Watch, write_nosy
+from chaos.points import Order
+from chaos.storm import NOWHERE
+from chaos.sweep import CONTEXT, Story, Telling
+from chaos.worker import VERDICTS, documents
+from orchestrator.config import Settings
+from orchestrator.sim.gitea_people import People
+from orchestrator.sim.world import HOOK_EVENTS, REPO, Service
+from support import ROOT
+
+VALUES = {
+    "api_token": 3,
+    "plane_api_token": 2,
+    "plane_webhook_secret": 3,
+    "gitea_token": 2,
+    "gitea_token_developer": 2,
+    "gitea_token_reviewer": 2,
+    "gitea_webhook_secret": 3,
+    "model": 3,
+}
+"""How many of each: all but the first are there to be rotated to."""
+MODEL = ("anthropic_api_key", "claude_oauth_token")
+WHOLE = Story("the whole way", "ready", "merge", is_written=False)
+LIMIT_S = 300
+PROGRAM = ("-m", "chaos.composed")
+
+
+class Started(Service):
+    """The real thing, in a process of its own."""
+
+    def has_ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+
+@dataclass(slots=True)
+class Nosy(Telling):
+    """A telling with secrets that can be recognised."""
+
+    model: str = MODEL[0]
+    fault: str = ""
+    canaries: tuple[Canary, ...] = ()
+    watch: Watch = field(default_factory=Watch)
+    search: Search = field(init=False)
+
+    def _environ(self) -> dict[str, str]:
+        agent = write_nosy(self.root / "nosy", documents(), VERDICTS)
+        environ = {
+            name: value
+            for name, value in self.world.settings(agent).items()
+            if name != "ORCH_ANTHROPIC_API_KEY_FILE"
+        }
+        for name in VALUES:
+            environ[f"ORCH_{(self.model if name == 'model' else name).upper()}_FILE"] = self._written(name)
+        environ |= {"ORCH_WAKE_MERGE_S": "0.05", "ORCH_PLANE_CALLS_PER_MINUTE": "6000", "ORCH_LOG_LEVEL": "debug"}
+        order = Order(fault=self.fault)
+        return environ | ({"PYTHONPATH": str(ROOT / "tests"), **order.environ()} if self.fault else {})
+
+    def _written(self, name: str) -> str:
+        path = self.root / "secrets" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(one.value for one in self.canaries if one.name.startswith(f"{name}[")))
+        return str(path)
+
+    def _served(self, environ: Mapping[str, str]) -> Started:
+        return (
+            Started(self.world.root, environ, program=PROGRAM) if self.fault else Started(self.world.root, environ)
+        )
+
+    def first(self, name: str) -> str:
+        return next(one.value for one in self.canaries if one.name == f"{name}[0]")
+
+    def _prepare(self) -> None:
+        """The neighbours know our secrets before we come."""
+        self.canaries = tuple(
+            Canary(f"{name}[{number}]", f"Kq+/{secrets.token_hex(14)}=&%")
+            for name, count in VALUES.items()
+            for number in range(count)
+        )
+        world = self.world
+        world.plane.lose_deliveries = world.gitea.lose_deliveries = True
+        world.plane.add_webhook(f"{NOWHERE}/webhook/plane", self.first("plane_webhook_secret"))
+        world.gitea.add_hook(REPO, f"{NOWHERE}/webhook/gitea", self.first("gitea_webhook_secret"), HOOK_EVENTS)
+        People(world.gitea).protect(REPO, (CONTEXT,))
+        me = world.plane.user("orchestrator")
+        world.plane.users[me.id] = replace(me, api_key=self.first("plane_api_token"))
+        for name, login in (("", "orchestrator"), ("_developer", "developer"), ("_reviewer", "reviewer")):
+            world.gitea.add_token(login, self.first(f"gitea_token{name}"))
+
+    def run(self) -> Search:
+        """Tells the story, then looks everywhere."""
+        with self.watch.watching():
+            self.tell()
+        return self.search
+
+    def shown(self) -> dict[str, object]:
+        """The end of the story, while all is still there."""
+        shown = super(Nosy, self).shown()
+        self.search = Search(self.canaries)
+        self._ask()
+        self.service.stop()
+        self._look()
+        return shown
+
+    def _ask(self) -> None:
+        """Every answer that the API gives, to those who may ask, and to those who may not."""
+        runs = [row[0] for row in self._rows("SELECT id FROM agent_runs")]
+        known = {"run": [str(run) for run in runs] + ["999"], "key": [self.key, "NONE-1"]}
+        may = {"Authorization": f"Bearer {self.first('api_token')}"}
+        with httpx.Client(base_url=self.service.url, timeout=30, trust_env=False) as client:
+            described = client.get("/openapi.json", headers=may)
+            paths = [path for path, ways in described.json()["paths"].items() if "get" in ways]
+            for path in ["/health", "/openapi.json", *paths]:
+                name = path.partition("{")[2].partition("}")[0]
+                for value in known.get(name, [""]):
+                    for headers in (may, {}):
+                        answer = client.get(path.replace(f"{{{name}}}", value), headers=headers)
+                        text = answer.content + str(answer.headers).encode()
+                        self.search.look("answers", path, text)
+            assert len(paths) > 5
+
+    def _look(self) -> None:
+        search, data = self.search, self.world.root / "data"
+        search.look("log", "orchestrator.log", self.service.log.read_bytes())
+        for line in list(self.watch.seen):
+            search.look("command lines", line.decode(errors="replace")[:200], line)
+        search.database(data / "orchestrator.db")
+        hidden = self.world.root / "secrets"
+        search.files("files", self.world.root, but=hidden.glob("*"))
+        for git_dir in (*data.glob("mirrors/*/*.git"), *data.glob("runs/*/workspace/.git")):
+            search.objects("git objects", git_dir)
+        search.objects("git objects", self.world.gitea.repos[REPO].git.path)
+        for row in self._seen_by_people():
+            search.look("texts for people", "", row.encode())
+
+    def _seen_by_people(self) -> list[str]:
+        repo = self.world.gitea.repos[REPO]
+        rows = [str(one) for one in (*repo.pulls.values(), *repo.statuses)]
+        projects = [one for home in self.world.plane.workspaces.values() for one in home.projects.values()]
+        return [*rows, *(str((one.comments, one.links, one.activities)) for one in projects)]
+
+
+def told(root: Path, **how: str) -> Search:
+    search = Nosy(WHOLE, root / "story", **how).run()  # type: ignore[arg-type]
+    print(search.said())
+    return search
+
+
+def test_there_are_twenty_and_every_secret_setting_has_some() -> None:
+    secret = {name for name, one in Settings.model_fields.items() if one.annotation == tuple[SecretStr, ...]}
+    assert secret - set(MODEL) | {"model"} == VALUES.keys()
+    assert sum(VALUES.values()) == 20
+
+
+@pytest.mark.timeout(LIMIT_S)
+@pytest.mark.parametrize("model", MODEL)
+def test_no_secret_turns_up_anywhere_in_any_form(tmp_path: Path, model: str) -> None:
+    search = told(tmp_path, model=model)
+    assert len(search.canaries) == 20
+    assert {
+        "log",
+        "answers",
+        "command lines",
+        "database",
+        "values",
+        "files",
+        "git objects",
+    } <= search.places.keys()
+    assert search.found == set()
+
+
+@pytest.mark.timeout(LIMIT_S)
+@pytest.mark.parametrize(("fault", "kind"), [("token_in_address", "command lines"), ("leaks_in_the_log", "log")])
+def test_a_leak_is_found(tmp_path: Path, fault: str, kind: str) -> None:
+    found = told(tmp_path, fault=fault).found
+    assert any(f"in {kind}" in one for one in found), found
+
+
+DISGUISES: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda value: f'"{value[:9]}",\n "{value[9:]}"',
+    lambda value: value.encode().hex(),
+    lambda value: base64.b64encode(f"user:{value}".encode()).decode(),
+    lambda value: base64.urlsafe_b64encode(f"x{value}y".encode()).decode(),
+    quote,
+    quote_plus,
+    lambda value: "".join(f"%{byte:02X}" for byte in value.encode()),
+    lambda value: value[::-1],
+)
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_disguise_does_not_help(disguise: Callable[[str], str]) -> None:
+    canary = Canary("token", "Kq+/0123456789abcdef0123456789=&%")
+    search = Search((canary,))
+    search.look("log", "here", b"before " + disguise(canary.value).encode() + b" after")
+    assert search.found

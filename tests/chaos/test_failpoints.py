@@ -1,0 +1,71 @@
+"""Each call to the database, a neighbour, git or a shim fails in each way, at each time that it is made."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from chaos.nursery import Nursery
+from chaos.sweep import STORIES, Point, Story, Sweep, chosen, in_parallel
+
+SAMPLE = 12
+"""Of each story; every telling takes a second or two."""
+AT_ONCE = 3
+SHARES = 6
+LIMIT_S = 3600
+
+
+@pytest.fixture
+def nursery() -> Iterator[Nursery]:
+    with Nursery() as one:
+        yield one
+
+
+def end(sweep: Sweep) -> None:
+    print(sweep.said())
+    assert sweep.differing == {}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+def test_a_failure_at_any_of_some_points_changes_nothing_in_the_end(
+    tmp_path: Path, nursery: Nursery, story: Story
+) -> None:
+    sweep = Sweep(story, tmp_path, nursery)
+    sweep.record()
+    points = chosen(sweep.points(), SAMPLE)
+    in_parallel([partial(_struck_once, sweep, Point(name, 1, how)) for name, how in points], AT_ONCE)
+    end(sweep)
+
+
+def _struck_once(sweep: Sweep, point: Point) -> None:
+    """The first hit is surely reached."""
+    assert sweep.strike(point), point
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(LIMIT_S)
+@pytest.mark.parametrize("share", range(SHARES))
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+def test_a_failure_at_any_point_changes_nothing_in_the_end(
+    tmp_path: Path, nursery: Nursery, story: Story, share: int
+) -> None:
+    sweep = Sweep(story, tmp_path, nursery)
+    sweep.record()
+    points = sweep.points()[share::SHARES]
+    in_parallel([partial(sweep.sweep, name, how) for name, how in points], AT_ONCE)
+    end(sweep)
+
+
+def test_points_are_reached_in_every_part(tmp_path: Path, nursery: Nursery) -> None:
+    """A seam that went away would leave nothing to sweep, and nobody would notice."""
+    reached = set[str]()
+    for story in STORIES:
+        sweep = Sweep(story, tmp_path, nursery)
+        sweep.record()
+        reached |= sweep.reached.keys()
+    kinds = {name.split()[0] for name in reached}
+    assert kinds == {"read", "write", "plane", "gitea", "developer", "reviewer", "git", "runtime"}
+    assert {"git push forge", "runtime launch", "write store.journal.record"} <= reached
+    print(f"{len(reached)} points")
