@@ -84,7 +84,8 @@ def clean(text: str, max_chars: int) -> str:
     """One line of what can be seen, bounded: no control characters, no marks of direction, no half characters."""
     text = text[: 4 * max_chars + 100]
     if not (text.isascii() and text.isprintable()):
-        text = "".join(char for char in text if char.isspace() or is_seen(char))
+        if unseen := [ord(char) for char in set(text) if not (char.isspace() or is_seen(char))]:
+            text = text.translate(dict.fromkeys(unseen))
     line = " ".join(text.split())
     return line if len(line) <= max_chars else line[: max(max_chars - 1, 0)] + "…"
 
