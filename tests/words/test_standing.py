@@ -249,7 +249,10 @@ OF_LIMITS = {"money_without_progress", "no_progress", "task_budget_spent"}
 
 
 def test_what_parks_in_the_core_is_parked_here() -> None:
-    lost = replace(GREEN, reviews=(), runs=(run(Stage.REVIEW, outcome=Outcome.DENIED),))
+    denied = run(Stage.REVIEW, outcome=Outcome.DENIED)
+    lost = replace(GREEN, reviews=(), runs=(denied,))
+    told, refused = replace(denied, said="Bash"), replace(denied, reason="authentication_failed")
+    crashed = replace(told, outcome=Outcome.FAILED)
     silent = replace(lost, runs=tuple(run(Stage.REVIEW, number) for number in (1, 2, 3)))
     capped = replace(GREEN, reviews=(rejection_of(),))
     sent_back = tuple(Return(Cause.REVIEW_REJECTED, Stage.DEVELOPMENT, "0" * 40, 1) for _ in range(3))
@@ -258,7 +261,7 @@ def test_what_parks_in_the_core_is_parked_here() -> None:
         _parked_by(replace(GREEN, item=replace(GREEN.item, is_archived=True))),  # type: ignore[type-var]
         _parked_by(replace(GREEN, pull=replace(PULL, is_open=False))),
         _parked_by(GREEN, replace(TASK, switches=Switches(is_cancelled=True))),
-        _parked_by(lost),
+        *(_parked_by(replace(lost, runs=(last,))) for last in (denied, told, refused, crashed)),
         _parked_by(silent),
         _parked_by(capped, replace(TASK, returns=sent_back)),
     } == PARKED - OF_LIMITS - {"internal_error", "no_rest", "stage_not_automated"}

@@ -239,7 +239,9 @@ class Workspaces:
                 f"{path} on {spec.base_branch!r} is no plain file of at most {_ROLE_PROMPT_MAX_BYTES} bytes.",
                 hint="Correct the file on the base branch, or remove it to use the built-in prompt.",
             )
-        return self._content(mirror, found).rstrip() + b"\n" + self._house_rules(mirror, spec)
+        rules = self._house_rules(mirror, spec)
+        own = self._content(mirror, found)
+        return own.rstrip() + b"\n" + rules if rules else own
 
     def _house_rules(self, mirror: Path, spec: RunSpec) -> bytes:
         """The repository's CLAUDE.md. It was not written for us: one that is a link or huge stops nobody."""

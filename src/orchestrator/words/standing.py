@@ -31,13 +31,17 @@ PARKED = frozenset(
         "internal_error",
         "item_gone",
         "item_is_archived",
+        "model_refuses",
         "money_without_progress",
+        "no_progress",
         "no_rest",
         "output_missing",
         "pull_request_closed",
+        "run_crashed",
         "run_not_successful",
         "stage_not_automated",
         "task_budget_spent",
+        "tools_denied",
     }
 )
 """Items with which a task rests until a person acts."""
