@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 MAX_CHARS = 200_000
-MAX_LINES = 200
+MAX_LINES = 5000
 MAX_LINE_CHARS = 2_000
 MAX_DEPTH = 100
 
