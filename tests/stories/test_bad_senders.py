@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 import httpx
 import pytest
 
+import warm
 from orchestrator.sim.webhook import plane_headers
 from orchestrator.sim.world import Service
 from support import Pulse, query
@@ -34,7 +35,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "ORCH_RECEIVE_TIMEOUT_S": "1",
         "ORCH_MAX_BODY_BYTES": str(CAP),
     }
-    with Service(tmp_path_factory.mktemp("service"), environ) as one:
+    with Service(tmp_path_factory.mktemp("service"), environ, starter=warm.started) as one:
         yield one
 
 
