@@ -34,6 +34,7 @@ PRELOADED = (
 _IS_MEASURED = "COVERAGE_PROCESS_START" in os.environ
 """`make cover-all` measures from the start of an interpreter to its end."""
 _PR_SET_PDEATHSIG = 1
+MAX_FILES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def _orch(arguments: Sequence[str], environ: Mapping[str, str], root: str, log: 
     """In the forked process: what an exec would have made of it."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
+    os.closerange(3, MAX_FILES)  # among them the pipe whose end tells the forking process that the worker is gone
     _speak_into(log)
     os.chdir(root)
     os.environ.clear()
