@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import warm
-from orchestrator.sim.webhook import plane_headers
+from orchestrator.sim.webhook import TRUSTS_NOBODY, plane_headers
 from orchestrator.sim.world import Service
 from support import Pulse, query
 
@@ -46,7 +46,9 @@ def body_of(size: int) -> bytes:
 
 def post(service: Service, body: bytes) -> httpx.Response:
     headers = plane_headers("cycle", "00000000-0000-4000-8000-000000000001", SECRET, body)
-    return httpx.post(f"{service.url}/webhook/plane", content=body, headers=headers, timeout=PATIENCE_S)
+    return httpx.post(
+        f"{service.url}/webhook/plane", verify=TRUSTS_NOBODY, content=body, headers=headers, timeout=PATIENCE_S
+    )
 
 
 def rows(service: Service) -> int:

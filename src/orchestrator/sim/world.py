@@ -23,7 +23,7 @@ from orchestrator.sim.gitea import Flavour, GiteaSim
 from orchestrator.sim.messages_api import create_app
 from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
-from orchestrator.sim.webhook import load_recorded, post_recorded
+from orchestrator.sim.webhook import TRUSTS_NOBODY, load_recorded, post_recorded
 
 PROJECT = "df602150-b31b-4706-9b31-c91c962460d7"
 """The Plane project of the recorded deliveries."""
@@ -239,7 +239,7 @@ class Service:
 
     def client(self) -> httpx.Client:
         headers = {"Authorization": f"Bearer {API_TOKEN}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False, verify=TRUSTS_NOBODY)
 
     def stop(self) -> int:
         """As systemd or Docker would: asks, then insists. Returns the exit code."""
