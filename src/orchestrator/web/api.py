@@ -335,7 +335,8 @@ def _gate(name: str, verdict: Verdict, language: Language) -> Gate:
 
 
 def _run(view: RunView) -> Run:
-    return Run(**asdict(view), log=f"/api/v1/runs/{view.id}/log")
+    shown = {name: getattr(view, name) for name in Run.model_fields if name != "log"}
+    return Run(**shown, log=f"/api/v1/runs/{view.id}/log")
 
 
 def _shown(finding: Finding) -> Problem:
