@@ -69,7 +69,7 @@ TINY = Scale(
     starts=1,
     kills=1,
     deliveries=3,
-    every_s=5.0,
+    every_s=1.0,
     agents=2,
 )
 

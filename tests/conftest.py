@@ -8,6 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import warm
 from orchestrator.db import Database
 from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import Service, World
@@ -109,6 +110,6 @@ def real_claude() -> Path:
 @pytest.fixture
 def service(world: World, scripted: Path) -> Iterator[Service]:
     """A running orchestrator that knows the world, with the scripted agent."""
-    with Service(world.root, world.settings(scripted)) as one:
+    with Service(world.root, world.settings(scripted), starter=warm.started) as one:
         world.connect(one)
         yield one

@@ -21,7 +21,7 @@ SKIPS = {
 
 
 def test_a_skip_of_any_kind_fails_where_none_is_allowed_and_says_why(tmp_path: Path) -> None:
-    for name in ("conftest.py", "support.py"):
+    for name in ("conftest.py", "support.py", "warm.py"):
         shutil.copy(ROOT / "tests" / name, tmp_path)
     for kind, text in SKIPS.items():
         (tmp_path / f"test_{kind}.py").write_text(text)

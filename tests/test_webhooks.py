@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import warm
 from orchestrator.sim.webhook import load_recorded, post_recorded
 from orchestrator.sim.world import API_TOKEN, REPO, Service, World
 from support import FIXTURES, at_rest, query, starts, until
@@ -29,7 +30,7 @@ def test_a_plane_post_is_accepted_and_stands_in_events(world: World, service: Se
 def test_a_gitea_push_is_accepted_and_stands_in_events(world: World, scripted: Path) -> None:
     environ = {**world.settings(scripted), "ORCH_GITEA_WEBHOOK_SECRET": "s3cret"}
     del environ["ORCH_GITEA_WEBHOOK_SECRET_FILE"]
-    with Service(world.root, environ) as service:
+    with Service(world.root, environ, starter=warm.started) as service:
         answer = post_recorded(f"{service.url}/webhook/gitea", FIXTURES / "gitea" / "push.json")
         assert (answer.status_code, answer.json()) == (200, {"status": "accepted"})
         assert query(service, "SELECT source, event_type FROM events") == [("gitea", "push")]

@@ -26,7 +26,7 @@ from orchestrator.domain.model import RepoName, Sha
 from orchestrator.forges.gitea import Gitea
 from orchestrator.sim.gitea import ADMIN, WRITE, GiteaSim
 from orchestrator.sim.server import LoopbackServer
-from orchestrator.sim.webhook import Catcher, Received, hmac_hex
+from orchestrator.sim.webhook import TRUSTS_NOBODY, Catcher, Received, hmac_hex
 
 SERVERS = ["gitea", "forgejo"] + ["server"] * ("ORCH_TEST_GITEA_URL" in os.environ)
 WAIT_S = 30
@@ -93,7 +93,7 @@ def forge(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Forge]:
         for login, role in (("orchestrator", WRITE), ("boss", ADMIN)):
             sim.add_user(login)
             sim.grant("acme/trails", login, role)
-        with httpx.Client(base_url=server.url) as client:
+        with httpx.Client(verify=TRUSTS_NOBODY, base_url=server.url) as client:
             tokens = sim.add_token("orchestrator"), sim.add_token("boss")
             yield Forge(client, "acme/trails", *tokens)
 

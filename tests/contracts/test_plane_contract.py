@@ -22,6 +22,7 @@ from orchestrator.domain.model import ProjectId, WorkItemId
 from orchestrator.domain.tracker import Written
 from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
+from orchestrator.sim.webhook import TRUSTS_NOBODY
 from orchestrator.trackers import plane as adapters
 from orchestrator.words.marks import Code, Paragraph, Span, Text, to_html
 
@@ -64,7 +65,7 @@ def plane(request: pytest.FixtureRequest) -> Iterator[Plane]:
         return
     with PlaneSim.from_recording(FIXTURES) as sim, LoopbackServer(sim.app) as server:
         project = next(iter(sim.workspaces["acme"].projects))
-        with httpx.Client(base_url=server.url) as client:
+        with httpx.Client(verify=TRUSTS_NOBODY, base_url=server.url) as client:
             yield Plane(client, sim.key_of("orchestrator"), "acme", project)
 
 

@@ -10,6 +10,7 @@ from orchestrator.domain.errors import Permanent
 from orchestrator.domain.forge import BranchRules, CheckState, FileEntry, ForgeCapabilities, Review, ReviewState
 from orchestrator.domain.model import RepoName, Sha
 from orchestrator.sim.server import LoopbackServer
+from orchestrator.sim.webhook import TRUSTS_NOBODY
 
 REPO = RepoName("acme", "enduro-trails")
 FORGEJO_16 = {"flavour": "forgejo", "version": "16.0.1+gitea-1.22.0"}
@@ -186,7 +187,7 @@ async def test_a_merge_a_draft_a_conflict_and_a_server_that_still_looks_are_told
 
 
 def token(forge: Any, login: str) -> Any:
-    return httpx.Client(headers={"Authorization": f"token {forge.sim.add_token(login)}"})
+    return httpx.Client(verify=TRUSTS_NOBODY, headers={"Authorization": f"token {forge.sim.add_token(login)}"})
 
 
 def verdict(forge: Any, number: int, login: str, event: str = "APPROVED", body: str = "so", **more: Any) -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.sim.gitea import NO_SHA, READ, WRITE, Flavour, GiteaSim
 from orchestrator.sim.server import LoopbackServer
-from orchestrator.sim.webhook import Catcher, Received, hmac_hex, load_recorded
+from orchestrator.sim.webhook import TRUSTS_NOBODY, Catcher, Received, hmac_hex, load_recorded
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "gitea"
 SECRET = "s3cret"
@@ -95,7 +95,7 @@ def make_world(tmp_path: Path) -> Iterator[Callable[[Flavour], World]]:
         sim.grant(REPO, "reviewer", READ)
         sim.add_hook(REPO, receiver.url + "/webhook/gitea", SECRET, ALL_EVENTS)
         server = LoopbackServer(sim.app).start()
-        client = httpx.Client(base_url=server.url)
+        client = httpx.Client(verify=TRUSTS_NOBODY, base_url=server.url)
         opened.extend([sim.close, server.stop, client.close])
         return World(sim, server.url, client, catcher, tmp_path)
 

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.sim.gitea import READ, WRITE, GiteaSim
 from orchestrator.sim.gitea_people import People
 from orchestrator.sim.server import LoopbackServer
-from orchestrator.sim.webhook import Catcher, Received, hmac_hex, load_recorded
+from orchestrator.sim.webhook import TRUSTS_NOBODY, Catcher, Received, hmac_hex, load_recorded
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "gitea"
 REPO = "acme/enduro-trails"
@@ -38,7 +38,9 @@ class Stage:
             sim.grant(REPO, login, role)
         self.http = {
             login: httpx.Client(
-                base_url=f"{url}/api/v1/repos/{REPO}", headers={"Authorization": f"token {sim.add_token(login)}"}
+                verify=TRUSTS_NOBODY,
+                base_url=f"{url}/api/v1/repos/{REPO}",
+                headers={"Authorization": f"token {sim.add_token(login)}"},
             )
             for login in sim.users
         }

@@ -28,6 +28,7 @@ from orchestrator.sim.script import (
     title_from,
 )
 from orchestrator.sim.server import LoopbackServer
+from orchestrator.sim.webhook import TRUSTS_NOBODY
 
 RUN = "61f5cf0c-1556-4498-a782-ec9aaa8e1c8c"
 MARKER = f"Task: ENDURO-1 | Role: analyst | Run: {RUN}"
@@ -44,7 +45,7 @@ Body = dict[str, Any]
 def served(scenario: str = "work", log: list[Seen] | None = None) -> Iterator[httpx.Client]:
     with (
         LoopbackServer(create_app(scenario, log, lambda: NOW)) as server,
-        httpx.Client(base_url=server.url, timeout=10, headers={"x-api-key": "k"}) as client,
+        httpx.Client(verify=TRUSTS_NOBODY, base_url=server.url, timeout=10, headers={"x-api-key": "k"}) as client,
     ):
         yield client
 
@@ -338,7 +339,7 @@ def test_the_module_says_where_it_listens() -> None:
             assert process.stdout is not None
             found = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+)\n", process.stdout.readline())
             assert found is not None
-            with httpx.Client(base_url=found[1], timeout=10) as client:
+            with httpx.Client(verify=TRUSTS_NOBODY, base_url=found[1], timeout=10) as client:
                 assert tool_call(post(client, conversation()))["name"] == "Read"
         finally:
             process.terminate()

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.sim.plane import ADMIN, GUEST, MEMBER, PlaneSim
 from orchestrator.sim.server import LoopbackServer
-from orchestrator.sim.webhook import Catcher, Received, hmac_hex, load_recorded
+from orchestrator.sim.webhook import TRUSTS_NOBODY, Catcher, Received, hmac_hex, load_recorded
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "plane"
 SAMPLES: list[dict[str, Any]] = json.loads((FIXTURES / "rest_api_samples.json").read_text(encoding="utf-8"))
@@ -71,7 +71,7 @@ def world() -> Iterator[World]:
     with LoopbackServer(catcher) as receiver, PlaneSim.from_recording(FIXTURES) as sim:
         recorded = load_recorded(FIXTURES / "issue__created__rest")
         sim.add_webhook(receiver.url + "/webhook/plane", recorded.secret)
-        with LoopbackServer(sim.app) as server, httpx.Client(base_url=server.url) as client:
+        with LoopbackServer(sim.app) as server, httpx.Client(verify=TRUSTS_NOBODY, base_url=server.url) as client:
             yield World(sim, client, catcher)
 
 
@@ -399,9 +399,9 @@ def test_a_stopped_server_refuses_connections_and_comes_back_on_its_port() -> No
         port = server.port
         server.stop()
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://127.0.0.1:{port}/api/v1/users/me/")
+            httpx.get(f"http://127.0.0.1:{port}/api/v1/users/me/", verify=TRUSTS_NOBODY)
         with server:
-            assert httpx.get(f"{server.url}/api/v1/users/me/").status_code == 401
+            assert httpx.get(f"{server.url}/api/v1/users/me/", verify=TRUSTS_NOBODY).status_code == 401
             assert server.port == port
 
 
@@ -443,7 +443,7 @@ def test_the_61st_call_of_a_minute_is_refused_and_the_refusal_is_not_counted() -
     with (
         PlaneSim.from_recording(FIXTURES, now=now) as sim,
         LoopbackServer(sim.app) as server,
-        httpx.Client(base_url=server.url) as client,
+        httpx.Client(verify=TRUSTS_NOBODY, base_url=server.url) as client,
     ):
         world = World(sim, client, Catcher())
         assert world.call("carol", "GET", "users/me/").headers["X-RateLimit-Remaining"] == "59"

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+import warm
 from orchestrator.db import Database
 from orchestrator.domain.model import DocumentName, Language, TaskId
 from orchestrator.sim import writings
@@ -258,7 +259,7 @@ def at_work(
         for name, value in {**world.settings(claude), **FAST, "ORCH_PORT": str(free_port()), **environ}.items()
         if value
     }
-    with Service(world.root, team_environ) as service, ExitStack() as ends:
+    with Service(world.root, team_environ, starter=warm.started) as service, ExitStack() as ends:
         team = Team(world, service, service.client())
         ends.callback(lambda: team.client.close())  # noqa: PLW0108 - a restart makes another client
         team.people.protect(REPO, contexts)

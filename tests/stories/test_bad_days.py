@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from orchestrator.sim.webhook import load_recorded, plane_headers
+from orchestrator.sim.webhook import TRUSTS_NOBODY, load_recorded, plane_headers
 from orchestrator.sim.world import Service, World
 from orchestrator.store.payload import unpacked
 from support import FIXTURES, Pulse, query, until
@@ -30,7 +30,9 @@ def signed(number: int, size: int = 1000) -> tuple[bytes, dict[str, str]]:
 
 def post(service: Service, number: int, size: int = 1000) -> httpx.Response:
     body, headers = signed(number, size)
-    return httpx.post(f"{service.url}/webhook/plane", content=body, headers=headers, timeout=20)
+    return httpx.post(
+        f"{service.url}/webhook/plane", verify=TRUSTS_NOBODY, content=body, headers=headers, timeout=20
+    )
 
 
 def bodies(service: Service) -> set[bytes]:

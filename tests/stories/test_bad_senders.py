@@ -12,7 +12,8 @@ from contextlib import ExitStack, suppress
 import httpx
 import pytest
 
-from orchestrator.sim.webhook import plane_headers
+import warm
+from orchestrator.sim.webhook import TRUSTS_NOBODY, plane_headers
 from orchestrator.sim.world import Service
 from support import Pulse, query
 
@@ -34,7 +35,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "ORCH_RECEIVE_TIMEOUT_S": "1",
         "ORCH_MAX_BODY_BYTES": str(CAP),
     }
-    with Service(tmp_path_factory.mktemp("service"), environ) as one:
+    with Service(tmp_path_factory.mktemp("service"), environ, starter=warm.started) as one:
         yield one
 
 
@@ -45,7 +46,9 @@ def body_of(size: int) -> bytes:
 
 def post(service: Service, body: bytes) -> httpx.Response:
     headers = plane_headers("cycle", "00000000-0000-4000-8000-000000000001", SECRET, body)
-    return httpx.post(f"{service.url}/webhook/plane", content=body, headers=headers, timeout=PATIENCE_S)
+    return httpx.post(
+        f"{service.url}/webhook/plane", verify=TRUSTS_NOBODY, content=body, headers=headers, timeout=PATIENCE_S
+    )
 
 
 def rows(service: Service) -> int:

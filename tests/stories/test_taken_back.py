@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 
 from orchestrator.sim.claude import write_wrapper
+from orchestrator.sim.webhook import TRUSTS_NOBODY
 from orchestrator.sim.world import REPO, World
 from stories.acts import asked, at, green_until, waiting
 from stories.acts import work_item as begin
@@ -64,7 +65,9 @@ def ask_again(team: Team) -> None:
     token = team.world.gitea.add_token(PERSON)
     url = f"{team.world.gitea_url}/api/v1/repos/{REPO}/pulls/{team.pull.number}/requested_reviewers"
     headers = {"Authorization": f"token {token}"}
-    answer = httpx.post(url, json={"reviewers": [REVIEWER]}, headers=headers, trust_env=False)
+    answer = httpx.post(
+        url, verify=TRUSTS_NOBODY, json={"reviewers": [REVIEWER]}, headers=headers, trust_env=False
+    )
     assert answer.status_code == 201, answer.text
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import warm
 from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import REPO, Service, World
 from support import until
@@ -36,14 +37,15 @@ def finished(service: Service, role: str) -> tuple[dict[str, Any], dict[str, Any
 
 @pytest.mark.parametrize("role", ["reviewer", "tester"])
 def test_what_a_judge_commits_is_dropped(world: World, tmp_path: Path, role: str) -> None:
-    with Service(world.root, world.settings(committing(tmp_path))) as service:
+    with Service(world.root, world.settings(committing(tmp_path)), starter=warm.started) as service:
         task, run = finished(service, role)
     assert (run["outcome"], run["reason"], run["head_sha"]) == ("succeeded", "", None)
     assert world.gitea.head(REPO, task["branch"]) == world.gitea.head(REPO, "main")
 
 
 def test_a_judge_who_only_talks_has_failed(world: World, tmp_path: Path) -> None:
-    with Service(world.root, world.settings(write_wrapper(tmp_path / "claude", "no_verdict"))) as service:
+    talking = world.settings(write_wrapper(tmp_path / "claude", "no_verdict"))
+    with Service(world.root, talking, starter=warm.started) as service:
         _, run = finished(service, "reviewer")
     assert (run["outcome"], run["reason"]) == ("failed", "no_verdict")
     assert "structured verdict" in run["detail"]

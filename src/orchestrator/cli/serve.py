@@ -47,6 +47,7 @@ def run(*, allow_unsigned_loopback: bool) -> int:
     host = "127.0.0.1" if allow_unsigned_loopback else settings.host
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.enable()
     server = _Server(
         uvicorn.Config(
             app,

@@ -62,6 +62,8 @@ LIMIT_RESETS_AFTER_S = 3600
 MODELS = {"opus": "claude-opus-5-5", "sonnet": "claude-sonnet-5-5", "haiku": "claude-haiku-5-5"}
 USD_PER_INPUT_TOKEN = 2e-6
 USD_PER_OUTPUT_TOKEN = 1e-5
+_START = "import gc; gc.disable(); from orchestrator.sim.claude import main; raise SystemExit(main())"
+"""It lives for a moment, so there is no garbage worth looking for; `-m` would import as much again to find it."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -474,7 +476,7 @@ def main(argv: list[str] | None = None) -> int:
 def write_wrapper(path: Path, scenario: str = "work", ledger: Path | None = None) -> Path:
     """An executable for ORCH_CLAUDE_BIN. Isolated (-I), so that nothing in a hostile cwd is imported."""
     Scenario.parse(scenario, KNOWN)
-    command = [sys.executable, "-I", "-m", "orchestrator.sim.claude", "--scenario", scenario]
+    command = [sys.executable, "-I", "-c", _START, "--scenario", scenario]
     command += ["--ledger", str(ledger.absolute())] if ledger else []
     path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
     path.chmod(0o755)

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 from uuid import uuid4
 
+import msgspec
 from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -247,12 +249,20 @@ class BareGit:
     """A bare repository; every command is bounded in time and sees no configuration of this machine."""
 
     path: Path
+    known: dict[tuple[str, ...], bytes] = field(default_factory=dict, repr=False, compare=False)
+    """What `recalled` was told before."""
 
     def run(self, *argv: str, stdin: bytes = b"") -> bytes:
         done = self.attempt(*argv, stdin=stdin)
         if done.returncode:
             raise RuntimeError(f"git {argv[0]} failed: {done.stderr.decode(errors='replace')[-500:]}")
         return done.stdout
+
+    def recalled(self, *argv: str) -> bytes:
+        """As `run`, of questions about full ids alone: their answers never change, and each costs a process."""
+        if argv not in self.known:
+            self.known[argv] = self.run(*argv)
+        return self.known[argv]
 
     def attempt(self, *argv: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
@@ -271,12 +281,13 @@ class BareGit:
         """The commit behind a branch, a tag or a full id; None when there is none."""
         if ref.startswith("-") or set(ref) & REVISION_SYNTAX or "@{" in ref or ".." in ref:
             return None
-        names = (f"refs/heads/{ref}", f"refs/tags/{ref}")
+        refs = self.refs()
+        names = [refs[name] for name in (f"refs/heads/{ref}", f"refs/tags/{ref}") if name in refs]
         exact = [ref] if len(ref) in {40, 64} and all(c in "0123456789abcdef" for c in ref) else []
-        for name in (*names, *exact):
-            done = self.attempt("rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}")
-            if done.returncode == 0:
-                return done.stdout.decode().strip()
+        for sha in (*names, *exact):
+            with contextlib.suppress(RuntimeError):
+                words = ("rev-parse", "--verify", "--quiet", "--end-of-options", sha + "^{commit}")
+                return self.recalled(*words).decode().strip()
         return None
 
     def branch(self, name: str) -> str | None:
@@ -284,19 +295,38 @@ class BareGit:
         return self.refs(ref).get(ref)
 
     def refs(self, under: str = "refs/") -> dict[str, str]:
-        lines = self.run("for-each-ref", "--format=%(objectname) %(refname)", under).decode().splitlines()
-        return {name: sha for sha, _, name in (line.partition(" ") for line in lines)}
+        """Names and ids, in order. Read from git's own files: nothing is asked so often, and a process is dear."""
+        found = self._packed_refs() | self._loose_refs()
+        return {name: found[name] for name in sorted(found) if name.startswith(under)}
+
+    def _packed_refs(self) -> dict[str, str]:
+        try:
+            lines = (self.path / "packed-refs").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return {}
+        return {name: sha for sha, _, name in (line.partition(" ") for line in lines if line[0] not in "#^")}
+
+    def _loose_refs(self) -> dict[str, str]:
+        """Git writes each beside its place and moves it there: what is read is whole."""
+        found = {}
+        for folder, _, names in os.walk(self.path / "refs"):
+            for name in names:
+                file = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    if not name.endswith(".lock"):
+                        found[file.relative_to(self.path).as_posix()] = file.read_text(encoding="utf-8").strip()
+        return found
 
     def tree(self, commit: str, path: str) -> list[tuple[str, str, str, int, str]]:
         """(mode, type, id, size, path) of the entry; of its children when the path ends in a slash."""
         paths = ["--", path] if path else []
-        listed = self.run("ls-tree", "-z", "-l", commit, *paths).decode(errors="replace")
+        listed = self.recalled("ls-tree", "-z", "-l", commit, *paths).decode(errors="replace")
         rows = (entry.partition("\t") for entry in listed.split("\0") if entry)
         return [(*_tree_columns(columns.split()), name) for columns, _, name in rows]
 
     def blob(self, commit: str, path: str) -> bytes | None:
         entries = [entry for entry in self.tree(commit, path) if entry[1] == "blob" and entry[4] == path]
-        return self.run("cat-file", "blob", entries[0][2]) if entries else None
+        return self.recalled("cat-file", "blob", entries[0][2]) if entries else None
 
     def patch(self, base: str, head: str) -> bytes:
         """What a pull request changes: from where the two parted."""
@@ -305,8 +335,15 @@ class BareGit:
 
     def merged_tree(self, ours: str, theirs: str) -> str | None:
         """The tree of a merge; None for a conflict."""
-        done = self.attempt("merge-tree", "--write-tree", "--no-messages", ours, theirs)
-        return None if done.returncode else done.stdout.decode().strip()
+        with contextlib.suppress(RuntimeError):
+            return self.recalled("merge-tree", "--write-tree", "--no-messages", ours, theirs).decode().strip()
+        return None
+
+    def merge_base(self, one: str, two: str) -> str:
+        """Empty when they have nothing in common."""
+        with contextlib.suppress(RuntimeError):
+            return self.recalled("merge-base", "--end-of-options", one, two).decode().strip()
+        return ""
 
     def log(self, revisions: str, limit: int) -> list[str]:
         listed = self.run("rev-list", f"--max-count={limit}", "--end-of-options", revisions, "--")
@@ -325,6 +362,7 @@ def git_env(protocol: str = "") -> dict[str, str]:
         "LC_ALL": "C",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_DEFAULT_REF_FORMAT": "files",  # whatever a newer git prefers: `BareGit.refs` reads them
         "GIT_TERMINAL_PROMPT": "0",
     } | ({"GIT_PROTOCOL": protocol} if protocol else {})
 
@@ -503,7 +541,7 @@ class GiteaSim(Simulator):
         self.post(Outgoing(delivery_id, event.precise, hook.url, headers, body))
 
     def _written(self, payload: Row) -> bytes:
-        text = json.dumps(payload, indent=2, ensure_ascii=False)
+        text = msgspec.json.format(msgspec.json.encode(payload), indent=2).decode()
         if self.is_forgejo:  # built with the older JSON encoder of Go, which escapes what HTML would need
             for char in "<>&\u2028\u2029":
                 text = text.replace(char, f"\\u{ord(char):04x}")
@@ -634,7 +672,7 @@ class Shapes:
 
     def commit(self, repo: Repo, sha: str) -> Row:
         form = "%H%x00%an%x00%ae%x00%cn%x00%ce%x00%cI%x00%B"
-        done = repo.git.run("log", "-1", f"--format={form}", "--end-of-options", sha, "--")
+        done = repo.git.recalled("log", "-1", f"--format={form}", "--end-of-options", sha, "--")
         parts = done.decode(errors="replace").removesuffix("\n").split("\0", 6)
         row: Row = {"id": parts[0], "message": parts[6]}
         row |= {"url": f"{self.sim.root_url}/{repo.full_name}/commit/{parts[0]}"}
@@ -671,7 +709,7 @@ class Shapes:
     def pull(self, repo: Repo, pull: Pull) -> Row:
         url = f"{self.sim.root_url}/{repo.full_name}/pulls/{pull.number}"
         base_sha = repo.git.branch(pull.base) or NO_SHA
-        merge_base = repo.git.attempt("merge-base", "--end-of-options", base_sha, pull.head_sha).stdout
+        merge_base = repo.git.merge_base(base_sha, pull.head_sha)
         whole = {"repo_id": repo.id, "repo": self.repo(repo, READ)}
         row: Row = {"id": pull.id, "url": url, "number": pull.number, "user": self.user(pull.user)}
         row |= {"title": pull.title, "body": pull.body, "state": pull.state, "draft": pull.is_draft}
@@ -690,7 +728,7 @@ class Shapes:
         row |= {"base": {"label": pull.base, "ref": pull.base, "sha": base_sha} | whole}
         ref = pull.head if repo.git.branch(pull.head) else pull.ref  # a branch that is gone leaves this behind
         row |= {"head": {"label": pull.head, "ref": ref, "sha": pull.head_sha} | whole}
-        row |= {"merge_base": merge_base.decode().strip(), "closed_at": pull.closed_at}
+        row |= {"merge_base": merge_base, "closed_at": pull.closed_at}
         row |= {"created_at": pull.created_at, "updated_at": pull.updated_at}
         return row | ({"flow": 0} if self.sim.is_forgejo else {"content_version": 0})
 
@@ -753,7 +791,7 @@ def _pushed_commits(git: BareGit, change: _RefChange) -> tuple[list[str], int]:
 
 def _changed_files(git: BareGit, sha: str) -> Row:
     flags = ("-r", "--root", "--no-commit-id", "--name-status", "--no-renames", "-z")
-    words = git.run("diff-tree", *flags, "--end-of-options", sha).decode(errors="replace").split("\0")
+    words = git.recalled("diff-tree", *flags, "--end-of-options", sha).decode(errors="replace").split("\0")
     row: Row = {"added": [], "removed": [], "modified": []}
     for status, name in zip(words[::2], words[1::2], strict=False):
         row[{"A": "added", "D": "removed"}.get(status, "modified")].append(name)
@@ -942,7 +980,7 @@ class _Calls:
             return _Answer([self._entry(call, commit, e) for e in call.repo.git.tree(commit, path + "/")])
         row, size = self._entry(call, commit, entries[0]), entries[0][3]
         if entries[0][1] == "blob" and size <= MAX_CONTENT_BYTES:
-            blob = call.repo.git.run("cat-file", "blob", entries[0][2])
+            blob = call.repo.git.recalled("cat-file", "blob", entries[0][2])
             row |= {"encoding": "base64", "content": base64.b64encode(blob).decode()}
         return _Answer(row)
 

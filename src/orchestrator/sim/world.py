@@ -10,10 +10,10 @@ import signal
 import subprocess  # noqa: TID251 - the orchestrator is started as a user would
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx
 
@@ -23,7 +23,7 @@ from orchestrator.sim.gitea import Flavour, GiteaSim
 from orchestrator.sim.messages_api import create_app
 from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
-from orchestrator.sim.webhook import load_recorded, post_recorded
+from orchestrator.sim.webhook import TRUSTS_NOBODY, load_recorded, post_recorded
 
 PROJECT = "df602150-b31b-4706-9b31-c91c962460d7"
 """The Plane project of the recorded deliveries."""
@@ -188,6 +188,36 @@ def _is_delivery(path: Path) -> bool:
     return path.with_suffix(".body").exists()
 
 
+class Process(Protocol):
+    """What is needed of a `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
+
+
+Starter = Callable[[Sequence[str], Mapping[str, str], Path, Path], Process]
+"""Starts `orch` with these arguments, this whole environment, in this folder; what it says is added to the file.
+The process leads a session of its own."""
+
+
+def executed(arguments: Sequence[str], environ: Mapping[str, str], root: Path, log: Path) -> Process:
+    """As a user would."""
+    with log.open("ab") as said:
+        return subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *arguments],
+            env=environ,
+            cwd=root,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+
+
 @dataclass(slots=True)
 class Service:
     """A real `orch serve` in a process of its own."""
@@ -196,9 +226,8 @@ class Service:
     environ: Mapping[str, str]
     arguments: tuple[str, ...] = ()
     url: str = ""
-    process: subprocess.Popen[bytes] | None = None
-    program: tuple[str, ...] = ("-m", "orchestrator", "serve")
-    """What Python is given to run: tests have other composition roots."""
+    process: Process | None = None
+    starter: Starter = executed
 
     @property
     def log(self) -> Path:
@@ -207,16 +236,8 @@ class Service:
     def start(self) -> Self:
         """Returns when it listens. Raises RuntimeError with the end of its log when it does not."""
         position = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *self.program, *self.arguments],
-                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **self.environ},
-                cwd=self.root,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        environ = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **self.environ}
+        self.process = self.starter(("serve", *self.arguments), environ, self.root, self.log)
         until = time.monotonic() + START_S
         while not (url := self._said_url(position)):
             if self.process.poll() is not None or time.monotonic() > until:
@@ -228,7 +249,7 @@ class Service:
 
     def client(self) -> httpx.Client:
         headers = {"Authorization": f"Bearer {API_TOKEN}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False, verify=TRUSTS_NOBODY)
 
     def stop(self) -> int:
         """As systemd or Docker would: asks, then insists. Returns the exit code."""

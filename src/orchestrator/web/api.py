@@ -399,9 +399,8 @@ def _gate(name: str, verdict: Verdict, language: Language) -> Gate:
 
 
 def _run(view: RunView) -> Run:
-    waits_for = view.waits_for.code if view.waits_for else None
-    shown = asdict(view) | {"waits_for": waits_for}
-    return Run(**shown, log=f"/api/v1/runs/{view.id}/log")
+    told = {"waits_for": view.waits_for.code if view.waits_for else None, "log": f"/api/v1/runs/{view.id}/log"}
+    return Run(**{name: getattr(view, name) for name in Run.model_fields if name not in told}, **told)
 
 
 def _shown(finding: Finding) -> Problem:

@@ -1,0 +1,109 @@
+"""Services without the start of an interpreter: that and the imports cost more than most stories.
+
+One process for each worker has imported the service, opened nothing and started no thread; it forks whenever a
+service is to start. What comes of it is a process as any other: environment, folder, output and session are its
+own, and so is its end. When the worker is gone, however that came, the kernel ends what was left of them.
+A test whose subject is the start itself leaves `Service.starter` as it is.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+from orchestrator.sim.world import Process, executed
+
+PRELOADED = (
+    "ctypes",
+    "orchestrator.cli.app",
+    "orchestrator.cli.serve",
+    # What a service imports only when it needs it.
+    "orchestrator.web.api",
+    "aiohttp",
+    "alembic.command",
+    "alembic.config",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.uvloop",
+)
+_IS_MEASURED = "COVERAGE_PROCESS_START" in os.environ
+"""`make cover-all` measures from the start of an interpreter to its end."""
+_PR_SET_PDEATHSIG = 1
+MAX_FILES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """As a `subprocess.Popen`, as far as a service needs it."""
+
+    process: ForkServerProcess
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.process.join(timeout)
+        code = self.process.exitcode
+        if code is None:
+            raise subprocess.TimeoutExpired(str(self.process.name), timeout or 0.0)
+        return code
+
+    def send_signal(self, sig: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    return context
+
+
+def started(arguments: Sequence[str], environ: Mapping[str, str], root: Path, log: Path) -> Process:
+    """A `Starter`."""
+    if _IS_MEASURED:
+        return executed(arguments, environ, root, log)
+    log.touch()
+    order = (tuple(arguments), dict(environ), str(root), str(log))
+    process = _context().Process(target=_orch, args=order, name="orch", daemon=True)
+    process.start()
+    return Forked(process)
+
+
+def _orch(arguments: Sequence[str], environ: Mapping[str, str], root: str, log: str) -> None:
+    """In the forked process: what an exec would have made of it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.setsid()
+    os.closerange(3, MAX_FILES)  # among them the pipe whose end tells the forking process that the worker is gone
+    _speak_into(log)
+    os.chdir(root)
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.argv[:] = ["orch", *arguments]
+    if len(list(Path("/proc/self/task").iterdir())) != 1 or not set(PRELOADED) <= set(sys.modules):
+        raise RuntimeError("The process that forks has threads, or lacks what it should have imported.")
+    from orchestrator.cli.app import main  # noqa: PLC0415 - this module is imported by tests that start nothing
+
+    main()
+
+
+def _speak_into(log: str) -> None:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, encoding="utf-8", errors="backslashreplace", closefd=False)
