@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.model import PROTECTED_PATHS
-from orchestrator.qg.globs import context_glob, is_plain, path_globs, plain_start
+from orchestrator.qg.globs import context_glob, is_plain, path_globs, plain_range
 
 
 @pytest.mark.parametrize(
@@ -103,15 +103,22 @@ def test_any_pattern_compiles_and_a_plain_one_is_itself(pattern: str, text: str)
 
 @settings(max_examples=400, deadline=None)
 @given(st.text("ab*?[!]{},\\/", max_size=6), st.text("ab*[{/", max_size=5))
-def test_whatever_fits_begins_with_the_plain_start(pattern: str, context: str) -> None:
-    for text in (context, pattern, plain_start(pattern) + context):
-        assert not context_glob(pattern).fullmatch(text) or text.startswith(plain_start(pattern))
+def test_whatever_fits_lies_in_the_plain_range(pattern: str, context: str) -> None:
+    begin, end = plain_range(pattern)
+    for text in (context, pattern, begin + context, begin):
+        assert not context_glob(pattern).fullmatch(text) or begin <= text < end or not begin
 
 
-def test_the_plain_start_is_as_long_as_it_can_be() -> None:
-    assert [plain_start(one) for one in ("ci/lint*", "ci/te?t", "ci", "*", "a{b,c}", "[a]")] == [
-        "ci/lint", "ci/te", "ci", "", "a", "",
+def test_the_plain_range_is_as_narrow_as_it_can_be() -> None:
+    patterns = ("ci/lint*", "ci/te?t", "ci", "*", "a{b,c}", "[a]")
+    assert [plain_range(one) for one in patterns] == [
+        ("ci/lint", "ci/linu"), ("ci/te", "ci/tf"), ("ci", "cj"), ("", ""), ("a", "b"), ("", ""),
     ]  # fmt: skip
+
+
+def test_the_last_of_all_characters_has_none_after_it() -> None:
+    assert plain_range("a\U0010ffff*") == ("a", "b")
+    assert plain_range("\U0010ffff*") == ("", "")
 
 
 def test_patterns_for_any_folder_and_for_the_root_stand_side_by_side() -> None:

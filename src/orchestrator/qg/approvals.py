@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.domain.model import Project, Stage, Switches, Task, UserId
 from orchestrator.domain.tracker import CommentId
-from orchestrator.qg.commands import Approve, Command, Reject, commands, has_vote
+from orchestrator.qg.commands import END_OF_VOTE, Approve, Command, Reject, commands
 from orchestrator.qg.facts import Document, Facts, Remark
 from orchestrator.qg.verdict import Item
 
@@ -121,7 +121,7 @@ def _words(project: Project, facts: Facts, after: int | None) -> list[Word]:
         return []
     allowed = approvers(project, facts)
     theirs = [one for one in facts.remarks if one.person in allowed and one.order > after and one.is_untouched]
-    said = [_word(one, commands(one.lines)) for one in theirs if has_vote(one.lines)]
+    said = [_word(one, commands(one.lines)) for one in theirs if END_OF_VOTE in "\n".join(one.lines)]
     return sorted((word for word in said if word), key=lambda word: word.order)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from orchestrator.domain.forge import Check, CheckState
 from orchestrator.domain.model import CiPolicy, Project, Task
 from orchestrator.qg.facts import Facts, Unobserved
-from orchestrator.qg.globs import context_glob, is_plain, plain_start
+from orchestrator.qg.globs import context_glob, is_plain, plain_range
 from orchestrator.qg.once import once
 from orchestrator.qg.unseen import unseen
 from orchestrator.qg.verdict import Item, Passed, Unknown, Verdict, Waiting, closed
@@ -35,7 +35,8 @@ checks_green = once(_checks_green)
 def red_checks(project: Project, facts: Facts) -> tuple[Check, ...]:
     """The required checks that say no, by those whose word counts."""
     every, creators = _checks(facts), _creators(project)
-    named = [check for pattern in _required(project, facts) for check in _named(pattern, every)]
+    contexts = _contexts(every)
+    named = [check for pattern in _required(project, facts) for check in _named(pattern, every, contexts)]
     return tuple(dict.fromkeys(check for check in named if _item(check, creators).code == "check_red"))
 
 
@@ -58,8 +59,9 @@ def _of_contexts(project: Project, required: Sequence[str], every: Sequence[Chec
     reasons: list[Item] = []
     missing: list[Item] = []
     held: list[Item] = []
+    contexts = _contexts(every)
     for pattern in required:
-        named = _named(pattern, every)
+        named = _named(pattern, every, contexts)
         if not named:
             missing.append(Item("check_missing", (("context", pattern),), who="ci", action="run_ci"))
         for check in named:
@@ -69,12 +71,20 @@ def _of_contexts(project: Project, required: Sequence[str], every: Sequence[Chec
     return closed(dict.fromkeys(reasons), dict.fromkeys(missing), dict.fromkeys(held))
 
 
-def _named(pattern: str, every: Sequence[Check]) -> list[Check]:
+def _contexts(every: Sequence[Check]) -> list[str]:
+    return [check.context for check in every]
+
+
+def _named(pattern: str, every: Sequence[Check], contexts: list[str]) -> list[Check]:
+    """`contexts` are those of `every`. There may be very many, and few that a pattern names."""
+    if is_plain(pattern) and contexts.count(pattern) == 1:
+        return [every[contexts.index(pattern)]]
     if is_plain(pattern):
         return [check for check in every if check.context == pattern]
-    start, glob = plain_start(pattern), context_glob(pattern)
-    likely = [one for one in every if one.context.startswith(start)]
-    return [one for one in likely if glob.fullmatch(one.context) and not one.context.startswith(OWN)]
+    begin, end = plain_range(pattern)
+    likely = [at for at, one in enumerate(contexts) if begin <= one < end] if begin else range(len(contexts))
+    glob = context_glob(pattern)
+    return [every[at] for at in likely if glob.fullmatch(contexts[at]) and not contexts[at].startswith(OWN)]
 
 
 def _item(check: Check, creators: frozenset[str]) -> Item:

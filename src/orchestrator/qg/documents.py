@@ -76,7 +76,11 @@ def lacking(project: Project, task: Task, facts: Facts, name: DocumentName) -> t
 
 def there_is(project: Project, task: Task, document: Document) -> Item:
     """What a gate holds of a document that lacks nothing."""
-    return Item("document", (("document", path_of(project, task, document.name)),), (document.blob,))
+    return Item("document", _path(project, task, document.name), (document.blob,))
+
+
+def _path(project: Project, task: Task, name: DocumentName) -> tuple[tuple[str, str], ...]:
+    return (("document", path_of(project, task, name)),)
 
 
 def _found(facts: Facts, names: tuple[DocumentName, ...]) -> tuple[Document, ...]:
@@ -87,24 +91,27 @@ def _found(facts: Facts, names: tuple[DocumentName, ...]) -> tuple[Document, ...
 
 def _lacks(project: Project, task: Task, name: DocumentName, found: Sequence[Document]) -> tuple[Item, ...]:
     """Of the first of `found` that has this name."""
-    one = next((one for one in found if one.name is name), None)
-    params = (("document", path_of(project, task, name)),)
-    if one is None:
-        return (Item("document_missing", params, who="agent", action="run"),)
-    if one.is_blank:
-        return (Item("document_blank", params, (one.blob,), who="agent", action="run"),)
-    if name is DocumentName.DEV_TASK and not one.is_ready:
-        return (Item("document_not_ready", params, (one.blob,), who="agent", action="run"),)
-    return _sections_missing(project, task, one) if name is DocumentName.BRD else ()
+    for one in found:
+        if one.name is name:
+            return _faults(project, task, one)
+    return (Item("document_missing", _path(project, task, name), who="agent", action="run"),)
+
+
+def _faults(project: Project, task: Task, one: Document) -> tuple[Item, ...]:
+    if one.name is DocumentName.BRD and not one.is_blank:
+        return _sections_missing(project, task, one)
+    if one.is_blank or (one.name is DocumentName.DEV_TASK and not one.is_ready):
+        code = "document_blank" if one.is_blank else "document_not_ready"
+        return (Item(code, _path(project, task, one.name), (one.blob,), who="agent", action="run"),)
+    return ()
 
 
 def _sections_missing(project: Project, task: Task, one: Document) -> tuple[Item, ...]:
-    params = (("document", path_of(project, task, one.name)),)
     there = {_row(project.language, heading) for heading in one.headings}
+    missing = [row for row in HEADINGS[project.language] if row not in there]
     return tuple(
-        Item("section_missing", (*params, ("section", row)), (one.blob,), who="agent", action="run")
-        for row in HEADINGS[project.language]
-        if row not in there
+        Item("section_missing", (*_path(project, task, one.name), ("section", row)), (one.blob,), "agent", "run")
+        for row in missing
     )
 
 
@@ -121,23 +128,20 @@ _row = lru_cache(maxsize=1024)(_row_of)
 
 
 def _gate(stage: Stage, project: Project, task: Task, facts: Facts) -> Verdict:
-    found = _found(facts, OF_STAGE[stage])
+    found, ballot = _found(facts, OF_STAGE[stage]), votes(project, task, facts).of(stage)
     lacks = {name: _lacks(project, task, name, found) for name in OF_STAGE[stage]}
-    there = (there_is(project, task, one) for one in found if not lacks[one.name])
-    given = (
-        Item("approved", (("person", word.person),), (word.comment,))
-        for word in votes(project, task, facts).of(stage).approvals
-    )
+    there = [there_is(project, task, one) for one in found if not lacks[one.name]]
+    given = [Item("approved", (("person", word.person),), (word.comment,)) for word in ballot.approvals]
     held = (*there, *given)
     if unknown := unseen(facts.documents, facts.remarks):
         return Unknown(unknown, held)
-    if missing := tuple(item for items in lacks.values() for item in items):
+    if missing := tuple([item for items in lacks.values() for item in items]):
         return Waiting(missing, held)
     return _approved(stage, project, task, facts, held)
 
 
 def _approved(stage: Stage, project: Project, task: Task, facts: Facts, held: tuple[Item, ...]) -> Verdict:
-    every, found = votes(project, task, facts), of_stage(facts, stage)
+    every = votes(project, task, facts)
     ballot = every.of(stage)
     if ballot.rejection:
         said = ballot.rejection
@@ -146,7 +150,7 @@ def _approved(stage: Stage, project: Project, task: Task, facts: Facts, held: tu
         return Failed((rejected,), held)
     if len(ballot.approvals) >= project.gates.approvals:
         return Passed(held)
-    seen = max(one.seen for one in found)
+    seen = max(one.seen for one in of_stage(facts, stage))
     asked = _approval(stage, project, task, facts, len(ballot.approvals))
     return Waiting((asked, *not_counted(project, facts, every, stage, seen)), held)
 

@@ -1,11 +1,14 @@
 """Glob patterns of contexts and of paths, as compiled expressions."""
 
 import re
+import sys
 from functools import lru_cache
 
 _BRACES = {"{": "(?:", "}": ")", ",": "|"}
 _SPECIAL = frozenset("*?[{\\")
 _ANYWHERE = "**/"
+_LAST = chr(sys.maxunicode)
+"""Comes after everything that is written."""
 _TOKEN = re.compile(r"\\.|\*+/?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 
 
@@ -14,10 +17,16 @@ def is_plain(pattern: str) -> bool:
     return _SPECIAL.isdisjoint(pattern)
 
 
-def plain_start(pattern: str) -> str:
-    """What everything that fits begins with. Much quicker to ask for than the whole pattern."""
+def _plain_range(pattern: str) -> tuple[str, str]:
+    """Everything that fits begins as the pattern does, so it lies in this range, its end left out. Much quicker to
+    ask for than the whole pattern. Two empty texts: it may be anything.
+    """
     first = (place for place, char in enumerate(pattern) if char in _SPECIAL)
-    return pattern[: next(first, len(pattern))]
+    begin = pattern[: next(first, len(pattern))].rstrip(_LAST)
+    return (begin, begin[:-1] + chr(ord(begin[-1]) + 1)) if begin else ("", "")
+
+
+plain_range = lru_cache(maxsize=1024)(_plain_range)
 
 
 def _context_glob(pattern: str) -> re.Pattern[str]:
@@ -36,7 +45,7 @@ def _path_globs(patterns: tuple[str, ...]) -> re.Pattern[str]:
     rooted = [_path(one) for one in folded if not one.startswith(_ANYWHERE)]
     floating = [_path(one.removeprefix(_ANYWHERE)) for one in folded if one.startswith(_ANYWHERE)]
     # What may lie in any folder is looked for in one walk through the path, not in one for each pattern.
-    every = [*rooted, *([f"(?:[^/]+/)*(?:{'|'.join(floating)})"] if floating else [])]
+    every = [*rooted, *([f"(?s:.*/|)(?:{'|'.join(floating)})"] if floating else [])]
     return re.compile("|".join(f"(?s:{one})" for one in every) or r"(?!)")
 
 

@@ -1,5 +1,7 @@
 """QG-5: the head commit is approved by those whom the project asks, and nobody's last word is a change request."""
 
+from operator import attrgetter
+
 from orchestrator.domain.forge import BranchRules, PullRequest, Review, ReviewState
 from orchestrator.domain.model import Project, ReviewPolicy, Sha, Stage, Task
 from orchestrator.domain.run import VerdictWord
@@ -14,6 +16,7 @@ _STATE = {
     VerdictWord.CHANGES_REQUESTED: ReviewState.CHANGES_REQUESTED,
 }
 _SAYS_SO = (ReviewState.APPROVED, ReviewState.CHANGES_REQUESTED)
+_ID = attrgetter("id")
 
 
 def review_approved(project: Project, task: Task, facts: Facts) -> Verdict:
@@ -62,14 +65,10 @@ def is_published(facts: Facts, head: str, state: ReviewState) -> bool:
 
 def last_words(facts: Facts) -> tuple[Review, ...]:
     """Each person's newest approval or change request, oldest first. A dismissed one stays their last word."""
-    newest: dict[str, Review] = {}
-    for review in _reviews(facts):
-        if review.state in _SAYS_SO:
-            login = review.author.casefold()
-            known = newest.get(login)
-            if known is None or known.id < review.id:
-                newest[login] = review
-    return tuple(sorted(newest.values(), key=lambda one: one.id))
+    # The newest stays. Names are folded once for each spelling of a login, not for each review.
+    spelt = {one.author: one for one in sorted(_reviews(facts), key=_ID) if one.state in _SAYS_SO}
+    newest = {one.author.casefold(): one for one in sorted(spelt.values(), key=_ID)}
+    return tuple(sorted(newest.values(), key=_ID))
 
 
 def change_requests(facts: Facts, head: str) -> tuple[Review, ...]:
@@ -112,7 +111,7 @@ def _of_reviews(project: Project, facts: Facts, pull: PullRequest, head: Sha) ->
                 _approved(ok) if ok else _reviewers_approval(facts, head, is_due=word.code == "review_due")
             )
     if not is_agent_asked or is_alone or project.gates.review is ReviewPolicy.BOTH:
-        people = [one for one in words if _is_human(one, facts, pull) and _counts(one, head)]
+        people = [one for one in words if _counts(one, head) and _is_human(one, facts, pull)]
         held.extend(_approved(one) for one in people)
         missing.extend(_more_people(project, facts, len(people), head, is_instead=is_agent_asked and is_alone))
     return closed(reasons, missing, held)

@@ -89,21 +89,24 @@ def _work(project: Project | None, task: Task, facts: Facts) -> Decision:
 
 def _open(project: Project, task: Task, facts: Facts) -> Decision:
     """What comes before the gates: halts, a run at work, the end by a human's hand, what could not be seen."""
-    here = Decision(task.stage, switches=task.switches, returns=task.returns)
     waiting = halts.run_items(facts)
-    stops = tuple(StopRun(run.stage, run.attempt) for run in runs.open_runs(facts))
+    stops = tuple([StopRun(run.stage, run.attempt) for run in runs.open_runs(facts)])
     if halt := halts.halted(task, facts):
-        return replace(here, actions=stops, waiting=(*halt, *waiting))
+        return _stay(task, (*halt, *waiting), stops)
     is_merged = isinstance(facts.pull, PullRequest) and facts.pull.is_merged
     if waiting:
         paused = tuple(one for one in halts.paused(task) if one not in waiting)
-        return replace(here, actions=stops if is_merged else (), waiting=(*waiting, *paused))
+        return _stay(task, (*waiting, *paused), stops if is_merged else ())
     if is_merged:
-        return replace(here, stage=Stage.DONE)
+        return Decision(Stage.DONE, switches=task.switches, returns=task.returns)
     waiting = halts.closed_pull(facts) or unseen(facts.item, facts.remarks, facts.branch, facts.pull)
     if not waiting and isinstance(facts.branch, Absent):
         waiting = (branch_gone(task),)
-    return replace(here, waiting=waiting) if waiting else _by_gates(project, task, facts)
+    return _stay(task, waiting) if waiting else _by_gates(project, task, facts)
+
+
+def _stay(task: Task, waiting: tuple[Item, ...], actions: tuple[Action, ...] = ()) -> Decision:
+    return Decision(task.stage, actions, waiting, switches=task.switches, returns=task.returns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,35 +146,42 @@ def _by_gates(project: Project, task: Task, facts: Facts) -> Decision:
 
 
 def _act(project: Project, task: Task, facts: Facts, standing: _Standing) -> Decision:
-    here = Decision(standing.stage, verdicts=standing.verdicts, switches=task.switches, returns=task.returns)
     match standing.verdict:
         case Passed():
-            return replace(here, waiting=(_merge(facts),))
+            return _stand_at(standing, task, (), (_merge(facts),))
         case Failed() as failed:
             sent = send_back(project, task, facts, standing.stage, failed)
             if isinstance(sent, Parked):
-                return replace(here, waiting=(sent.why, *failed.reasons))
+                return _stand_at(standing, task, (), (sent.why, *failed.reasons))
             again = _act(project, sent, facts, _stand(project, sent, facts))
             known = {gate for gate, _ in again.verdicts}
             rest = tuple(one for one in standing.verdicts if one[0] not in known)
             return replace(again, verdicts=again.verdicts + rest)
         case _:
-            return _supply(task, facts, here, items(standing.verdict))
+            actions, waiting = _supply(task, facts, standing.stage, items(standing.verdict))
+            return _stand_at(standing, task, actions, waiting)
 
 
-def _supply(task: Task, facts: Facts, here: Decision, missing: tuple[Item, ...]) -> Decision:
-    """Starts or opens what we can; the rest is for others to give."""
+def _stand_at(standing: _Standing, task: Task, actions: tuple[Action, ...], waiting: tuple[Item, ...]) -> Decision:
+    verdicts = standing.verdicts
+    return Decision(standing.stage, actions, waiting, verdicts, switches=task.switches, returns=task.returns)
+
+
+def _supply(
+    task: Task, facts: Facts, stage: Stage, missing: tuple[Item, ...]
+) -> tuple[tuple[Action, ...], tuple[Item, ...]]:
+    """Starts or opens what we can; the rest is for others to give, and waited for."""
     due = tuple(item for item in missing if item.who == "agent")
     if not due:
-        return replace(here, actions=_pull_request(task, missing), waiting=(*missing, *halts.paused(task)))
+        return _pull_request(task, missing), (*missing, *halts.paused(task))
     if waiting := halts.paused(task):
-        return replace(here, waiting=(*waiting, *missing))
+        return (), (*waiting, *missing)
     if parked := overspent(task, facts):
-        return replace(here, waiting=(*parked, *missing))
-    next_one = attempt(task, facts, step_of_stage(here.stage), due)
+        return (), (*parked, *missing)
+    next_one = attempt(task, facts, step_of_stage(stage), due)
     if isinstance(next_one, Parked):
-        return replace(here, waiting=(next_one.why, *missing))
-    return replace(here, actions=(next_one,), waiting=tuple(item for item in missing if item not in due))
+        return (), (next_one.why, *missing)
+    return (next_one,), tuple(item for item in missing if item not in due)
 
 
 def _pull_request(task: Task, missing: tuple[Item, ...]) -> tuple[Action, ...]:
