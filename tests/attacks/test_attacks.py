@@ -27,6 +27,7 @@ from orchestrator.agents.rundir import RunPaths
 from orchestrator.agents.sandbox import Capability, Sandbox
 from orchestrator.agents.sandboxes import Sandboxes, Wish
 from orchestrator.agents.uids import Pool
+from orchestrator.domain.errors import Transient
 from orchestrator.domain.run import RunLimits
 from support import ROOT, until
 
@@ -303,6 +304,16 @@ def test_a_uid_is_never_lent_twice(root: Path) -> None:
     with pool.lend() as (again, _):
         assert again == first, "the other one is still held by who inherited its lock"
     os.close(inherited)
+
+
+def test_two_orchestrators_on_one_machine_never_lend_the_same_uid(root: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root lends uids")
+    one, other = (Sandboxes(root / name, uids=(64310, 64311)).pool for name in ("one", "other"))
+    with one.lend() as (first, _), other.lend() as (second, _):
+        assert first != second
+        with pytest.raises(Transient, match="lent to runs"), one.lend():
+            pass
 
 
 def test_a_pool_that_belongs_to_people_is_not_used(root: Path) -> None:

@@ -14,7 +14,7 @@ from orchestrator.agents.launcher import ApiRoute
 from orchestrator.agents.probe import Measured, Probe
 from orchestrator.agents.rundir import RunPaths
 from orchestrator.agents.sandbox import Bounds, Capability, Confinement, Places, Reach, Sandbox
-from orchestrator.agents.uids import Pool
+from orchestrator.agents.uids import Pool, locks_file
 from orchestrator.domain.errors import Permanent
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -65,7 +65,7 @@ class Sandboxes:
 
     @property
     def pool(self) -> Pool:
-        return Pool(self.data_dir / "uids", *self.uids)
+        return Pool(locks_file(self.data_dir), *self.uids)
 
     def measured(self) -> Measured:
         """Tried once; a change of the machine is seen after a restart."""

@@ -62,8 +62,13 @@ LIMIT_RESETS_AFTER_S = 3600
 MODELS = {"opus": "claude-opus-5-5", "sonnet": "claude-sonnet-5-5", "haiku": "claude-haiku-5-5"}
 USD_PER_INPUT_TOKEN = 2e-6
 USD_PER_OUTPUT_TOKEN = 1e-5
-_START = "import gc; gc.disable(); from orchestrator.sim.claude import main; raise SystemExit(main())"
-"""It lives for a moment, so there is no garbage worth looking for; `-m` would import as much again to find it."""
+_SOURCE = str(Path(__file__).parents[2])
+_START = (
+    f"import gc, sys; gc.disable(); sys.path.insert(0, {_SOURCE!r});"
+    " from orchestrator.sim.claude import main; raise SystemExit(main())"
+)
+"""It lives for a moment, so there is no garbage worth looking for; `-m` would import as much again to find it. The
+code is ours, not what the interpreter has installed: a sandbox may show it the one and not the other."""
 
 
 class Parser(argparse.ArgumentParser):

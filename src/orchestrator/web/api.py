@@ -399,8 +399,9 @@ def _gate(name: str, verdict: Verdict, language: Language) -> Gate:
 
 
 def _run(view: RunView) -> Run:
-    told = {"waits_for": view.waits_for.code if view.waits_for else None, "log": f"/api/v1/runs/{view.id}/log"}
-    return Run(**{name: getattr(view, name) for name in Run.model_fields if name not in told}, **told)
+    shown = {name: getattr(view, name) for name in Run.model_fields if name not in {"waits_for", "log"}}
+    waits_for = view.waits_for.code if view.waits_for else None
+    return Run(**shown, waits_for=waits_for, log=f"/api/v1/runs/{view.id}/log")
 
 
 def _shown(finding: Finding) -> Problem:

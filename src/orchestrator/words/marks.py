@@ -84,10 +84,15 @@ def clean(text: str, max_chars: int) -> str:
     """One line of what can be seen, bounded: no control characters, no marks of direction, no half characters."""
     text = text[: 4 * max_chars + 100]
     if not (text.isascii() and text.isprintable()):
-        if unseen := [ord(char) for char in set(text) if not (char.isspace() or is_seen(char))]:
-            text = text.translate(dict.fromkeys(unseen))
+        text = _without_unseen(text)
     line = " ".join(text.split())
     return line if len(line) <= max_chars else line[: max(max_chars - 1, 0)] + "…"
+
+
+def _without_unseen(text: str) -> str:
+    """Long texts have few different characters, so each of these is looked at once."""
+    unseen = [ord(char) for char in set(text) if not (char.isspace() or is_seen(char))]
+    return text.translate(dict.fromkeys(unseen)) if unseen else text
 
 
 def is_seen(char: str) -> bool:
