@@ -241,15 +241,28 @@ def _run(connection: Connection, batch: Sequence[_Job]) -> None:
 
 def _run_alone(connection: Connection, job: _Job) -> None:
     """A savepoint for each caller. A full or locked file ends the transaction itself, savepoints and all."""
-    nested = connection.begin_nested()
+    _say(connection, "SAVEPOINT caller")
     try:
         job.result = job.work(connection)  # type: ignore[call-arg]
-        nested.commit()
+        _say(connection, "RELEASE caller")
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001 - belongs to the caller, and only to it
-        nested.rollback()
+        _say(connection, "ROLLBACK TO caller")
+        _say(connection, "RELEASE caller")
         job.error = error
+
+
+def _say(connection: Connection, statement: str) -> None:
+    """Straight to SQLite. SQLAlchemy compiles each savepoint anew, which takes longer than most of what is written
+    in it.
+    """
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - this module opens nothing else
+    try:
+        driver.execute(statement)
+    except sqlite3.OperationalError as error:
+        raise OperationalError(statement, None, error) from error
 
 
 def _touch(connection: Connection) -> None:
@@ -304,7 +317,7 @@ def _engine(url: str, wait_s: float, *, writes: bool) -> Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     event.listen(engine, "connect", on_connect)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    event.listen(engine, "begin", lambda connection: _say(connection, begin))
     return engine
 
 

@@ -64,6 +64,7 @@ _CHECKED_SOON = "pull_request_not_mergeable"
 """The forge says so too while it is still finding out, and tells nobody when it knows."""
 _TURNS_TO_LEAVE = 2
 """Of the event loop, until a request has left over an open connection: one for its head, one for its body."""
+_AHEAD = frozenset({Look.PULL, Look.REMARKS})
 _POLLED = frozenset({Stage.CI, Stage.REVIEW, Stage.TESTING, Stage.READY})
 
 
@@ -187,11 +188,11 @@ class Reconciler:
         """Decides until nothing is left to do at once. Raises Transient when our own database is unavailable.
         `is_kept`: what was seen is kept for the next poll though nothing new was decided of it.
         """
-        course = _Course(await self._rows(task), is_kept)
+        course = _Course(self._rows(task), is_kept)
         for _ in range(MAX_STEPS):
             step = await self._decide(course)
             if await self._has_moved(course, step):
-                course = _Course(await self._rows(task), is_kept)
+                course = _Course(self._rows(task), is_kept)
                 continue
             course.steps = (*course.steps, step)
             looked = await self._carry_on(course, step, engine)
@@ -201,8 +202,9 @@ class Reconciler:
             "no_rest", f"Task {task} was decided {MAX_STEPS} times in one look without coming to rest."
         )
 
-    async def _rows(self, task: TaskId) -> _Rows:
-        return await self._database.read(lambda connection: self._read(connection, task))
+    def _rows(self, task: TaskId) -> _Rows:
+        """Here and not in a thread: a few look-ups by key take less time than to change threads and back."""
+        return self._database.read_now(lambda connection: self._read(connection, task))
 
     async def _decide(self, course: _Course) -> _Step:
         rows = course.rows
@@ -231,7 +233,7 @@ class Reconciler:
             if not delivered.changed:
                 return await self._rest(course.rows, step.decision, seen, delivered.again_in_s)
             course.seen = seen.forgetting(*delivered.changed)
-        course.renew(await self._rows(task.id))
+        course.renew(self._rows(task.id))
         return None
 
     async def _branch_out(self, course: _Course, wanted: EnsureBranch, engine: Engine) -> Looked | None:
@@ -266,14 +268,16 @@ class Reconciler:
         await self._apply(course, engine)
 
     async def _ahead(self, rows: _Rows, seen: Observed) -> Observed:
-        """Sees whether there is a pull request, which the next stage wants to know, while the branch is made: none
-        can be open before it is there. A fault is forgotten, so that it is met where the look comes to it.
+        """Sees while the branch is made what the next stage wants to know: whether there is a pull request, which
+        cannot be open before the branch is there, and what people said, as long as that is about no document. A
+        fault is forgotten, so that it is met where the look comes to it.
         """
         if rows.task.role is not None:
             return seen
         await _others_leave()
-        found = await self._observer.look(rows.project, rows.task, frozenset({Look.PULL}), seen)
-        return seen if isinstance(found.pull, Unobserved) else found
+        found = await self._observer.look(rows.project, rows.task, _AHEAD, seen)
+        names = [FIELDS[look] for look in _AHEAD]
+        return found.forgetting(*(name for name in names if isinstance(getattr(found, name), Unobserved)))
 
     async def poll(self, ident: TaskId) -> Looked | None:
         """A look at the forge and our rows alone; None when something moved there, so that a whole look is due.
@@ -364,14 +368,15 @@ class Reconciler:
         return Looked(poll_in_s=None if is_told else self._options.poll_interval_s)
 
     def _read(self, connection: Connection, ident: TaskId) -> _Rows:
-        task, made = tasks.get(connection, ident), runs.facts_of(connection, ident)
+        task, decided = tasks.with_decided(connection, ident)
+        made = runs.facts_of(connection, ident)
         return _Rows(
             self._project_of(task.project),
             task,
             made,
             watermarks.since(connection, task.project),
             journal.newest_of_task(connection, ident),
-            tasks.decided_before(connection, ident),
+            decided,
             sightings.of_task(connection, ident),
             resting_until(made, self._clock.now(), self._options.retry_pause_s),
         )

@@ -281,6 +281,8 @@ class _Eye:
             text = await self._observer.library.text(forge, where[0], entry, head) if entry else None
             if entry and text:
                 found.append(Document(name, entry.blob, 0, text.is_blank, text.headings, text.is_ready))
+        if found:  # whatever was heard before they were read is heard again: see store/sightings.py
+            self._seen = replace(self._seen, comments=NOT_NEEDED)
         return tuple(found)
 
     async def _paths(self) -> tuple[str, ...] | Unobserved:

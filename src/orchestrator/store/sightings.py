@@ -1,7 +1,7 @@
 """What we saw for the first time, as events of the journal: their numbers say what came before what.
 
-Of one look, comments are journaled before documents, though they were read after them. So a comment with a higher
-number than a document was written when that document was there to be read.
+Of one look, comments are journaled before documents, though they were read after them, where there are documents.
+So a comment with a higher number than a document was written when that document was there to be read.
 """
 
 import hashlib

@@ -50,7 +50,6 @@ _ENSURE = _UPSERT.on_conflict_do_update(
 _NEVER_SET = canonical.encode(NO_SWITCHES)
 _OF_ID = tasks.c.id == bindparam("of_task")
 _GET = select(tasks).where(_OF_ID)
-_DECIDED = select(tasks.c.decided).where(_OF_ID)
 _SET = update(tasks).where(_OF_ID)
 _SET_SAME = _SET.where(func.coalesce(tasks.c.switches, _NEVER_SET) == bindparam("known"))
 
@@ -113,10 +112,10 @@ def by_key(connection: Connection, key: str) -> Task | None:
     return _task(row) if row else None
 
 
-def decided_before(connection: Connection, task: TaskId) -> str | None:
-    """The digest of the last stored decision, so that an unchanged one is not stored again."""
-    digest: str | None = connection.execute(_DECIDED, {"of_task": task}).scalar()
-    return digest
+def with_decided(connection: Connection, task: TaskId) -> tuple[Task, str | None]:
+    """And the digest of the last stored decision, so that an unchanged one is not stored again."""
+    row = connection.execute(_GET, {"of_task": task}).one()
+    return _task(row), row.decided
 
 
 def apply(connection: Connection, way: Sequence[Made], now: datetime) -> None:
