@@ -317,7 +317,7 @@ class Reconciler:
         document or a command that nobody saw before makes it unwanted, and the look that follows deals with it.
         Transient when it cannot be seen: then nobody knows.
         """
-        rows = await self._rows(ident)
+        rows = self._rows(ident)
         wanted = needs(rows.task, is_run_open=False)
         seen = await self._observer.look(rows.project, rows.task, wanted)
         for look in wanted:
