@@ -28,6 +28,7 @@ _FORGE = "refs/remotes/forge"
 _ROLE_PROMPT_MAX_BYTES = 64 * 1024
 _HOUSE_RULES = "CLAUDE.md"
 _HOUSE_RULES_READ_MAX_BYTES = 512 * 1024
+_PACK = ("pack-objects", "--quiet", "--revs", "--delta-base-offset", "--threads=1")
 _FETCH = (
     "fetch",
     "--quiet",
@@ -187,19 +188,10 @@ class Workspaces:
         self._require_base(mirror, spec)
         shutil.rmtree(paths.workspace, ignore_errors=True)
         git_dir = paths.workspace / ".git"
-        options = (
-            "--quiet",
-            "--template=",
-            f"--object-format={_format(spec.base_sha)}",
-            f"--initial-branch={branch}",
-        )
-        self.git("init", *options, "--", paths.workspace)
-        _replace_file(git_dir / "config", _config_text(spec.base_sha))
-        wanted = f"{spec.base_sha}:refs/heads/{branch}"
-        self.git(*_FETCH, "--update-head-ok", "--", mirror, wanted, git_dir=git_dir, trusted=(mirror,))
+        _lay_out(git_dir, branch, spec.base_sha)
+        pack = git_dir / "objects" / "pack" / "pack"
+        self.git(*_PACK, "--", pack, git_dir=mirror, told=f"{spec.base_sha}\n".encode())
         self.git(f"--work-tree={paths.workspace}", "reset", "--quiet", "--hard", git_dir=git_dir)
-        (git_dir / "info").mkdir(exist_ok=True)
-        (git_dir / "info" / "exclude").write_text("/.task*.md\n")
 
     def _require_base(self, mirror: Path, spec: RunSpec) -> None:
         """The run was decided on this commit; a branch that no longer has it is another branch."""
@@ -287,6 +279,16 @@ def _config_text(base: Sha) -> bytes:
     version, extension = (1, "[extensions]\n\tobjectFormat = sha256\n") if len(base) == 64 else (0, "")
     core = f"\trepositoryFormatVersion = {version}\n\tbare = false\n\thooksPath = /dev/null\n"
     return f"[core]\n{core}{extension}".encode()
+
+
+def _lay_out(git_dir: Path, branch: str, head: Sha) -> None:
+    """What `git init` and a fetch would make, in a tenth of their time; the objects are still to come."""
+    for folder in ("objects/pack", "objects/info", "refs/heads", "info"):
+        (git_dir / folder).mkdir(parents=True)
+    (git_dir / "HEAD").write_text(f"ref: refs/heads/{branch}\n")
+    (git_dir / "packed-refs").write_text(f"{head} refs/heads/{branch}\n")
+    (git_dir / "info" / "exclude").write_text("/.task*.md\n")
+    _replace_file(git_dir / "config", _config_text(head))
 
 
 def _replace_file(path: Path, content: bytes) -> None:
