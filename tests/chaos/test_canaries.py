@@ -4,6 +4,7 @@ import base64
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -18,7 +19,7 @@ from chaos.sweep import CONTEXT, Story, Telling
 from chaos.worker import VERDICTS, documents
 from orchestrator.config import Settings
 from orchestrator.sim.gitea_people import People
-from orchestrator.sim.world import HOOK_EVENTS, REPO, Service
+from orchestrator.sim.world import HOOK_EVENTS, REPO, Service, executed
 from support import ROOT
 
 VALUES = {
@@ -35,7 +36,7 @@ VALUES = {
 MODEL = ("anthropic_api_key", "claude_oauth_token")
 WHOLE = Story("the whole way", "ready", "merge", is_written=False)
 LIMIT_S = 300
-PROGRAM = ("-m", "chaos.composed")
+BROKEN = partial(executed, module="chaos.composed")
 
 
 class Started(Service):
@@ -75,9 +76,7 @@ class Nosy(Telling):
         return str(path)
 
     def _served(self, environ: Mapping[str, str]) -> Started:
-        return (
-            Started(self.world.root, environ, program=PROGRAM) if self.fault else Started(self.world.root, environ)
-        )
+        return Started(self.world.root, environ, starter=BROKEN if self.fault else executed)
 
     def first(self, name: str) -> str:
         return next(one.value for one in self.canaries if one.name == f"{name}[0]")

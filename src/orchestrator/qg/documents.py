@@ -76,11 +76,7 @@ def lacking(project: Project, task: Task, facts: Facts, name: DocumentName) -> t
 
 def there_is(project: Project, task: Task, document: Document) -> Item:
     """What a gate holds of a document that lacks nothing."""
-    return Item("document", _path(project, task, document.name), (document.blob,))
-
-
-def _path(project: Project, task: Task, name: DocumentName) -> tuple[tuple[str, str], ...]:
-    return (("document", path_of(project, task, name)),)
+    return Item("document", (("document", path_of(project, task, document.name)),), (document.blob,))
 
 
 def _found(facts: Facts, names: tuple[DocumentName, ...]) -> tuple[Document, ...]:
@@ -94,7 +90,7 @@ def _lacks(project: Project, task: Task, name: DocumentName, found: Sequence[Doc
     for one in found:
         if one.name is name:
             return _faults(project, task, one)
-    return (Item("document_missing", _path(project, task, name), who="agent", action="run"),)
+    return (Item("document_missing", (("document", path_of(project, task, name)),), who="agent", action="run"),)
 
 
 def _faults(project: Project, task: Task, one: Document) -> tuple[Item, ...]:
@@ -102,7 +98,9 @@ def _faults(project: Project, task: Task, one: Document) -> tuple[Item, ...]:
         return _sections_missing(project, task, one)
     if one.is_blank or (one.name is DocumentName.DEV_TASK and not one.is_ready):
         code = "document_blank" if one.is_blank else "document_not_ready"
-        return (Item(code, _path(project, task, one.name), (one.blob,), who="agent", action="run"),)
+        return (
+            Item(code, (("document", path_of(project, task, one.name)),), (one.blob,), who="agent", action="run"),
+        )
     return ()
 
 
@@ -110,7 +108,13 @@ def _sections_missing(project: Project, task: Task, one: Document) -> tuple[Item
     there = {_row(project.language, heading) for heading in one.headings}
     missing = [row for row in HEADINGS[project.language] if row not in there]
     return tuple(
-        Item("section_missing", (*_path(project, task, one.name), ("section", row)), (one.blob,), "agent", "run")
+        Item(
+            "section_missing",
+            (("document", path_of(project, task, one.name)), ("section", row)),
+            (one.blob,),
+            "agent",
+            "run",
+        )
         for row in missing
     )
 

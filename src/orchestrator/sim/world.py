@@ -204,11 +204,13 @@ Starter = Callable[[Sequence[str], Mapping[str, str], Path, Path], Process]
 The process leads a session of its own."""
 
 
-def executed(arguments: Sequence[str], environ: Mapping[str, str], root: Path, log: Path) -> Process:
-    """As a user would."""
+def executed(
+    arguments: Sequence[str], environ: Mapping[str, str], root: Path, log: Path, *, module: str = "orchestrator"
+) -> Process:
+    """As a user would. `module`: tests have other composition roots."""
     with log.open("ab") as said:
         return subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", *arguments],
+            [sys.executable, "-m", module, *arguments],
             env=environ,
             cwd=root,
             stdin=subprocess.DEVNULL,
