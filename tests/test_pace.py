@@ -386,3 +386,13 @@ async def test_many_refused_places_together_are_asked_less_than_twice_a_minute(t
                 circuit.refused(place, REFUSED)
     assert len(tried) / 120 < 2
     assert len(tried) >= 50
+
+
+async def test_a_full_bucket_makes_nobody_wait_for_a_rounding_error() -> None:
+    time = Time()
+    time.at, later = 23.46, 96.01
+    assert time.at + (later - time.at) > later
+    callers = Callers(Pace("plane", 60, time.timing), time)
+    time.at = later
+    await asyncio.wait_for(callers.urgent("one"), 10)
+    assert callers.turns == [("one", later)]

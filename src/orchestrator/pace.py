@@ -223,10 +223,10 @@ class Pace:
 
     def _fill(self) -> None:
         """`_filled_at` lies in the future during a pause."""
-        passed = self._timing.monotonic() - self._filled_at
-        if passed > 0:
-            self._tokens = min(self._burst, self._tokens + passed * self._rate)
-            self._filled_at += passed
+        now = self._timing.monotonic()
+        if now > self._filled_at:
+            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+            self._filled_at = now  # what is added up may end a rounding error later, which would be a pause
 
     def _busy(self, why: str, seconds: float) -> Transient:
         return Transient(f"{self._system}_busy", f"No call to {self._system} now: {why}.", retry_after_s=seconds)

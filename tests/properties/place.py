@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 
@@ -75,7 +76,7 @@ async def called(
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": httpx.URL(path.decode()).path,
+        "path": unquote(path.decode()),
         "raw_path": path,
         "query_string": query,
         "root_path": "",

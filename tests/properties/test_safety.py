@@ -22,8 +22,10 @@ from properties.acts import Act
 from properties.carrier import FATES, Carrier, Fate, played
 from properties.small_world import CAPPED, World, emptied
 
-SEQUENCES, NIGHTLY_SEQUENCES = 60, 2000
-INTERLEAVINGS, NIGHTLY_INTERLEAVINGS = 80, 5000
+SHARDS = 4
+SEQUENCES, NIGHTLY_SEQUENCES = 15, 2000
+INTERLEAVINGS, NIGHTLY_INTERLEAVINGS = 20, 5000
+"""Of each shard."""
 
 
 class Turn(StrEnum):
@@ -159,14 +161,16 @@ VOTING_TALES = tales(VOTING, held=st.just(value=False), most=8)
 
 
 @pytest.mark.timeout(900)
-def test_nothing_starts_rests_or_passes_that_may_not() -> None:
-    played(ALL_TALES, tale, sequences=SEQUENCES, number=1)
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_nothing_starts_rests_or_passes_that_may_not(shard: int) -> None:
+    played(ALL_TALES, tale, sequences=SEQUENCES, number=100 + shard)
 
 
 @pytest.mark.timeout(900)
-def test_no_stale_approval_passes_a_gate() -> None:
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_no_stale_approval_passes_a_gate(shard: int) -> None:
     """S6: documents and heads change before, during and after the approval, backwards too."""
-    played(VOTING_TALES, tale, sequences=INTERLEAVINGS, number=2)
+    played(VOTING_TALES, tale, sequences=INTERLEAVINGS, number=200 + shard)
 
 
 @pytest.mark.nightly
