@@ -24,7 +24,7 @@ from orchestrator.agents import launcher, rundir
 from orchestrator.agents.launcher import ApiRoute, Credential, ProcessLimits
 from orchestrator.agents.probe import Measured, Probe, landlock_abi
 from orchestrator.agents.rundir import RunPaths
-from orchestrator.agents.sandbox import Capability, Sandbox
+from orchestrator.agents.sandbox import LANDLOCK_TCP_ABI, Capability, Sandbox
 from orchestrator.agents.sandboxes import Sandboxes, Wish
 from orchestrator.agents.uids import Pool
 from orchestrator.domain.errors import Transient
@@ -220,7 +220,9 @@ def test_what_gets_through_is_what_the_level_says(root: Path, targets: Targets, 
     check(root, targets, level)
 
 
-@pytest.mark.parametrize("abi", OLDER)
+@pytest.mark.parametrize(
+    "abi", [pytest.param(abi, marks=() if abi == LANDLOCK_TCP_ABI else pytest.mark.nightly) for abi in OLDER]
+)
 @pytest.mark.parametrize("name", [name for name in LEVELS if name != "none"])
 def test_an_older_landlock_lets_through_what_its_page_says(
     root: Path, targets: Targets, name: str, abi: int

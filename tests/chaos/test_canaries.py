@@ -180,6 +180,7 @@ def test_no_secret_turns_up_anywhere_in_any_form(tmp_path: Path, model: str) -> 
     assert search.found == set()
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(LIMIT_S)
 @pytest.mark.parametrize(("fault", "kind"), [("token_in_address", "command lines"), ("leaks_in_the_log", "log")])
 def test_a_leak_is_found(tmp_path: Path, fault: str, kind: str) -> None:

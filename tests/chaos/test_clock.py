@@ -65,8 +65,11 @@ class Jumping(Telling):
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(
     "jumps",
-    [(HOUR_S, 0.0), (-HOUR_S, HOUR_S), (YEAR_S, -HOUR_S)],
-    ids=["an hour on and back", "an hour back, then two on", "a year on, then more than a year back"],
+    [
+        pytest.param((HOUR_S, 0.0), id="an hour on and back", marks=pytest.mark.nightly),
+        pytest.param((-HOUR_S, HOUR_S), id="an hour back, then two on", marks=pytest.mark.nightly),
+        pytest.param((YEAR_S, -HOUR_S), id="a year on, then more than a year back"),
+    ],
 )
 def test_the_clock_jumps_while_agents_work_and_nothing_is_doubled_or_ends_early(
     tmp_path: Path, jumps: tuple[float, ...]

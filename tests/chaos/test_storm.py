@@ -52,6 +52,7 @@ def test_a_thousand_kills_over_a_thousand_tasks_do_neither(tmp_path: Path, share
 
 
 @pytest.mark.timeout(LIMIT_S)
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("fault", "seen"),
     [

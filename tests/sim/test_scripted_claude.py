@@ -143,7 +143,20 @@ class Program:
             time.sleep(0.02)
 
     def wait_for_the_long_tool(self) -> None:
-        self.wait_for(lambda: any(is_sleep(pid) for pid in self.working_here()), "the long tool")
+        """One that has just been started does not count: the CLI, interrupted at that very moment, at times ends
+        without a result record.
+        """
+        self.wait_for(
+            lambda: any(is_sleep(pid) and has_settled(pid) for pid in self.working_here()), "the long tool"
+        )
+
+
+def has_settled(pid: int) -> bool:
+    """It is a second old by the kernel's clock, in ticks since the machine began."""
+    with suppress(OSError):
+        began = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) > began / os.sysconf("SC_CLK_TCK") + 1
+    return False
 
 
 def working_in(folder: Path) -> set[int]:

@@ -40,7 +40,7 @@ class Killer:
         setattr(sim, "answer_delay_s" if self.how == "done" else "latency_s", seconds)
 
 
-@pytest.mark.parametrize("how", ["committed", "done"])
+@pytest.mark.parametrize("how", ["committed", pytest.param("done", marks=pytest.mark.nightly)])
 def test_killed_around_each_effect_and_started_again_each_is_there_once(
     world: World, scripted: Path, how: str
 ) -> None:

@@ -96,20 +96,21 @@ def test_what_changed_while_a_run_waited_for_its_turn_calls_it_off_and_costs_no_
         until(lambda: is_at(team, second, "ended", 2), "it is stopped", STOP_LIMIT_S)
 
 
-def test_an_api_that_stays_away_is_asked_again_after_a_rest_and_a_usage_limit_is_waited_for(
-    world: World, tmp_path: Path
-) -> None:
+def test_a_usage_limit_is_waited_for_also_by_a_service_that_starts_again(world: World, tmp_path: Path) -> None:
     with at_work(world, write_wrapper(tmp_path / "claude", "limit")) as team:
         key = post(team, "Limited")
-        until(lambda: codes(team, key) == {"resting"}, "the limit is waited for")
-        (run,) = of(team, key)["runs"]
+        until(lambda: codes(team, key) == {"account_paused"}, "the limit is waited for")
+        run, following = of(team, key)["runs"]
         assert (run["outcome"], run["reason"]) == ("usage_limit", "usage_limit_reached")
-        assert datetime.fromisoformat(run["resets_at"]) > SystemClock().now()
-        told = next(item for item in of(team, key)["waiting"])
-        assert datetime.fromisoformat(told["params"]["until"]) == datetime.fromisoformat(run["resets_at"])
+        resets = datetime.fromisoformat(run["resets_at"])
+        assert resets > SystemClock().now()
+        (told,) = of(team, key)["waiting"]
+        until_when = datetime.strptime(told["params"]["until"], "%Y-%m-%d %H:%M %Z").replace(tzinfo=UTC)
+        assert abs(until_when - resets) <= timedelta(minutes=1)
+        assert (following["state"], following["started_at"]) == ("intended", None)
         team.restart()
-        until(lambda: codes(team, key) == {"resting"}, "it is still waited for after a restart")
-        assert len(of(team, key)["runs"]) == 1
+        until(lambda: codes(team, key) == {"account_paused"}, "it is still waited for after a restart")
+        assert [one["started_at"] is None for one in of(team, key)["runs"]] == [False, True]
 
 
 def test_what_crashes_at_once_rests_more_and_more_shows_what_it_said_and_stops(

@@ -339,7 +339,7 @@ def _hostile(text: str, verdict: Callable[[tuple[Item, ...]], Verdict] = Waiting
         )
         for code, who in zip(codes, ("", text, "operator", "agent") * 30, strict=False)
     )
-    verdicts = tuple((gate, verdict(made)) for gate in GATES)
+    verdicts = tuple((gate, verdict(made[place :: len(GATES)])) for place, gate in enumerate(GATES))
     person = RunFact(Stage.ANALYSIS, 1, RunState.ENDED, Outcome.FAILED, text)
     return Standing(
         text or "A-1", text, Stage.REVIEW, (Item("odd", (("detail", text),), (), text, text), *made), verdicts,
