@@ -82,7 +82,8 @@ class _Way:
         People(self.made.gitea).run_job(REPO, self._task()["head_sha"], JOB, "success")
         self._look_at("review", "paused")
         self._say("/orch resume")
-        self._until(lambda task: task["stage"] == "review" and task["agent_running"])
+        # One that has not started yet would be called off by the pause.
+        self._until(lambda task: task["stage"] == "review" and "run_running" in _codes(task))
         self._say("/orch pause")
         self._look_at("testing", "paused")
         self._say("/orch resume")
@@ -99,13 +100,7 @@ class _Way:
         self.counts[stage] = self._calls() - before
 
     def _rests(self, stage: str, code: str) -> None:
-        self._until(
-            lambda task: (
-                task["stage"] == stage
-                and not task["agent_running"]
-                and code in {one["code"] for one in task["waiting"]}
-            )
-        )
+        self._until(lambda task: task["stage"] == stage and not task["agent_running"] and code in _codes(task))
         self._calm()
 
     def _calm(self) -> None:
@@ -141,6 +136,10 @@ class _Way:
         with self.service.client() as client:
             tasks: list[Task] = client.get("/status").json()["active_tasks"]
         return tasks[0] if tasks else {}
+
+
+def _codes(task: Task) -> set[str]:
+    return {one["code"] for one in task["waiting"]}
 
 
 def _sims(made: World) -> tuple[Simulator, Simulator]:

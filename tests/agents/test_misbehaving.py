@@ -208,7 +208,7 @@ def test_limits_are_counted_from_moments_that_lie_in_files(world: Any) -> None:
     """So neither a restart of ours nor a change of the date moves them."""
     paths = world.paths(world.spec())
     paths.root.mkdir(parents=True)
-    now = time.monotonic()
+    now = float(int(time.monotonic()))  # the file holds no more than millionths
     limits, process = RunLimits(timeout_s=100, max_turns=1, max_budget_usd=1, silence_s=50), QUICK
     paths.started.write_bytes(b"%f" % now)
     vigil = Vigil(paths, limits, process, heard=now)
