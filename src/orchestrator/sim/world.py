@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self
 
 import httpx
 
-from orchestrator.agents.rundir import RunPaths, is_held, order_stop
+from orchestrator.agents.rundir import RunPaths, forbid_start, is_held, order_stop
 from orchestrator.domain.model import Language, Stage
 from orchestrator.sim.gitea import Flavour, GiteaSim
 from orchestrator.sim.messages_api import create_app
@@ -102,7 +102,8 @@ class World:
         """Ends the agents too, which by design outlive the orchestrator that launched them."""
         runs = [RunPaths(path) for path in (self.root / "data" / "runs").glob("*")]
         for run in runs:
-            order_stop(run)
+            if not (order_stop(run) or forbid_start(run)):
+                order_stop(run)  # its shim was on its way, and is there by now
         until = time.monotonic() + STOP_S
         while any(is_held(run.lock) for run in runs) and time.monotonic() < until:
             time.sleep(0.01)
