@@ -1,6 +1,7 @@
 """The real CLI inside the best sandbox of this machine, and inside each lesser one."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -119,6 +120,10 @@ def below(shim: int, word: str) -> list[int]:
     return found
 
 
+def wrote_a_result(log: Path) -> bool:
+    return any(json.loads(line)["type"] == "result" for line in log.read_text().splitlines())
+
+
 def tools(runtime: Any, spec: Any) -> list[int]:
     return below(runtime._shims[spec.run].pid, str(LONG_TOOL_S))
 
@@ -139,6 +144,7 @@ async def test_it_is_stopped_in_the_middle_of_a_tool_and_ends_by_itself(
     # It interrupts itself; what kills it gives another code. Its result record is not asked for: interrupted just
     # when it starts a tool, the CLI at times ends without one.
     assert (result.outcome, result.exit_code) == (Outcome.CANCELLED, 0), result
+    assert bool(result.detail) == wrote_a_result(world.paths(spec).log)
     assert living_below(world.data_dir) == []
 
 

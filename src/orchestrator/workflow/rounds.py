@@ -10,7 +10,8 @@ from orchestrator.qg.pull import head_of
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
 from orchestrator.workflow.decision import StartRun
 from orchestrator.workflow.feedback import feedback_of, output_missing
-from orchestrator.workflow.pipeline import Step, place
+from orchestrator.workflow.pipeline import Step
+from orchestrator.workflow.progress import since_accepted
 from orchestrator.workflow.rests import streak_of
 
 RETRIED = frozenset({Outcome.LOST, Outcome.CRASHED})
@@ -111,9 +112,8 @@ def _without_progress(task: Task, facts: Facts) -> int:
     """Runs since the task first came as far as it ever was, or since a person last said to go on. What they wrote
     does not matter: an agent that changes one byte each time changes something.
     """
-    places = [place(run.stage) for run in facts.runs]
-    furthest = places.index(max(places)) if places else 0
-    since = max(furthest, task.switches.retry_runs)
+    accepted = len(facts.runs) - len(since_accepted(facts.runs))
+    since = max(accepted, task.switches.retry_runs)
     return sum(run.outcome is not Outcome.USAGE_LIMIT for run in facts.runs[since:])
 
 
