@@ -34,6 +34,11 @@ def check(found: dict[str, tuple[float, str]]) -> None:
     assert {name: note for name, (value, note) in found.items() if value} == {}
 
 
+@pytest.mark.timeout(LIMIT_S + 90)
+def test_three_kills_lose_nothing_and_start_nothing_twice(tmp_path: Path) -> None:
+    check(kill(tmp_path, 3))
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(LIMIT_S + 90)
 def test_twenty_kills_lose_nothing_and_start_nothing_twice(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from properties.carrier import FATES, Carrier, Fate, played
 from properties.small_world import CAPPED, World, emptied
 
 SHARDS = 4
-SEQUENCES, NIGHTLY_SEQUENCES = 10, 2000
-INTERLEAVINGS, NIGHTLY_INTERLEAVINGS = 10, 5000
+SEQUENCES, NIGHTLY_SEQUENCES = 15, 2000
+INTERLEAVINGS, NIGHTLY_INTERLEAVINGS = 20, 5000
 """Of each shard."""
 
 
