@@ -1,7 +1,7 @@
 """Deliveries lost, neighbours away, keys refused: nothing is lost, and little is said about it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.agents.rundir import RunPaths, is_held
 from orchestrator.sim.claude import write_wrapper
+from orchestrator.sim.server import Call
 from orchestrator.sim.world import PROJECT, REPO, Service, World
 from stories.acts import asked, at, green_until
 from stories.team import PERSON, at_work
@@ -166,6 +167,14 @@ def refuse(world: World, how: str) -> Callable[[], None]:
     return lambda: project.roles.update({ours.id: role})
 
 
+def refused(calls: Iterable[Call]) -> list[Call]:
+    return [call for call in list(calls) if call.status in {401, 403}]
+
+
+def pauses(service: Service) -> int:
+    return service.log.read_text(encoding="utf-8").count('"calls_paused"')
+
+
 @pytest.mark.parametrize("how", ["key", "membership"])
 def test_when_plane_refuses_us_its_calls_pause_it_is_shown_and_after_a_restart_with_a_good_key_it_goes_on(
     world: World, scripted: Path, how: str
@@ -179,14 +188,16 @@ def test_when_plane_refuses_us_its_calls_pause_it_is_shown_and_after_a_restart_w
         for number in range(10):
             team.say(f"<p>Is anybody there? {number}</p>")
         team.heard()
-        refused = [call for call in list(world.plane.calls) if call.status in {401, 403}]
-        assert len(refused) <= (2 if how == "key" else 5), refused  # 403 is of one kind of call in one place
-        assert len({(call.method, call.path) for call in refused}) == len(refused)
+        until(
+            lambda: pauses(team.service) == (1 if how == "key" else len(refused(world.plane.calls))),
+            "each is said",
+        )
+        calls = refused(world.plane.calls)
+        assert len(calls) <= (2 if how == "key" else 5), calls  # 403 is of one kind of call in one place
+        assert len({(call.method, call.path) for call in calls}) == len(calls)
         status, ready = team.client.get("/status").json(), team.client.get("/ready")
         assert "plane_refused" in {one["code"] for one in status["problems"]}
         assert "plane_refused" in {one["code"] for one in ready.json()["findings"]}
-        log = team.service.log.read_text(encoding="utf-8")
-        assert log.count('"calls_paused"') == (1 if how == "key" else len(refused))
         assert [code for _, code, _ in faults(team.service)].count("plane_refused") == 1
         mend()
         team.restart()
@@ -206,8 +217,8 @@ def test_a_refused_gitea_token_pauses_its_calls_is_shown_and_after_a_restart_wit
             team.say(f"<p>Is anybody there? {number}</p>")
         until(lambda: query(team.service, "SELECT 1 FROM events WHERE payload LIKE '%there? 9%'"), "it was told")
         until(lambda: not query(team.service, "SELECT 1 FROM events WHERE processed = 0"), "all were looked at")
-        refused = [call for call in list(world.gitea.calls) if call.status == 401]
-        assert len(refused) <= 2, refused
+        calls = refused(world.gitea.calls)
+        assert len(calls) <= 2, calls
         status, ready = team.client.get("/status").json(), team.client.get("/ready").json()
         assert "gitea_refused" in {one["code"] for one in status["problems"]}
         assert "gitea_refused" in {one["code"] for one in ready["findings"]}

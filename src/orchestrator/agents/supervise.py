@@ -218,12 +218,29 @@ def _number_inside(pid: int) -> int:
 
 def _kill_descendants(agent: _Agent) -> int:
     """Kills until no child is left. As a subreaper we inherit the orphans, daemons with own sessions too."""
-    until = time.monotonic() + KILL_S
+    until, root, turn = time.monotonic() + KILL_S, os.getpid(), 0
     while agent.reap():
-        left = sweep(os.getpid())
+        left = _kill_children(root) if turn % _SWEEP_EVERY else sweep(root)
         if time.monotonic() > until:
             return left
+        turn += 1
     return 0
+
+
+_SWEEP_EVERY: Final = 50
+"""Who forks and dies, forks and dies, is our child each time: to look at our children alone is a hundred times as
+quick as a sweep, and puts a bomb out where sweeps would run after it. A sweep reaches who is deeper."""
+
+
+def _kill_children(root: int) -> int:
+    """Kills the children of `root`, a process of one thread, and says how many were seen (proc(5), `children`)."""
+    try:
+        seen = Path(f"/proc/{root}/task/{root}/children").read_bytes().split()
+    except FileNotFoundError:  # a kernel built without CONFIG_PROC_CHILDREN
+        return sweep(root)
+    for pid in seen:
+        _kill(int(pid))
+    return len(seen)
 
 
 def sweep(root: int) -> int:
