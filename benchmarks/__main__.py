@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -35,7 +36,9 @@ def main(arguments: Sequence[str]) -> int:
         _tell("  ".join(f"{name}: {value}" for name, value in facts.items()))
         if doubt:
             _tell(f"Careful: {doubt}.")
-        figures = [figure for name in options.names for figure in _measured(name, folder, _scale(options))]
+        measured = {name: _measured(name, folder, _scale(options)) for name in options.names}
+    figures = [figure for found in measured.values() for figure in found or ()]
+    broken = [name for name, found in measured.items() if found is None]
     if options.json:
         rows = [asdict(figure) | {"ratio": figure.ratio, "is_met": figure.is_met} for figure in figures]
         print(json.dumps({"machine": facts, "careful": doubt, "figures": rows}))
@@ -43,15 +46,21 @@ def main(arguments: Sequence[str]) -> int:
         print(table(figures))
     missed = failures(figures)
     _tell(f"Missed: {', '.join(missed)}." if missed else "No target was missed.")
-    return 1 if missed and options.strict else 0
+    if broken:
+        _tell(f"Broke, so without figures (the reason is above): {', '.join(broken)}.")
+    return 1 if broken or (missed and options.strict) else 0
 
 
-def _measured(name: str, folder: Path, scale: Scale) -> list[Figure]:
+def _measured(name: str, folder: Path, scale: Scale) -> list[Figure] | None:
+    """None when it broke: what the others measured is told all the same."""
     _tell(f"{name} …")
     began, own = time.monotonic(), folder / name
     own.mkdir()
     try:
         figures = MEASURES[name](Bench(own, scale, _tell))
+    except Exception:  # noqa: BLE001 - whatever it is, it is told in full
+        traceback.print_exc()
+        return None
     finally:
         shutil.rmtree(own, ignore_errors=True)
     _tell(f"{name} took {time.monotonic() - began:.0f} s")

@@ -3,20 +3,14 @@
 `python -m benchmarks.baseline hello|spec FOLDER` serves one of them and prints its port.
 """
 
-import contextlib
-import json
 import socket
-import sqlite3
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request
 
-from orchestrator.cli.serve import KEEP_ALIVE_S
-from orchestrator.webhooks.deadline import protocol_with_deadline
+from orchestrator.webhooks.deadline import KEEP_ALIVE_S, protocol_with_deadline
 
 _HELLO = b"hello"
 _HEADERS = [(b"content-type", b"text/plain"), (b"content-length", b"5")]
@@ -30,37 +24,6 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
             pass
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
     await send({"type": "http.response.body", "body": _HELLO})
-
-
-def spec(database: Path) -> FastAPI:
-    """The specification's way: no signature, no dedupe, one connection and one commit a request.
-
-    On journal mode and synchronous it says nothing, so they are SQLite's defaults.
-    """
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY AUTOINCREMENT, "
-                "timestamp DATETIME DEFAULT CURRENT_TIMESTAMP, source TEXT, event_type TEXT, payload TEXT, "
-                "processed INTEGER DEFAULT 0)"
-            )
-        yield
-
-    app = FastAPI(lifespan=lifespan)
-
-    @app.post("/webhook/gitea")
-    async def webhook(request: Request) -> dict[str, str]:
-        body = await request.json()
-        event = request.headers.get("X-Gitea-Event", "")
-        with contextlib.closing(sqlite3.connect(database)) as connection:
-            row = ("gitea", event, json.dumps(body))
-            connection.execute("INSERT INTO events (source, event_type, payload) VALUES (?, ?, ?)", row)
-            connection.commit()
-        return {"status": "accepted"}
-
-    return app
 
 
 def serve(app: Any, *, has_lifespan: bool) -> None:
@@ -86,4 +49,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "hello":
         serve(hello, has_lifespan=False)
     else:
+        from benchmarks.baseline_spec import spec  # a hello that loads FastAPI would start no faster than we do
+
         serve(spec(Path(sys.argv[2]) / "spec.db"), has_lifespan=True)

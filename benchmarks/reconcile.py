@@ -83,7 +83,9 @@ class _Way:
         self._look_at("review", "paused")
         self._say("/orch resume")
         # One that has not started yet would be called off by the pause.
-        self._until(lambda task: task["stage"] == "review" and "run_running" in _codes(task))
+        self._until(
+            lambda task: any(run["role"] == "reviewer" and run["state"] == "running" for run in task["runs"])
+        )
         self._say("/orch pause")
         self._look_at("testing", "paused")
         self._say("/orch resume")

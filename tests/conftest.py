@@ -1,5 +1,6 @@
 """Shared by all tests. ORCH_TEST_NO_SKIPS=1 (set in CI) turns every skip into a failure."""
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,10 +15,17 @@ from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import Service, World
 from support import FIXTURES, ROOT
 
+gc.disable()  # what is imported and collected stays; to look for garbage in it takes a third of that time
 CLAUDE = ROOT / ".tools" / "claude"
 hypothesis.settings.register_profile("untimed", deadline=None)  # timing decides no test
 hypothesis.settings.register_profile("mutants", deadline=None, derandomize=True, database=None)  # `make mutate`
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,6 +16,7 @@ from orchestrator.sim.world import Service
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
+STALE_S = 0.5
 POLL_S, POLL_SHARE, POLL_MAX_S = 0.02, 0.15, 0.3
 
 
@@ -56,6 +57,27 @@ def query(service: Service, sql: str) -> list[tuple[Any, ...]]:
         return database.execute(sql).fetchall()
     finally:
         database.close()
+
+
+class Changes:
+    """Whether anything was stored, for a thousandth of what it costs to ask the service what."""
+
+    def __init__(self, service: Service) -> None:
+        self._file = service.root / "data" / "orchestrator.db"
+        self._connection: sqlite3.Connection | None = None
+
+    def mark(self) -> tuple[int, int]:
+        """Another one after each commit of others (SQLite's `data_version`), and after STALE_S: an answer may
+        also tell of what is stored nowhere.
+        """
+        if self._connection is None:
+            self._connection = sqlite3.connect(self._file, check_same_thread=False)
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return version, int(time.monotonic() / STALE_S)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
 
 def starts(ledger: Path) -> list[str]:

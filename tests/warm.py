@@ -21,6 +21,7 @@ from orchestrator.sim.world import Process, executed
 
 PRELOADED = (
     "ctypes",
+    "warm",
     "orchestrator.cli.app",
     "orchestrator.cli.serve",
     # What a service imports only when it needs it.

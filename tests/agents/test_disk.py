@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agents import disk, rundir
+from orchestrator.agents import disk, gauge, rundir
 from orchestrator.agents.folders import Room, RunFolders
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.run import Outcome
@@ -34,26 +34,26 @@ def nested(root: Path, levels: int) -> None:
 def test_what_is_there_is_counted_once_and_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/b/f").write_bytes(b"x" * 100_000)
-    alone = disk.used_bytes([tmp_path / "a"], MANY)
+    alone = gauge.used_bytes([tmp_path / "a"], MANY)
     assert 100_000 <= alone < 130_000
     os.link(tmp_path / "a/b/f", tmp_path / "a/hard")
     (tmp_path / "a/link").symlink_to("/")
     (tmp_path / "a/loop").symlink_to("..")
-    assert disk.used_bytes([tmp_path / "a"], MANY) - alone < 10_000
-    assert disk.used_bytes([tmp_path / "none"], MANY) == 0
+    assert gauge.used_bytes([tmp_path / "a"], MANY) - alone < 10_000
+    assert gauge.used_bytes([tmp_path / "none"], MANY) == 0
 
 
 def test_a_hole_is_not_counted_as_what_it_says_it_is(tmp_path: Path) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(1 << 33)
-    assert disk.used_bytes([tmp_path], MANY) < 100_000
+    assert gauge.used_bytes([tmp_path], MANY) < 100_000
 
 
 def test_a_look_ends_where_the_limit_is_passed_and_what_cannot_be_measured_is_too_much(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"x" * 100_000)
-    assert disk.used_bytes([tmp_path], 50_000) > 50_000
+    assert gauge.used_bytes([tmp_path], 50_000) > 50_000
     nested(tmp_path / "deep", 40)
-    assert disk.used_bytes([tmp_path / "deep"], MANY) == MANY + 1
+    assert gauge.used_bytes([tmp_path / "deep"], MANY) == MANY + 1
     disk.throw_away(tmp_path / "deep", tmp_path / ".bin")
     assert not (tmp_path / "deep").exists()
 

@@ -92,7 +92,7 @@ def test_a_byte_in_either_log_ends_a_silence(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     limits = RunLimits(timeout_s=600, max_turns=1, max_budget_usd=1, silence_s=50)
     spec = shim.Spec(launcher.spec_bytes(tmp_path, ["agent"], {}, limits, ProcessLimits()))
-    meter = supervise._Meter(spec, began=1000.0, heard=1000.0)
+    meter = supervise._Meter(spec, began=1000.0)
     assert meter.exceeded(1049) is None
     assert meter.left_s(1049) == 1
     (tmp_path / shim.STDERR).write_text("x")

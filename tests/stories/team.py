@@ -23,7 +23,7 @@ from orchestrator.sim.webhook import load_recorded
 from orchestrator.sim.world import ITEM, PROJECT, REPO, Service, World
 from orchestrator.store import canonical, decisions
 from orchestrator.workflow.decide import decide
-from support import FIXTURES, query, until
+from support import FIXTURES, Changes, query, until
 
 APPROVER, STRANGER, GUEST, OURSELVES = "alice", "bob", "carol", "orchestrator"
 PERSON = "boss"
@@ -53,9 +53,12 @@ class Team:
     people: People = field(init=False)
     item: str = ITEM
     key: str = "ENDURO-1"
+    changes: Changes = field(init=False)
+    _told: tuple[tuple[str, object], dict[str, Any]] = field(default=(("", None), {}), init=False)
 
     def __post_init__(self) -> None:
         self.people = People(self.world.gitea)
+        self.changes = Changes(self.service)
 
     # what people do in Plane
 
@@ -99,8 +102,12 @@ class Team:
     # what one sees
 
     def task(self) -> dict[str, Any]:
-        answer = self.client.get(f"/api/v1/tasks/{self.key}")
-        return dict(answer.json()) if answer.status_code == 200 else {}
+        """As the API tells it. Asked again only when something was stored since, or some time has passed."""
+        now = (self.key, self.changes.mark())
+        if self._told[0] != now:
+            answer = self.client.get(f"/api/v1/tasks/{self.key}")
+            self._told = (now, dict(answer.json()) if answer.status_code == 200 else {})
+        return self._told[1]
 
     def heard(self) -> None:
         """Every delivery so far has been answered and looked at."""
@@ -262,6 +269,7 @@ def at_work(
     with Service(world.root, team_environ, starter=warm.started) as service, ExitStack() as ends:
         team = Team(world, service, service.client())
         ends.callback(lambda: team.client.close())  # noqa: PLW0108 - a restart makes another client
+        ends.callback(team.changes.close)
         team.people.protect(REPO, contexts)
         if is_told:
             world.connect(service)

@@ -39,7 +39,8 @@ def post_a_task(team: Team) -> str:
 
 
 def codes_of(team: Team, key: str) -> set[str]:
-    return {item["code"] for item in team.client.get(f"/api/v1/tasks/{key}").json()["waiting"]}
+    """Why it waits; nothing where it is not known yet."""
+    return {item["code"] for item in team.client.get(f"/api/v1/tasks/{key}").json().get("waiting", ())}
 
 
 def test_while_everything_is_paused_no_path_starts_an_agent_and_then_all_go_on(

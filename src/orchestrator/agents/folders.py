@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.agents import disk, results, rundir
+from orchestrator.agents import disk, gauge, results, rundir
 from orchestrator.agents.rundir import RunPaths
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.model import RunId
@@ -74,7 +74,7 @@ class RunFolders:
         if run in self._known:
             return self._known[run]
         paths = RunPaths.of(self.data_dir, run)
-        size = disk.used_bytes(bulk(paths), _NO_LIMIT), disk.used_bytes([paths.root], _NO_LIMIT)
+        size = gauge.used_bytes(bulk(paths), _NO_LIMIT), gauge.used_bytes([paths.root], _NO_LIMIT)
         if paths.exit.exists() and rundir.liveness(paths) is not Liveness.ALIVE:
             self._known[run] = size
         return size

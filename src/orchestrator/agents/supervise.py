@@ -1,32 +1,31 @@
 """The shim's second half: limits, the stop ladder, the end of every descendant, the exit record.
 
-Imported by the shim in an interpreter without site-packages: standard library only.
+The shim imports it once for each run, in a bare interpreter: `signal`, `json`, `pathlib`, `dataclasses` and
+`typing` would cost ten times as much of the processor as all the rest that it does for a run.
 """
 
-import json
+import _signal as signal  # type: ignore[import-not-found]  # without its enums
 import os
 import select
-import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
 
-from orchestrator.agents import confine, disk, shim
+from orchestrator.agents import confine, gauge, shim
 
-EXITED: Final = "exited"
-TIMED_OUT: Final = "timed_out"
-STALLED: Final = "stalled"
-CANCELLED: Final = "cancelled"
-LOG_FULL: Final = "log_full"
-DISK_FULL: Final = "disk_full"
-MEMORY_FULL: Final = "memory_full"
+# ruff: noqa: PTH104, PTH110, PTH116, PTH123, PTH208 - pathlib is too slow here, see above
 
-KILL_S: Final = 1.0
+EXITED = "exited"
+TIMED_OUT = "timed_out"
+STALLED = "stalled"
+CANCELLED = "cancelled"
+LOG_FULL = "log_full"
+DISK_FULL = "disk_full"
+MEMORY_FULL = "memory_full"
+
+KILL_S = 1.0
 """A process in uninterruptible sleep cannot be killed; it must not hold the run for ever. With the ladder before
 it, and a tick, this stays below the ten seconds that a stop may take."""
-TICK_S: Final = 0.5
+TICK_S = 0.5
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -58,26 +57,22 @@ class _Agent:
             self.reap()
         return self.status is not None
 
-    def send(self, number: signal.Signals) -> None:
+    def send(self, number: int) -> None:
         try:
             signal.pidfd_send_signal(self.pidfd, number)
         except ProcessLookupError:
             self.reap()
 
 
-@dataclass(slots=True)
 class _Meter:
     """What the agent used, on a clock that no change of the date moves and no restart of ours stops."""
 
-    spec: shim.Spec
-    began: float
-    logged: int = 0
-    heard: float = 0.0
-    most_free: int = 0
-    gauge: disk.Gauge = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.gauge = disk.Gauge([Path()], self.spec.disk_max_bytes)
+    def __init__(self, spec: shim.Spec, began: float) -> None:
+        self.spec = spec
+        self.began = self.heard = began
+        self.logged = 0
+        self.most_free = 0
+        self.gauge = gauge.Gauge(["."], spec.disk_max_bytes)
 
     def left_s(self, now: float) -> float:
         """Until the wall clock or the silence is used up."""
@@ -114,7 +109,7 @@ def watch(pid: int, control: int, spec: shim.Spec) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: _order_stop(control))
     agent = _Agent(pid)
-    why = _until_over(agent, control, _Meter(spec, began, heard=began))
+    why = _until_over(agent, control, _Meter(spec, began))
     if why != EXITED:
         _climb(agent, spec)
     left = _end_all(agent, spec)
@@ -167,19 +162,19 @@ def _until_over(agent: _Agent, control: int, meter: _Meter) -> str:
             return reached
 
 
-def _logs() -> Iterator[Path]:
-    return (path for path in (Path(shim.STDOUT), Path(shim.STDERR)) if path.exists())
+def _logs() -> list[str]:
+    return [name for name in (shim.STDOUT, shim.STDERR) if os.path.exists(name)]
 
 
 def _logged_bytes() -> int:
-    return sum(path.stat().st_size for path in _logs())
+    return sum(os.stat(name).st_size for name in _logs())
 
 
 def _cut_logs(spec: shim.Spec) -> None:
     """What was written faster than we looked takes no more room than the limit."""
-    for path in _logs():
-        if path.stat().st_size > spec.log_max_bytes:
-            os.truncate(path, spec.log_max_bytes)
+    for name in _logs():
+        if os.stat(name).st_size > spec.log_max_bytes:
+            os.truncate(name, spec.log_max_bytes)
 
 
 def _climb(agent: _Agent, spec: shim.Spec) -> None:
@@ -191,7 +186,7 @@ def _climb(agent: _Agent, spec: shim.Spec) -> None:
             return
 
 
-def _send_inside(wrapper: int, number: signal.Signals) -> bool:
+def _send_inside(wrapper: int, number: int) -> bool:
     """To the agent itself, the second process of its namespace: what wraps it would end all at once."""
     below = _below(wrapper, {pid: _parent(pid) for pid in pids()})
     inside = next((pid for pid in below if _number_inside(pid) == _AGENT_INSIDE), None)
@@ -210,7 +205,7 @@ _AGENT_INSIDE = 2
 
 def _number_inside(pid: int) -> int:
     try:
-        lines = Path("/proc", str(pid), "status").read_bytes().splitlines()
+        lines = _read(f"/proc/{pid}/status").splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return next((int(line.split()[-1]) for line in lines if line.startswith(b"NSpid:")), 0)
@@ -227,7 +222,7 @@ def _kill_descendants(agent: _Agent) -> int:
     return 0
 
 
-_SWEEP_EVERY: Final = 50
+_SWEEP_EVERY = 50
 """Who forks and dies, forks and dies, is our child each time: to look at our children alone is a hundred times as
 quick as a sweep, and puts a bomb out where sweeps would run after it. A sweep reaches who is deeper."""
 
@@ -235,7 +230,7 @@ quick as a sweep, and puts a bomb out where sweeps would run after it. A sweep r
 def _kill_children(root: int) -> int:
     """Kills the children of `root`, a process of one thread, and says how many were seen (proc(5), `children`)."""
     try:
-        seen = Path(f"/proc/{root}/task/{root}/children").read_bytes().split()
+        seen = _read(f"/proc/{root}/task/{root}/children").split()
     except FileNotFoundError:  # a kernel built without CONFIG_PROC_CHILDREN
         return sweep(root)
     for pid in seen:
@@ -266,8 +261,7 @@ def _kill(pid: int) -> None:
 
 
 def pids() -> list[int]:
-    # A sweep is a race against what forks, and a Path for each process would double its time.
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - see above
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _below(root: int, parents: dict[int, int]) -> Iterator[int]:
@@ -286,7 +280,7 @@ def _parent(pid: int) -> int:
     bracket counts.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        stat = _read(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return 0
     state, parent = stat.rpartition(b")")[2].split()[:2]
@@ -296,32 +290,32 @@ def _parent(pid: int) -> int:
 def _private_bytes(pid: int) -> int:
     """Memory that the process shares with no file and with nobody."""
     try:
-        _, resident, shared = Path(f"/proc/{pid}/statm").read_bytes().split()[:3]
+        _, resident, shared = _read(f"/proc/{pid}/statm").split()[:3]
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return (int(resident) - int(shared)) * _PAGE_BYTES
 
 
 def _free_bytes() -> int:
-    with Path("/proc/meminfo").open("rb") as file:
+    with open("/proc/meminfo", "rb") as file:
         return next((int(line.split()[1]) * 1024 for line in file if line.startswith(b"MemAvailable:")), 0)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _write_exit(status: int | None, why: str, duration_s: float, left: int) -> None:
     """Whole or not there: a reader never sees half of it, not even after a power cut."""
     # waitstatus_to_exitcode tells a signal as a negative number.
-    code = None if status is None else os.waitstatus_to_exitcode(status)
-    record = {
-        "why": why,
-        "exit_code": code,
-        "duration_s": round(duration_s, 3),
-        "left_alive": left,
-    }
-    with Path(shim.EXIT + ".tmp").open("x") as file:
-        json.dump(record, file)
+    code = "null" if status is None else os.waitstatus_to_exitcode(status)
+    record = f'{{"why": "{why}", "exit_code": {code}, "duration_s": {duration_s:.3f}, "left_alive": {left}}}'
+    with open(shim.EXIT + ".tmp", "x") as file:
+        file.write(record)
         file.flush()
         os.fsync(file.fileno())
-    Path(shim.EXIT + ".tmp").replace(shim.EXIT)
+    os.rename(shim.EXIT + ".tmp", shim.EXIT)
     directory = os.open(".", os.O_RDONLY)
     os.fsync(directory)
     os.close(directory)

@@ -10,10 +10,10 @@ from orchestrator import logs, main
 from orchestrator.cli.setup import CONFIGURATION, read, say
 from orchestrator.config import secret_values
 from orchestrator.domain.errors import OrchestratorError
+from orchestrator.webhooks.deadline import KEEP_ALIVE_S
 from orchestrator.webhooks.direct import direct_protocol
 
 log = structlog.get_logger()
-KEEP_ALIVE_S = 15
 GC_THRESHOLDS = (50_000, 50, 100)
 """A delivery leaves hardly any cycles behind, and Python looks for them too often: a tenth of its cost."""
 GRACE_S = 5

@@ -479,9 +479,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def write_wrapper(path: Path, scenario: str = "work", ledger: Path | None = None) -> Path:
-    """An executable for ORCH_CLAUDE_BIN. Isolated (-I), so that nothing in a hostile cwd is imported."""
+    """An executable for ORCH_CLAUDE_BIN. Isolated (-I), so that nothing in a hostile cwd is imported; it needs no
+    more than the standard library (-S).
+    """
     Scenario.parse(scenario, KNOWN)
-    command = [sys.executable, "-I", "-c", _START, "--scenario", scenario]
+    command = [sys.executable, "-I", "-S", "-c", _START, "--scenario", scenario]
     command += ["--ledger", str(ledger.absolute())] if ledger else []
     path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
     path.chmod(0o755)

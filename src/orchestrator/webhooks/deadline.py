@@ -5,6 +5,8 @@ from typing import ClassVar, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+KEEP_ALIVE_S: Final = 15
+"""For uvicorn: so long an idle connection stays open."""
 MAX_HEADER_BYTES: Final = 64 * 1024
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
