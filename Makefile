@@ -21,7 +21,7 @@ SLOW_SOCKETS := tests/webhooks/test_server.py
 COVER := $(BIN)/coverage run -m pytest -q -p no:cacheprovider -m "not nightly"
 export PLANE_URL PLANE_KEY PLANE_WORKSPACE PLANE_PROJECT GITEA_URL GITEA_REPO GITEA_TOKEN GITEA_ADMIN_TOKEN
 
-.PHONY: help setup demo serve test check fix bench nightly live cover cover-all mutate requirements env-example clean
+.PHONY: help setup demo serve test check fix bench nightly live cover cover-all mutate requirements env-example schema clean
 
 help: ## list these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ requirements: ## lock the dependencies again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 	@echo 'requirements-build.txt repeats a few of these pins; its test says when it must follow.'
+
+schema: setup ## write what the migrations make of an empty database, after a new one
+	@$(BIN)/python scripts/write_schema.py
 
 env-example: setup ## write .env.example from the settings
 	@$(BIN)/orch config example > .env.example

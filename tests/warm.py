@@ -27,8 +27,6 @@ PRELOADED = (
     # What a service imports only when it needs it.
     "orchestrator.web.api",
     "aiohttp",
-    "alembic.command",
-    "alembic.config",
     "uvicorn.lifespan.on",
     "uvicorn.loops.uvloop",
 )

@@ -32,9 +32,35 @@ def opened(path: Path) -> Database:
     return database
 
 
-def test_the_migrations_make_exactly_the_declared_tables(database: Database) -> None:
-    with create_engine(database.url).connect() as connection:
+def migrated(path: Path) -> Path:
+    """A new database by way of all migrations."""
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    database.close()
+    return path
+
+
+def made(path: Path) -> list[tuple[str, str, str]]:
+    """All that a schema consists of, in the words that made it, and the revision that it claims."""
+    connection = sqlite3.connect(path)
+    try:
+        parts = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+        return [
+            *parts,
+            ("revision", *connection.execute("SELECT version_num, '' FROM alembic_version").fetchone()),
+        ]
+    finally:
+        connection.close()
+
+
+def test_the_migrations_make_exactly_the_declared_tables(tmp_path: Path) -> None:
+    with create_engine(f"sqlite:///{migrated(tmp_path / 'a.db')}").connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_new_database_is_what_the_migrations_make(tmp_path: Path) -> None:
+    opened(tmp_path / "new.db").close()
+    assert made(tmp_path / "new.db") == made(migrated(tmp_path / "a.db")), "run `make schema`"
 
 
 @pytest.mark.parametrize("table", SPECIFIED)

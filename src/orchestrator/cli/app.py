@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
+from orchestrator.cli import lean
 from orchestrator.domain.model import Language
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -27,6 +28,7 @@ def serve(
 ) -> None:
     """Run the orchestrator with the settings of the environment and .env."""
     gc.disable()  # until it serves: imports leave no garbage, and to look for it is a tenth of the start
+    lean.load_structlog()
     from orchestrator.cli import serve as command  # noqa: PLC0415 - each command imports only what it needs
 
     raise typer.Exit(command.run(allow_unsigned_loopback=allow_unsigned_loopback))
@@ -181,4 +183,5 @@ def version() -> None:
 
 def main() -> None:
     """The entry point of the `orch` script."""
+    lean.forgo_plugins()
     app()
