@@ -50,7 +50,7 @@ def figures(folder: Path, *arguments: str) -> list[dict[str, Any]]:
 
 @pytest.mark.timeout(LIMIT_S + 90)
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.nightly if name == "reconcile" else ()) for name in FIGURES]
+    "name", [pytest.param(name, marks=() if name == "decide" else pytest.mark.nightly) for name in FIGURES]
 )
 def test_a_measure_gives_its_figures_and_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
     found = figures(tmp_path, "--tiny", name)
