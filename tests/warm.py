@@ -6,14 +6,16 @@ own, and so is its end. When the worker is gone, however that came, the kernel e
 A test whose subject is the start itself leaves `Service.starter` as it is.
 """
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
@@ -26,6 +28,7 @@ PRELOADED = (
     "orchestrator.cli.serve",
     # What a service imports only when it needs it.
     "orchestrator.web.api",
+    "pydantic.v1",
     "aiohttp",
     "uvicorn.lifespan.on",
     "uvicorn.loops.uvloop",
@@ -68,7 +71,22 @@ class Forked:
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
+    with _found_here():
+        forkserver.ensure_running()
     return context
+
+
+@contextlib.contextmanager
+def _found_here() -> Iterator[None]:
+    """A process that starts meanwhile can import this module; else each that is forked would have to."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def started(arguments: Sequence[str], environ: Mapping[str, str], root: Path, log: Path) -> Process:

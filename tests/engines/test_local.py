@@ -344,6 +344,21 @@ async def test_a_poll_that_is_due_does_not_keep_what_moved_from_a_whole_look(eng
     assert looks.ranks == ["urgent", "background"]
 
 
+@pytest.mark.parametrize(("asked_s", "ranks"), [(300, ["urgent", "background"]), (0.9, ["urgent"])])
+async def test_what_moved_is_looked_at_though_its_task_waits_out_a_refusal_of_minutes_but_no_short_pause(
+    engine: Made, asked_s: float, ranks: list[str]
+) -> None:
+    """Found by an agent that went on for minutes after its work item was archived, just before a note to it."""
+    looks, resyncs = Looks(Looked(asked_s)), Resyncs(NOTHING)
+    one = await engine(looks, resyncs=resyncs, resync_interval_s=0.01)
+    one.wake(TASK)
+    await until(lambda: len(looks.ranks) == 1)
+    resyncs.found.append(Found((TASK,)))
+    await until(lambda: not resyncs.found)
+    await quiet()
+    assert looks.ranks == ranks
+
+
 async def test_a_wake_for_a_task_that_is_looked_at_in_the_background_makes_that_look_urgent(engine: Made) -> None:
     looks = Looks()
     looks.gate.clear()

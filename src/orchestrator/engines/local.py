@@ -65,9 +65,9 @@ class _Worker:
         if rank is Rank.URGENT:
             self.work.hurry()
 
-    def will_see(self, rank: Rank) -> bool:
-        """A look that is at least as good is due."""
-        return self.due is not None and self.due_rank <= rank
+    def will_see(self, rank: Rank, by: float) -> bool:
+        """A look that is at least as good is due by then."""
+        return self.due is not None and self.due_rank <= rank and self.due.when() <= by
 
 
 @dataclass(slots=True)
@@ -220,12 +220,15 @@ class LocalEngine:
         self._tasks.start(look)
 
     def _begin_in_line(self, line: Line) -> None:
-        """A look that is under way may have begun too early to see why another one is asked for."""
+        """A look that is under way may have begun too early to see why another one is asked for. One that waits
+        out a fault is waited for, but not one that was refused for minutes: what moved is named only once.
+        """
+        by = asyncio.get_running_loop().time() + self._pace.longest_pause_s
         while self._is_open and (task := line.next()) is not None:
             worker = self._workers.setdefault(task, _Worker())
             if worker.is_looking and line.rank is Rank.LATER:
                 worker.note(line.rank)
-            elif not worker.is_looking and not worker.will_see(line.rank):
+            elif not worker.is_looking and not worker.will_see(line.rank, by):
                 line.looking += 1
                 worker.work = Work(Urgency.BACKGROUND)
                 self._start(worker, self._look_in_line(task, worker, line))
