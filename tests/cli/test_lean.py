@@ -1,0 +1,29 @@
+"""What a start leaves out is left out, and is there for whoever asks for it later."""
+
+import subprocess
+import sys
+
+LOADED = """
+import sys
+from orchestrator.cli import lean
+lean.load_structlog()
+import structlog
+assert structlog.dev.rich is None, "it was loaded with rich"
+assert not any(name.split(".")[0] == "rich" for name in sys.modules), "something is left of it"
+structlog.get_logger().info("said", number=1)
+import rich
+print(rich.__name__)
+"""
+
+
+def test_structlog_is_loaded_without_rich_which_can_be_loaded_after_it() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "rich"
+
+
+def test_what_is_loaded_already_stays() -> None:
+    loaded = LOADED.replace("import sys\n", "import sys, rich\n", 1).partition("assert")[0]
+    code = loaded + "assert sys.modules['rich'] is rich"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
