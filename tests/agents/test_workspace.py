@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,22 @@ def test_a_workspace_shares_no_file_with_the_mirror(world: Any) -> None:
     git_dir = world.paths(spec).workspace / ".git"
     assert not (git_dir / "objects/info/alternates").exists()
     assert not [path for path in git_dir.rglob("*") if path.is_file() and path.stat().st_nlink != 1]
+
+
+def test_runs_may_lie_on_another_file_system_than_the_mirrors(world: Any, run_git: Callable[..., str]) -> None:
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == world.root.stat().st_dev:
+        pytest.skip("/dev/shm is no file system of its own here")
+    spec = world.spec()
+    runs = world.paths(spec).root.parent
+    runs.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=elsewhere) as folder:
+        runs.symlink_to(folder)
+        world.workspaces().prepare(spec)
+        workspace = world.paths(spec).workspace
+        assert workspace.stat().st_dev != world.root.stat().st_dev
+        assert run_git("fsck", "--full", cwd=workspace) == ""
+        assert run_git("rev-parse", "HEAD", cwd=workspace) == spec.base_sha
 
 
 def test_the_task_file_is_there_and_git_does_not_see_it(world: Any, run_git: Callable[..., str]) -> None:

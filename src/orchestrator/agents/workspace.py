@@ -189,9 +189,18 @@ class Workspaces:
         shutil.rmtree(paths.workspace, ignore_errors=True)
         git_dir = paths.workspace / ".git"
         _lay_out(git_dir, branch, spec.base_sha)
-        pack = git_dir / "objects" / "pack" / "pack"
-        self.git(*_PACK, "--", pack, git_dir=mirror, told=f"{spec.base_sha}\n".encode())
+        self._pack(mirror, git_dir, spec.base_sha)
         self.git(f"--work-tree={paths.workspace}", "reset", "--quiet", "--hard", git_dir=git_dir)
+
+    def _pack(self, mirror: Path, git_dir: Path, head: Sha) -> None:
+        """By git in the workspace, which sees the mirror's objects meanwhile: it first writes where it stands, and
+        the mirror may lie on another file system (gitrepository-layout(5), `objects/info/alternates`).
+        """
+        borrowed = git_dir / "objects" / "info" / "alternates"
+        borrowed.write_text(f"{mirror / 'objects'}\n")
+        pack = git_dir / "objects" / "pack" / "pack"
+        self.git(*_PACK, "--", pack, git_dir=git_dir, told=f"{head}\n".encode())
+        borrowed.unlink()
 
     def _require_base(self, mirror: Path, spec: RunSpec) -> None:
         """The run was decided on this commit; a branch that no longer has it is another branch."""
