@@ -15,7 +15,7 @@ from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import Decision, StartRun
 from orchestrator.workflow.pipeline import place, step_of_stage
 
-MANY = settings(max_examples=200, deadline=None)
+MANY = settings(max_examples=400, deadline=None)
 MAYBE_PROJECT = st.none() | PROJECTS
 
 
