@@ -180,13 +180,15 @@ class Orchestrator:
 
     def api(self) -> Any:
         """The part behind Access. Its framework takes longest to load: the front asks for it when it listens."""
-        from orchestrator.web.api import Services, create_api  # noqa: PLC0415 - see above
+        from orchestrator.web.api import create_api  # noqa: PLC0415 - see above
+        from orchestrator.web.services import Services  # noqa: PLC0415
 
         services = Services(
             database=self.database,
             clock=self.clock,
             engine=self.running_engine,
             project_of_repo=self.directory.project_of_repo,
+            people=self.directory.people,
             known=self.known,
             look=self.look,
             dispatch=self.dispatch,

@@ -1,7 +1,7 @@
 """The HTTP API and /status, behind Access. Times are UTC, costs US dollars (notional for a subscription)."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -12,19 +12,18 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
 from orchestrator import __version__
-from orchestrator.db import Database
 from orchestrator.domain.errors import OrchestratorError, Rejected
 from orchestrator.domain.finding import Finding, Level
 from orchestrator.domain.model import Language, Project, RepoName, Role, RunId, Stage
-from orchestrator.ports import Clock, Engine
 from orchestrator.qg.verdict import Item, Passed, Unknown, Verdict, items
-from orchestrator.reconcile.dispatch import Dispatch
 from orchestrator.store import runs as run_rows
 from orchestrator.store import tasks as task_rows
 from orchestrator.store import views
 from orchestrator.store.tasks import Posted
 from orchestrator.store.views import RunView, TaskView
 from orchestrator.web.explain import LOOK_BACK, Explanation, explain
+from orchestrator.web.pages import add_pages
+from orchestrator.web.services import Services
 from orchestrator.web.tail import LONGEST_S, follow
 from orchestrator.words.sentences import sentence
 
@@ -155,24 +154,6 @@ class Accepted(BaseModel):
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What the endpoints need. `known` is missing as far as we know already; `look` finds what is so now."""
-
-    database: Database
-    clock: Clock
-    engine: Callable[[], Engine]
-    project_of_repo: Callable[[RepoName], Project | None]
-    known: Callable[[], Sequence[Finding]]
-    look: Callable[[], Awaitable[Sequence[Finding]]]
-    dispatch: Dispatch
-    item_address: Callable[[str], str]
-
-    def item_link(self, task: TaskView) -> str | None:
-        """None for a task without a work item, and without an address."""
-        return (self.item_address(task.key) or None) if task.plane_id else None
-
-
 def create_api(services: Services, root_path: str = "") -> FastAPI:
     app = FastAPI(
         title="orchestrator",
@@ -185,6 +166,7 @@ def create_api(services: Services, root_path: str = "") -> FastAPI:
     _add_reading(app, services)
     _add_posting(app, services)
     _add_pausing(app, services)
+    add_pages(app, services, root_path)
     return app
 
 

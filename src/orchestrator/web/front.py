@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from orchestrator.web.access import Access, send_problem
+from orchestrator.web.caller import KEY, THIS_MACHINE
 
 _HEALTHY = b'{"status":"ok","service":"orchestrator"}'
 _HEALTH_HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(_HEALTHY)).encode())]
@@ -82,7 +83,7 @@ class Front:
             await send_problem(send, *refusal)
         else:
             app = await asyncio.shield(self._app())  # a request that is given up must not take the app with it
-            await app(scope, receive, send)
+            await app({**scope, KEY: THIS_MACHINE}, receive, send)
 
 
 async def _health(scope: Any, send: Any) -> None:

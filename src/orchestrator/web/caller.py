@@ -1,0 +1,41 @@
+"""Who asks, as Access found out: what every page and endpoint may know of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+KEY: Final = "orchestrator.caller"
+"""Where the ASGI scope has the Caller."""
+
+
+class Scope(IntEnum):
+    """What a caller may do; each includes those below it."""
+
+    READ = 1
+    OPERATE = 2
+    """Stop, retry, pause, resume, replay, post."""
+    ADMIN = 3
+    """Tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`login` is the person's in Gitea, empty for a token or for this machine. `csrf` goes into every form."""
+
+    name: str
+    scope: Scope
+    login: str = ""
+    csrf: str = ""
+
+    def may(self, scope: Scope) -> bool:
+        return self.scope >= scope
+
+
+THIS_MACHINE = Caller("this machine", Scope.ADMIN)
+
+
+def caller(scope: Mapping[str, Any]) -> Caller:
+    """Of a request that Access let through."""
+    found: Caller = scope[KEY]
+    return found
