@@ -509,7 +509,11 @@ def _is_same(one: StartRun, other: StartRun) -> bool:
 
 
 def _as_seen(last: Facts, rows: _Rows, seen: Observed, looked: frozenset[Look]) -> Facts | None:
-    """The facts with what our rows and the forge show now; None when a document was never seen before."""
+    """The facts with what our rows and the forge show now; None when a document was never seen before, or a remark
+    of our pages never heard.
+    """
+    if isinstance(last.remarks, tuple) and not set(rows.sightings.remarks[-1:]) <= set(last.remarks):
+        return None
     if Look.DOCUMENTS in looked and not isinstance(seen.documents, Unobserved):
         _, moved = sightings.unseen(rows.sightings, (), _blobs(seen, rows.sightings))
         if moved:
@@ -539,12 +543,12 @@ def _documents(seen: Observed, known: Sightings) -> tuple[Document, ...] | Unobs
 
 
 def _remarks(project: Project | None, seen: Observed, known: Sightings) -> tuple[Remark, ...] | Unobserved:
-    """Comments with a command in them, oldest first; the newest when there are very many. What strangers write
-    pushes out nothing that an approver said.
+    """Comments with a command in them and what was said on our pages, oldest first; the newest when there are very
+    many. What strangers write pushes out nothing that an approver said.
     """
     if isinstance(seen.comments, Unobserved):
         return seen.comments
-    every = [_remark(one, known) for one in seen.comments if commands(one.lines)]
+    every = [*known.remarks, *(_remark(one, known) for one in seen.comments if commands(one.lines))]
     every.sort(key=lambda remark: remark.order)
     counted = frozenset(project.approvers) if project else frozenset()
     theirs = [one for one in every if one.person in counted][-MAX_REMARKS:]

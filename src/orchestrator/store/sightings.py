@@ -14,6 +14,8 @@ from sqlalchemy import Connection, bindparam, insert, select
 
 from orchestrator.domain.model import DocumentName, Source, TaskId
 from orchestrator.domain.tracker import Comment, CommentId
+from orchestrator.qg.facts import Remark
+from orchestrator.store import remarks
 from orchestrator.store.schema import events
 
 COMMENT, DOCUMENT = "comment_seen", "document_seen"
@@ -33,11 +35,14 @@ class First:
 
 @dataclass(slots=True)
 class Sightings:
-    """Of one task. A document that is not there has the blob ""."""
+    """Of one task. A document that is not there has the blob "". `remarks` were made on our own pages: they stand
+    in the journal themselves, so their numbers need no sight.
+    """
 
     comments: dict[CommentId, First] = field(default_factory=dict)
     documents: dict[DocumentName, tuple[str, int]] = field(default_factory=dict)
     digests: set[tuple[CommentId, str]] = field(default_factory=set)
+    remarks: list[Remark] = field(default_factory=list)
 
 
 class _Seen(msgspec.Struct):
@@ -53,8 +58,8 @@ _OF_TASK = (
     select(events.c.id, events.c.event_type, events.c.payload)
     .where(
         events.c.task_id == bindparam("task"),
-        events.c.source == Source.ORCHESTRATOR,
-        events.c.event_type.in_((COMMENT, DOCUMENT)),
+        events.c.source.in_((Source.ORCHESTRATOR, Source.OPERATOR)),
+        events.c.event_type.in_((COMMENT, DOCUMENT, remarks.REMARK)),
     )
     .order_by(events.c.id)
 )
@@ -63,7 +68,10 @@ _OF_TASK = (
 def of_task(connection: Connection, task: TaskId) -> Sightings:
     found = Sightings()
     for row in connection.execute(_OF_TASK, {"task": task}):
-        _add(found, row.id, row.event_type, msgspec.json.decode(row.payload, type=_Seen))
+        if row.event_type == remarks.REMARK:
+            found.remarks.append(remarks.decoded(row.id, row.payload))
+        else:
+            _add(found, row.id, row.event_type, msgspec.json.decode(row.payload, type=_Seen))
     return found
 
 

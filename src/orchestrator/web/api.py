@@ -25,6 +25,7 @@ from orchestrator.web.explain import LOOK_BACK, Explanation, explain
 from orchestrator.web.pages import add_pages
 from orchestrator.web.services import Services
 from orchestrator.web.tail import LONGEST_S, follow
+from orchestrator.web.voting import add_voting
 from orchestrator.words.sentences import sentence
 
 T = TypeVar("T")
@@ -166,6 +167,7 @@ def create_api(services: Services, root_path: str = "") -> FastAPI:
     _add_reading(app, services)
     _add_posting(app, services)
     _add_pausing(app, services)
+    add_voting(app, services)
     add_pages(app, services, root_path)
     return app
 

@@ -1,0 +1,198 @@
+"""Approving from our own pages: who may, about which documents, and what the gates make of it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from conftest import FakeClock
+from green import ANNA, BORIS, BRD, GREEN, NOW, PROJECT, TASK
+from orchestrator.db import Database
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.model import Person, RepoName, Role, RunId, Stage, Task, TaskId, UserId
+from orchestrator.qg import documents
+from orchestrator.qg.facts import Facts
+from orchestrator.qg.verdict import Passed, Waiting
+from orchestrator.reconcile.dispatch import Dispatch
+from orchestrator.store import decisions, sightings, tasks
+from orchestrator.store.schema import events
+from orchestrator.store.schema import tasks as task_table
+from orchestrator.store.tasks import Posted
+from orchestrator.web.api import _problem
+from orchestrator.web.caller import KEY, Caller, Scope
+from orchestrator.web.services import Services
+from orchestrator.web.voting import add_voting
+from orchestrator.workflow.admission import AdmissionLimits
+
+ANALYSIS = replace(TASK, stage=Stage.ANALYSIS)
+SIGHT = replace(BRD, seen=0)
+"""The journal of a test begins at 1."""
+ASKED = replace(GREEN, documents=(SIGHT,), remarks=())
+DIGEST = documents.digest(ASKED, Stage.ANALYSIS)
+VOTE = {"gate": "QG-1", "digest": DIGEST}
+NAMELESS = Person(UserId("u-nameless"), approver=True)
+"""An approver who has no login in Gitea: nobody who has none is taken for them."""
+Ask = Callable[..., Any]
+
+
+class Wakes:
+    """An engine that only notes whom it was to wake."""
+
+    def __init__(self) -> None:
+        self.woken: list[TaskId] = []
+
+    def wake(self, task: TaskId, after_s: float = 0.0, *, is_background: bool = False) -> None:
+        del after_s, is_background
+        self.woken.append(task)
+
+    def start_run(self, run: RunId) -> None: ...
+
+    def admit(self) -> None: ...
+
+    async def cancel_run(self, run: RunId) -> None: ...
+
+
+@pytest.fixture
+def engine() -> Wakes:
+    return Wakes()
+
+
+@pytest.fixture
+async def task(database: Database) -> Task:
+    """It waits at QG-1 for somebody to read the BRD."""
+    posted = Posted(Role.ANALYST, RepoName("acme", "enduro-trails"), "Title", "Text", "main")
+    made: Task = await database.write(lambda connection: tasks.post(connection, posted, NOW))
+    await database.write(
+        lambda connection: connection.execute(
+            task_table.update().values(stage="analysis", key=TASK.key, role=None)
+        )
+    )
+    await seen(database, made.id, ASKED)
+    return replace(ANALYSIS, id=made.id)
+
+
+async def seen(database: Database, task: TaskId, facts: Facts) -> None:
+    await database.write(lambda connection: decisions.observe(connection, task, facts, NOW))
+
+
+@pytest.fixture
+def ask(database: Database, clock: FakeClock, engine: Wakes, task: Task) -> Ask:
+    """`await ask("approve", login, vote)`: the real endpoints, by HTTP, as somebody whom Access let through."""
+    app = FastAPI()
+    app.add_exception_handler(OrchestratorError, _problem)
+    people = (Person(ANNA, "Anna", approver=True), Person(BORIS, "boris"), NAMELESS)
+    dispatch = Dispatch(database, clock, AdmissionLimits(), 300.0)
+    services = Services(database, clock, lambda: engine, lambda _: PROJECT, people, list, _nothing, dispatch, str)
+    add_voting(app, services)
+
+    async def call(word: str, login: str, vote: object, key: str = TASK.key) -> httpx.Response:
+        async def known(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, KEY: Caller(login or "a token", Scope.ADMIN, login)}, receive, send)
+
+        transport = httpx.ASGITransport(known)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.post(f"/api/v1/tasks/{key}/{word}", json=vote)
+
+    return call
+
+
+async def _nothing() -> list[Any]:
+    return []
+
+
+async def heard(database: Database, task: Task) -> Facts:
+    """The facts of the next look, in which nothing else has changed."""
+    known = await database.read(lambda connection: sightings.of_task(connection, task.id))
+    return replace(ASKED, remarks=tuple(known.remarks))
+
+
+async def journaled(database: Database) -> int:
+    rows = await database.read(lambda connection: connection.execute(events.select()).all())
+    return sum(row.event_type == "remark" for row in rows)
+
+
+# --- what counts
+
+
+async def test_an_approvers_word_is_journaled_wakes_the_task_and_opens_the_gate(
+    ask: Ask, database: Database, engine: Wakes, task: Task
+) -> None:
+    assert isinstance(documents.brd(PROJECT, task, await heard(database, task)), Waiting)
+    answer = await ask("approve", "anna", VOTE)  # Gitea does not tell logins apart by case
+    assert answer.status_code == 202
+    facts = await heard(database, task)
+    [remark] = facts.remarks if isinstance(facts.remarks, tuple) else ()
+    assert (remark.person, remark.order, remark.lines) == (ANNA, answer.json()["event"], (":approved:",))
+    assert isinstance(documents.brd(PROJECT, task, facts), Passed)
+    assert engine.woken == [task.id]
+
+
+async def test_a_rejection_has_its_reason_with_all_its_lines(ask: Ask, database: Database, task: Task) -> None:
+    answer = await ask("reject", "Anna", {**VOTE, "why": "  Who may see it?\nAnd for how long?  "})
+    assert answer.status_code == 202
+    facts = await heard(database, task)
+    rejection = documents.votes(PROJECT, task, facts).analysis.rejection
+    assert rejection is not None
+    assert rejection.rejection == "Who may see it?\nAnd for how long?"
+
+
+async def test_the_same_click_twice_is_one_remark_and_another_word_another(
+    ask: Ask, database: Database, task: Task
+) -> None:
+    first, second = await ask("approve", "Anna", VOTE), await ask("approve", "Anna", VOTE)
+    assert first.json() == second.json()
+    assert await journaled(database) == 1
+    await ask("reject", "Anna", {**VOTE, "why": "No."})
+    await ask("approve", "Anna", VOTE)
+    assert await journaled(database) == 3
+
+
+# --- what does not
+
+
+REFUSED = {
+    "a token is nobody": ("approve", "", VOTE, 403, "not_a_person"),
+    "a person who is no approver": ("approve", "boris", VOTE, 403, "not_an_approver"),
+    "a stranger": ("approve", "mallory", VOTE, 403, "not_an_approver"),
+    "a look-alike": ("approve", "аnna", VOTE, 403, "not_an_approver"),
+    "another gate": ("approve", "anna", {**VOTE, "gate": "QG-2"}, 409, "nothing_to_approve"),
+    "other documents": ("approve", "anna", {**VOTE, "digest": "0" * 64}, 409, "document_changed"),
+    "no digest": ("approve", "anna", {**VOTE, "digest": ""}, 409, "document_changed"),
+    "a rejection without a reason": ("reject", "anna", {**VOTE, "why": " \n\t"}, 422, "no_reason"),
+    "a rejection by nobody": ("reject", "", {**VOTE, "why": "No."}, 403, "not_a_person"),
+}
+
+
+@pytest.mark.parametrize(("word", "login", "vote", "status", "code"), REFUSED.values(), ids=REFUSED)
+async def test_it_is_refused_with_the_reason_and_nothing_is_journaled(
+    ask: Ask, database: Database, engine: Wakes, *, word: str, login: str, vote: object, status: int, code: str
+) -> None:
+    answer = await ask(word, login, vote)
+    assert (answer.status_code, answer.json()["title"]) == (status, code)
+    assert await journaled(database) == 0
+    assert engine.woken == []
+
+
+async def test_a_task_that_is_not_there_is_404(ask: Ask) -> None:
+    assert (await ask("approve", "anna", VOTE, key="NOPE-1")).status_code == 404
+
+
+async def test_documents_that_moved_after_they_were_opened_are_not_approved(
+    ask: Ask, database: Database, task: Task
+) -> None:
+    await seen(database, task.id, replace(ASKED, documents=(replace(SIGHT, blob="b2"),)))
+    assert (await ask("approve", "anna", VOTE)).json()["title"] == "document_changed"
+
+
+async def test_nobody_is_asked_while_a_document_is_missing(ask: Ask, database: Database, task: Task) -> None:
+    await seen(database, task.id, replace(ASKED, documents=()))
+    assert (await ask("approve", "anna", VOTE)).json()["title"] == "nothing_to_approve"
+
+
+async def test_who_left_the_list_after_the_word_does_not_count(ask: Ask, database: Database, task: Task) -> None:
+    assert (await ask("approve", "anna", VOTE)).status_code == 202
+    without = replace(PROJECT, approvers=(BORIS,))
+    assert isinstance(documents.brd(without, task, await heard(database, task)), Waiting)
