@@ -2,6 +2,7 @@
 
 import gc
 import os
+import random
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +18,30 @@ from support import FIXTURES, ROOT
 
 gc.disable()  # what is imported and collected stays; to look for garbage in it takes a third of that time
 CLAUDE = ROOT / ".tools" / "claude"
+TESTS = ROOT / "tests"
+LONG = frozenset({"chaos", "stories", "properties", "e2e"})
+"""Folders whose tests take seconds, not milliseconds."""
 hypothesis.settings.register_profile("untimed", deadline=None)  # timing decides no test
 hypothesis.settings.register_profile("mutants", deadline=None, derandomize=True, database=None)  # `make mutate`
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each worker begins with its share of the long tests, mixed, and ends with short ones: what is left at the
+    end can be shared, so no core waits for somebody's last story. Workers have to agree: nothing is by chance.
+    """
+    count = getattr(config, "workerinput", {}).get("workercount", 1)
+    if count == 1:
+        return
+    long = [one for one in items if one.path.relative_to(TESTS).parts[0] in LONG]
+    short = [one for one in items if one.path.relative_to(TESTS).parts[0] not in LONG]
+    random.Random(1).shuffle(long)
+    share = -(-len(short) // count)
+    items[:] = [
+        one
+        for worker in range(count)
+        for one in (*long[worker::count], *short[worker * share : (worker + 1) * share])
+    ]
 
 
 def pytest_collection_finish() -> None:

@@ -61,6 +61,14 @@ def test_several_faults_are_several_lines() -> None:
     assert len(faults(PORT="x", GITEA_URL="y", MAX_ATTEMPTS="0")) == 3
 
 
+def test_faults_of_every_kind_are_told_at_once() -> None:
+    found = faults(PORT="x", GITEA_TOKN="t", CLAUDE_OAUTH_TOKEN="a", ANTHROPIC_API_KEY="b", LOG_LEVEL="loud")
+    said = ("did you mean", "orch_port", "orch_log_level", "keep one")
+    assert len(found) == len(said)
+    for part in said:
+        assert sum(part in line.lower() for line in found) == 1, part
+
+
 def test_a_fault_never_shows_a_secret(tmp_path: Path) -> None:
     (tmp_path / "big").write_text("s3cret-value " * 10_000)
     lines = faults(

@@ -396,12 +396,25 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(
     """Raises SettingsFault with one line per fault. `environ` defaults to the process's own."""
     variables, faults = _merged(os.environ if environ is None else environ, env_file)
     values: dict[str, Any] = dict(_values(variables, faults))
-    if faults:
+    settings = _made(values, faults)
+    if settings is None or faults:
         raise SettingsFault(faults)
+    return settings
+
+
+def _made(values: Mapping[str, Any], faults: list[str]) -> Settings | None:
+    """Adds to `faults` what is wrong. Contradictions are looked for among the values that are right by themselves:
+    who mends a set-up wants to read everything at once.
+    """
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise SettingsFault([line for fault in error.errors() for line in _described(fault)]) from None
+        found = error.errors()
+    faults.extend(line for fault in found for line in _described(fault))
+    wrong = {str(fault["loc"][0]) for fault in found if fault["loc"]}
+    if wrong:
+        _made({name: value for name, value in values.items() if name not in wrong}, faults)
+    return None
 
 
 def _merged(environ: Mapping[str, str], env_file: Path | None) -> tuple[dict[str, str], list[str]]:

@@ -9,7 +9,7 @@ import pytest
 from chaos.nursery import Nursery
 from chaos.sweep import STORIES, Point, Story, Sweep, chosen, in_parallel
 
-SAMPLE = 6
+SAMPLE = 4
 """Of each story; every telling takes a second or two."""
 AT_ONCE = 3
 SHARES = 6
