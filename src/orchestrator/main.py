@@ -99,6 +99,7 @@ class Orchestrator:
     dispatch: Dispatch
     sandboxes: Sandboxes | None = None
     engine: LocalEngine | None = None
+    runtime: ClaudeRuntime | None = None
     observer: Observer | None = None
     room: Room = field(default_factory=Room)
 
@@ -124,6 +125,8 @@ class Orchestrator:
             await asyncio.gather(tidying, return_exceptions=True)
             await self.engine.close()
             await measuring
+            if self.runtime:
+                await asyncio.to_thread(self.runtime.close)
             for adapter in self.adapters:
                 await adapter.aclose()
             await self.database.aclose()
@@ -168,6 +171,8 @@ class Orchestrator:
 
     async def _measure(self) -> None:
         """So that the first run need not wait for it; whoever comes sooner waits a moment."""
+        if self.runtime:
+            await asyncio.to_thread(self.runtime.open)
         for one in await asyncio.to_thread(findings.of_sandbox, self.sandboxes):
             report = log.info if one.level is Level.FINE else log.warning
             report("sandbox_measured", code=one.code, message=one.message, mend=one.mend)
@@ -208,6 +213,7 @@ class Orchestrator:
         settings, directory = self.settings, self.directory
         forges, forge = self.forges, self.forges.orchestrator
         runtime = _runtime(settings, forges, forge, self.room, self.sandboxes) if forge else None
+        self.runtime = runtime
         changed_paths = runtime.changed_paths if runtime else _without_forge
         complaints = Complaints(self.clock.monotonic)
         observer = self.observer = Observer(

@@ -193,5 +193,6 @@ def world(tmp_path: Path) -> Iterator[World]:
     for directory in (made.data_dir / "runs").glob("*"):
         rundir.kill_leftovers(RunPaths(directory), with_shim=True)
     for runtime in made.runtimes:
+        runtime.close()
         for shim in runtime._shims.values():
             shim.wait(timeout=20)

@@ -405,8 +405,14 @@ json.dump({'env': dict(os.environ), 'argv': sys.argv[1:], 'cwd': os.getcwd(), 'f
 """
 
 
-async def test_the_agent_gets_this_and_nothing_more(world: Any) -> None:
+WAITING = pytest.mark.parametrize("is_waiting", [False, True], ids=["a new shim", "one that waited"])
+
+
+@WAITING
+async def test_the_agent_gets_this_and_nothing_more(world: Any, *, is_waiting: bool) -> None:
     claude, spec = world.runtime(world.agent(SHOW), Credential(CredentialKind.API_KEY, "k3y")), world.spec()
+    if is_waiting:
+        claude.open()
     claude.search_path = "/usr/local/bin:/usr/bin:/bin"
     claude.route = ApiRoute("http://127.0.0.1:9", "http://127.0.0.1:8")
     await claude.prepare(spec)
@@ -475,14 +481,17 @@ def test_a_subscription_token_goes_by_descriptor_and_without_a_credential_none_i
     assert set(oauth) - set(none) == {"CLAUDE_CODE_OAUTH_TOKEN_FILE_DESCRIPTOR"}
 
 
+@WAITING
 async def test_the_credential_is_in_no_argument_environment_or_file(
-    world: Any, eventually: Callable[..., Any]
+    world: Any, eventually: Callable[..., Any], *, is_waiting: bool
 ) -> None:
     canary = "canary-5c1f0e"
     claude, spec = (
         world.runtime(world.agent(UNTIL_STOPPED), Credential(CredentialKind.API_KEY, canary)),
         world.spec(),
     )
+    if is_waiting:
+        claude.open()
     await claude.prepare(spec)
     await claude.launch(spec)
     await eventually(lambda: world.entries("up"), "the agent is up")
@@ -495,6 +504,86 @@ async def test_the_credential_is_in_no_argument_environment_or_file(
     assert len(files) > 10
     assert not [1 for raw in (*shown, *(path.read_bytes() for path in files)) if canary.encode() in raw]
     assert canary not in repr(claude)
+
+
+# --- the shim that waits
+
+
+def waiting(world: Any) -> list[int]:
+    """Shims that have the runs' folder as their argument, and no run."""
+    folder = os.fsencode(rundir.RunPaths.folder(world.data_dir))
+    return [pid for pid in pids() if folder in words_of(pid)]
+
+
+def words_of(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+async def test_the_shim_that_waits_takes_the_next_run_and_another_waits_then(
+    world: Any, eventually: Callable[..., Any]
+) -> None:
+    claude, spec = world.runtime(world.agent(UNTIL_STOPPED)), world.spec()
+    claude.open()
+    await claude.prepare(spec)
+    (ready,) = waiting(world)
+    assert shown_by(ready)[1] == b"LC_ALL=C.UTF-8\0"
+    await claude.launch(spec)
+    assert shim_of(world, spec) == ready
+    ending = asyncio.create_task(claude.wait(spec, nothing))
+    await eventually(lambda: set(waiting(world)) - {ready}, "another one waits")
+    await claude.stop(spec.run)
+    assert (await ending).outcome is Outcome.CANCELLED
+    claude.close()
+    assert waiting(world) == []
+
+
+async def test_a_shim_that_died_waiting_delays_nothing_but_the_launch(world: Any) -> None:
+    claude, spec = world.runtime(world.agent("ledger('up')\n" + RESULT)), world.spec()
+    claude.open()
+    await claude.prepare(spec)
+    (ready,) = waiting(world)
+    os.kill(ready, signal.SIGKILL)
+    await asyncio.to_thread(os.waitid, os.P_PID, ready, os.WEXITED | os.WNOWAIT)
+    await claude.launch(spec)
+    await claude.wait(spec, nothing)
+    assert len(world.entries("up")) == 1
+
+
+async def test_who_waits_ends_when_the_orchestrator_is_killed(world: Any, eventually: Callable[..., Any]) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; from orchestrator.agents.launcher import Reserve;"
+        "Reserve(Path(sys.argv[1])).renew(); os.kill(os.getpid(), 9)"
+    )
+    folder = rundir.RunPaths.folder(world.data_dir)
+    done = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program, str(folder)], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    await eventually(lambda: waiting(world) == [], "it has ended")
+
+
+async def test_of_a_crowd_of_runs_each_is_started_once(world: Any) -> None:
+    claude = world.runtime(world.agent("ledger('up')\n" + RESULT))
+    claude.open()
+    specs = [world.spec(run) for run in range(1, 5)]
+    for spec in specs:
+        await claude.prepare(spec)
+    await asyncio.gather(*(claude.launch(spec) for spec in specs))
+    results = await asyncio.gather(*(claude.wait(spec, nothing) for spec in specs))
+    assert [one.outcome for one in results] == [Outcome.SUCCEEDED] * len(specs)
+    assert len(world.entries("up")) == len(specs)
+
+
+def test_an_order_for_another_folder_goes_to_a_shim_of_its_own(tmp_path: Path) -> None:
+    reserve = launcher.Reserve(tmp_path / "runs")
+    reserve.renew()
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        assert reserve.order(tmp_path / "elsewhere" / "1", (null, null)) is None
+    finally:
+        os.close(null)
+        reserve.close()
 
 
 def test_a_run_directory_is_closed_to_others(world: Any) -> None:

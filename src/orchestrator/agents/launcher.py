@@ -3,8 +3,10 @@
 import hashlib
 import os
 import re
+import socket
 import subprocess  # noqa: TID251  # the home of child processes
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,8 +18,10 @@ from orchestrator.domain.errors import Permanent
 from orchestrator.domain.model import Role
 from orchestrator.domain.run import RunLimits
 
-_SHIM = "import sys; sys.path.append(sys.argv[2]); from orchestrator.agents import shim; sys.exit(shim.main())"
+_LOAD = "import sys; sys.path.append(sys.argv[2]); from orchestrator.agents import shim; "
 """Imported, not run as a script: so its compiled form is kept, which saves a tenth of the start."""
+_SHIM = _LOAD + "sys.exit(shim.main(sys.argv[1]))"
+_WAITING_SHIM = _LOAD + "sys.exit(shim.wait())"
 
 PACKAGES = str(Path(shim.__file__).parents[2])
 
@@ -159,35 +163,95 @@ def spec_bytes(
     return b"\0".join(os.fsencode(entry) for entry in fields)
 
 
+class Reserve:
+    """One shim in advance: its interpreter has started before there is a run, which is most of a launch's time.
+
+    `folder` is where the runs' folders are. It knows nothing of a run and holds no secret; whatever goes wrong
+    with it costs time only, since `start_shim` then starts another.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._changing = threading.Lock()
+        self._waiting: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        return self._waiting is not None
+
+    def renew(self) -> None:
+        """Starts one unless one waits. Takes a millisecond; it is ready a moment later."""
+        with self._changing:
+            if self._waiting is None:
+                self._waiting = self._started()
+
+    def order(self, run: Path, descriptors: Sequence[int]) -> subprocess.Popen[bytes] | None:
+        """Gives the run to the one that waits; None when there is none, or it is not alive any more."""
+        if run.parent != self._folder:
+            return None
+        with self._changing:
+            waiting, self._waiting = self._waiting, None
+        if waiting is None:
+            return None
+        shim, orders = waiting
+        with orders:
+            try:
+                socket.send_fds(orders, [os.fsencode(run.name)], descriptors)
+            except OSError:
+                shim.kill()
+                shim.wait()
+                return None
+        return shim
+
+    def close(self) -> None:
+        """The one that waits ends."""
+        with self._changing:
+            waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting[1].close()
+            waiting[0].wait()
+
+    def _started(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            return _popen(_WAITING_SHIM, self._folder, theirs.fileno(), subprocess.DEVNULL), ours
+
+
 def start_shim(
     paths: RunPaths,
     spec: bytes,
     credential: Credential,
     policy: bytes = confine.OPEN,
     kept: Sequence[int] = (),
+    reserve: Reserve | None = None,
 ) -> subprocess.Popen[bytes]:
     """The shim outlives us: a session of its own, no pipe of ours but the credential's, which is full already.
 
-    `kept` are descriptors that it holds until it ends.
+    `kept` are descriptors that it holds until it ends. It is the one of `reserve`, when one waits there.
     """
     place(paths.policy, policy)
     place(paths.spec, spec)
     errors = os.open(paths.errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     source = _credential_pipe(credential)
     try:
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-E", "-c", _SHIM, str(paths.root), PACKAGES],
-            stdin=source,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            cwd="/",
-            env={"LC_ALL": "C.UTF-8"},
-            start_new_session=True,
-            pass_fds=kept,
-        )
+        ready = reserve.order(paths.root, (source, errors, *kept)) if reserve else None
+        return ready or _popen(_SHIM, paths.root, source, errors, kept)
     finally:
         os.close(source)
         os.close(errors)
+
+
+def _popen(code: str, place: Path, source: int, errors: int, kept: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-E", "-c", code, str(place), PACKAGES],
+        stdin=source,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        cwd="/",
+        env={"LC_ALL": "C.UTF-8"},
+        start_new_session=True,
+        pass_fds=kept,
+    )
 
 
 def place(path: Path, content: bytes) -> None:

@@ -27,7 +27,12 @@ class RunPaths:
 
     @classmethod
     def of(cls, data_dir: Path, run: RunId) -> "RunPaths":
-        return cls(data_dir / "runs" / str(int(run)))
+        return cls(cls.folder(data_dir) / str(int(run)))
+
+    @staticmethod
+    def folder(data_dir: Path) -> Path:
+        """Where the runs' directories are."""
+        return data_dir / "runs"
 
     @property
     def lock(self) -> Path:

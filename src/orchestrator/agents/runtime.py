@@ -14,7 +14,7 @@ from orchestrator.agents import claude, launcher, rundir, sandbox
 from orchestrator.agents.claude_code import ClaudeCode
 from orchestrator.agents.cli import Cli, Reading
 from orchestrator.agents.folders import Room
-from orchestrator.agents.launcher import ApiRoute, Credential, ProcessLimits
+from orchestrator.agents.launcher import ApiRoute, Credential, ProcessLimits, Reserve
 from orchestrator.agents.room import needs_room
 from orchestrator.agents.rundir import RunPaths
 from orchestrator.agents.sandboxes import Sandboxes
@@ -53,6 +53,17 @@ class ClaudeRuntime:
     another_cli: Cli | None = None
     """Runs this program in Claude Code's place."""
     _shims: dict[RunId, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _reserve: Reserve | None = None
+
+    def open(self) -> None:
+        """From now on a shim waits for the next run."""
+        self._reserve = Reserve(RunPaths.folder(self.data_dir))
+        self._reserve.renew()
+
+    def close(self) -> None:
+        """Ends the shim that waits; those at work go on."""
+        if self._reserve is not None:
+            self._reserve.close()
 
     def liveness(self, run: RunId) -> Liveness:
         return rundir.liveness(self._paths(run))
@@ -94,6 +105,7 @@ class ClaudeRuntime:
         position, told, at = 0, (0, Usage()), time.monotonic()
         vigil = Vigil(paths, spec.limits, self.limits, heard=at)
         while not await self._has_ended(spec.run, paths):
+            await self._renew()  # by now the agent has begun, and nobody waits for the processor
             position = await _caught_up(paths.log, transcript, position, self.limits)
             now = time.monotonic()
             if transcript.usage != told[1] or (position != told[0] and now > at + _NOTE_S):
@@ -141,11 +153,12 @@ class ClaudeRuntime:
         """In a thread: the first call measures the machine, and copies the CLI when it must be hidden."""
         _note_digest(paths, spec, self._argv(spec, paths))
         if self.sandboxes is None:
-            return launcher.start_shim(paths, self._shim_spec(spec, paths), self.credential)
+            raw = self._shim_spec(spec, paths)
+            return launcher.start_shim(paths, raw, self.credential, reserve=self._reserve)
         program = self.sandboxes.program(self._binary(self._cli().binary))
         with self.sandboxes.way(paths, program, self.route) as way:
             raw = self._shim_spec(spec, paths, program, is_forwarded=way.is_forwarded)
-            return launcher.start_shim(paths, raw, self.credential, way.policy, way.kept)
+            return launcher.start_shim(paths, raw, self.credential, way.policy, way.kept, self._reserve)
 
     def _shim_spec(
         self, spec: RunSpec, paths: RunPaths, program: str | None = None, *, is_forwarded: bool = False
@@ -193,6 +206,10 @@ class ClaudeRuntime:
                 return False
             await asyncio.sleep(_POLL_S)
         return True
+
+    async def _renew(self) -> None:
+        if self._reserve is not None and not self._reserve.is_waiting:
+            await asyncio.to_thread(self._reserve.renew)
 
     def _reap(self, run: RunId) -> None:
         if shim := self._shims.pop(run, None):

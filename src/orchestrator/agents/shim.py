@@ -1,7 +1,7 @@
 """Becomes the parent of one agent: wins the run's lock and start marker, then starts the agent.
 
 Started by `launcher.start_shim` as a bare interpreter (-I -S -E) with the run's directory as its argument and
-the model's credential as its standard input.
+the model's credential as its standard input; or in advance, and then it waits to be told both (`wait`).
 Everything before the fork delays every launch, so only what is built in or tiny is imported here:
 `signal`, `json`, `pathlib` and `ctypes` would each cost as much as the rest of this file.
 """
@@ -44,6 +44,8 @@ only asks (F_OFD_GETLK) never gets into the way of somebody who takes it."""
 
 CREDENTIAL_FD = 3
 TETHER_FD = 4
+ORDER_MAX_BYTES = 64
+ORDER_MAX_FDS = 16
 _LISTEN_BACKLOG = 64
 _NOBODY = 65534
 NICE = 10
@@ -257,9 +259,31 @@ def _forget_credential() -> None:
     os.close(null)
 
 
-def main() -> int:
+def wait() -> int:
+    """A shim that was started before there was a run for it: it takes one order from its standard input, a socket,
+    and is then what `main` is. The order is the name of the run's folder, below the one in its argument, and comes
+    with the credential, its standard error and what it is to keep. When whoever started it is gone, so is it.
+    """
+    from _socket import CMSG_LEN, socket  # noqa: PLC0415  # main needs none of these
+
+    from orchestrator.agents import supervise  # noqa: PLC0415, F401  # what is loaded now delays no launch
+
+    orders = socket(fileno=0)
+    order, given, _, _ = orders.recvmsg(ORDER_MAX_BYTES, CMSG_LEN(4 * ORDER_MAX_FDS))
+    orders.detach()
+    if not order.isdigit() or not given:
+        return 0
+    raw = given[0][2]
+    credential, errors, *_ = (int.from_bytes(raw[at : at + 4], sys.byteorder) for at in range(0, len(raw), 4))
+    for received, number in ((credential, 0), (errors, 2)):
+        os.dup2(received, number)
+        os.close(received)
+    return main(os.path.join(sys.argv[1], order.decode()))  # noqa: PTH118  # no pathlib here, see above
+
+
+def main(root: str) -> int:
     """The whole protocol. Order matters: control before lock, so that a held lock can be told to stop."""
-    os.chdir(sys.argv[1])
+    os.chdir(root)
     control = os.open(CONTROL, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
     with open(SPEC, "rb") as file:
         spec = Spec(file.read())
