@@ -3,6 +3,7 @@
 Each is a process of its own, which can be killed as any other; only the loading of modules is shared.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from typing import IO, Any, Self
 
 from orchestrator.sim.world import Service
 from support import ROOT
+from warm import PRELOADED
 
 START_S = 60.0
 
@@ -166,9 +168,8 @@ def _become(order: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
-    from chaos import composed  # noqa: PLC0415 - loads everything before the first fork, and only here
-
-    del composed
+    for name in ("chaos.composed", *PRELOADED):  # before the first fork, and only here
+        importlib.import_module(name)
     mother = _Mother()
     for line in sys.stdin.buffer:
         print(mother.carry_out(json.loads(line)), flush=True)
