@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 CLAUDE := .tools/claude
+AXE := .tools/axe.min.js
 # How many tests run at once. Timing decides no test, so more than the cores is safe. Stories are long and the rest
 # is short: a worker that is done takes from one that is not.
 JOBS ?= $(shell echo $$(( 2 * $$(nproc) )))
@@ -21,12 +22,15 @@ SLOW_SOCKETS := tests/webhooks/test_server.py
 COVER := $(BIN)/coverage run -m pytest -q -p no:cacheprovider -m "not nightly"
 export PLANE_URL PLANE_KEY PLANE_WORKSPACE PLANE_PROJECT GITEA_URL GITEA_REPO GITEA_TOKEN GITEA_ADMIN_TOKEN
 
-.PHONY: help setup demo serve test check fix bench nightly live cover cover-all mutate requirements env-example schema clean
+# Where `make screenshots` leaves them.
+SCREENSHOTS := build/screenshots
+
+.PHONY: help setup demo serve test check fix bench nightly screenshots pictures live cover cover-all mutate requirements env-example schema vendor clean
 
 help: ## list these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.ready $(CLAUDE) ## install the locked Python packages into .venv and the pinned CLI into .tools
+setup: .venv/.ready $(CLAUDE) $(AXE) ## install the locked Python packages into .venv, the pinned CLI and axe-core into .tools
 
 .venv/.ready: requirements-dev.txt pyproject.toml scripts/setup_venv.sh
 	@PYTHON="$(PYTHON)" scripts/setup_venv.sh
@@ -34,6 +38,10 @@ setup: .venv/.ready $(CLAUDE) ## install the locked Python packages into .venv a
 # A failed install is not an error here: demo and tests then say that the scripted stand-in runs instead.
 $(CLAUDE): scripts/install_claude.py
 	@$(PYTHON) scripts/install_claude.py --into .tools || echo "The Claude Code CLI is not installed (reason above); the scripted stand-in will be used."
+
+# As above: the browser tests then say that it is missing.
+$(AXE): scripts/install_axe.py scripts/install_claude.py
+	@$(PYTHON) scripts/install_axe.py --into .tools || echo "axe-core is not installed (reason above); browser tests will be skipped."
 
 demo: setup ## from a recorded Plane delivery to ready-to-merge, through all gates (LIVE=1: your account, KEEP=1: stay up)
 	@$(BIN)/orch demo $(if $(LIVE),--live) $(if $(KEEP),--keep)
@@ -56,6 +64,13 @@ fix: setup ## repair what ruff can repair
 
 bench: setup ## measure; prints ratios to this machine's own limits
 	@$(BIN)/python -m benchmarks
+
+screenshots: setup ## a picture of every page, light, dark and phone, into build/screenshots; needs chromium
+	@rm -rf $(SCREENSHOTS)
+	@ORCH_TEST_SCREENSHOTS=$(SCREENSHOTS) $(PYTEST) -q -s tests/e2e/browser/test_screenshots.py --timeout=600
+
+pictures: screenshots ## README's pictures (docs/pictures), made of those
+	@$(BIN)/python scripts/pictures.py $(SCREENSHOTS) docs/pictures
 
 live: setup ## the contract tests against your own servers: PLANE_URL= GITEA_URL= … (see scripts/live_contracts.sh)
 	@PYTEST="$(PYTEST)" scripts/live_contracts.sh
@@ -83,6 +98,9 @@ requirements: ## lock the dependencies again (needs uv)
 
 schema: setup ## write what the migrations make of an empty database, after a new one
 	@$(BIN)/python scripts/write_schema.py
+
+vendor: ## fetch again what the pages load in browsers, as static/vendor/vendor.toml pins it (needs npm)
+	@$(PYTHON) scripts/vendor_static.py
 
 env-example: setup ## write .env.example from the settings
 	@$(BIN)/orch config example > .env.example
