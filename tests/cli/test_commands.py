@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,8 +21,8 @@ from orchestrator.agents.sandbox import LANDLOCK_TCP_ABI
 from orchestrator.config import setting_names
 from orchestrator.configfile import effective, parse
 from orchestrator.domain.model import Role
-from orchestrator.sim.world import Service, World
-from support import ROOT, at_rest, until
+from orchestrator.sim.world import API_TOKEN, Service, World
+from support import ROOT, at_rest, only_task, until
 
 ORCH = [sys.executable, "-m", "orchestrator"]
 DEMO_LIMIT_S = 240
@@ -35,10 +36,19 @@ def orch(*arguments: str, cwd: Path, environ: Mapping[str, str] | None = None) -
     )
 
 
+def orch_script(*arguments: str, cwd: Path, environ: Mapping[str, str]) -> str:
+    """As a shell calls it for completion: by its name. What it says."""
+    env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **environ}
+    start = "import sys; sys.argv[0] = 'orch'; from orchestrator.cli.app import main; main()"
+    line = [sys.executable, "-c", start, *arguments]
+    done = subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, timeout=100, check=False)
+    return done.stdout
+
+
 def test_version_and_help(tmp_path: Path) -> None:
     assert orch("version", cwd=tmp_path).stdout.strip() == __version__
     shown = orch("--help", cwd=tmp_path).stdout
-    of_tasks = ("status", "explain", "launch", "retry", "cancel", "resume", "verify")
+    of_tasks = ("status", "task", "explain", "runs", "logs", "events", "launch", "approve", "retry", "verify")
     for command in ("serve", "doctor", "demo", *of_tasks):
         assert command in shown
 
@@ -68,8 +78,9 @@ def test_a_good_configuration_file_is_told_to_be_good(tmp_path: Path) -> None:
 
 def test_the_effective_configuration_has_every_default_and_no_secret(tmp_path: Path) -> None:
     shutil.copy(ROOT / "orchestrator.yaml.example", tmp_path / "orchestrator.yaml")
-    environ = {name: "hidden-value" for name in setting_names() if f"{name}_FILE" in setting_names()}
+    environ = {name: "hidden-value" * 3 for name in setting_names() if f"{name}_FILE" in setting_names()}
     del environ["ORCH_ANTHROPIC_API_KEY"]
+    del environ["ORCH_GITEA_OAUTH_CLIENT_SECRET"]  # it would need the public address
     environ["ORCH_DATABASE_URL"] = "sqlite:///u:hidden-value@x/y.db"
     done = orch("config", "show", "--json", cwd=tmp_path, environ=environ)
     shown = json.loads(done.stdout)
@@ -182,6 +193,53 @@ def test_status_shows_tasks_and_why_they_wait(world: World, service: Service) ->
     assert orch("retry", "ENDURO-1", cwd=world.root, environ=environ).returncode == 1
     for command, missing in (("cancel", "NONE-1"), ("cancel", "77"), ("resume", "NONE-1")):
         assert orch(command, missing, cwd=world.root, environ=environ).returncode == 4
+
+
+def test_a_task_its_run_and_its_events_are_shown_replayed_and_approved_by_nobody(
+    world: World, service: Service
+) -> None:
+    world.post_recorded(service, "issue__created__rest")
+    with service.client() as client:
+        at_rest(client)
+    # As from another machine: an address and a token.
+    environ = {"ORCH_SERVER": service.url, "ORCH_TOKEN": API_TOKEN}
+
+    def shown(*arguments: str) -> Any:
+        done = orch(*arguments, cwd=world.root, environ=environ)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return json.loads(done.stdout)
+
+    [run] = shown("runs", "--task", "ENDURO-1")["items"]
+    assert (run["task"], run["role"], run["outcome"]) == ("ENDURO-1", "analyst", "succeeded")
+    assert shown("runs", "--task", "NONE-1") == {"items": [], "next": None}
+    assert shown("task", "ENDURO-1")["runs"] == [run]
+    [event] = shown("events", "--source", "plane", "--type", "issue")["items"]
+    assert (event["task"], event["action"]) == ("ENDURO-1", "created")
+    assert shown("replay", str(event["id"])) == {"status": "looking"}
+    assert shown("events", "--source", "plane")["items"][0]["id"] == event["id"]
+    for command in (("approve", "ENDURO-1"), ("reject", "ENDURO-1", "--why", "No goal.")):
+        done = orch(*command, cwd=world.root, environ=environ)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "a token is nobody" in done.stderr
+        assert "`:approved:`" in done.stderr
+
+
+def test_a_server_completes_keys_and_says_when_it_does_not_know_the_token_or_the_key(
+    world: World, service: Service
+) -> None:
+    words = {"COMP_WORDS": "orch task END", "COMP_CWORD": "2", "_ORCH_COMPLETE": "complete_bash"}
+    world.post_recorded(service, "issue__created__rest")
+    with service.client() as client:
+        until(lambda: only_task(client).get("key"), "the task has its key")
+    right = {"ORCH_SERVER": service.url, "ORCH_TOKEN": API_TOKEN}
+    assert orch_script("task", cwd=world.root, environ={**right, **words}) == "ENDURO-1\n"
+    wrong = {"ORCH_SERVER": service.url, "ORCH_TOKEN": "wrong"}
+    done = orch("status", cwd=world.root, environ=wrong)
+    assert done.returncode == 3
+    assert "ORCH_TOKEN" in done.stderr
+    done = orch("logs", "NONE-1", cwd=world.root, environ=right)
+    assert done.returncode == 4
+    assert done.stderr == "There is no task NONE-1. `orch status` and `orch runs` show what there is.\n"
 
 
 def test_explain_says_why_a_task_waits_who_can_help_and_since_when(world: World, service: Service) -> None:

@@ -27,3 +27,17 @@ def test_what_is_loaded_already_stays() -> None:
     code = loaded + "assert sys.modules['rich'] is rich"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+ASKING = """
+import sys
+from orchestrator.cli import app, ask, events, explain, runs, status, task, transcripts
+heavy = set("aiohttp alembic fastapi httpx jinja2 sqlalchemy starlette structlog uvicorn yaml".split())
+assert not heavy & {name.split(".")[0] for name in sys.modules}, heavy & set(sys.modules)
+assert "orchestrator.main" not in sys.modules
+"""
+
+
+def test_who_asks_a_server_loads_none_of_what_a_server_needs() -> None:
+    done = subprocess.run([sys.executable, "-c", ASKING], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -8,11 +8,23 @@ import typer
 
 from orchestrator import __version__
 from orchestrator.cli import lean
+from orchestrator.cli.complete import keys
+from orchestrator.cli.token_commands import token_app
+from orchestrator.cli.wishes import Wishes, asking, showing
 from orchestrator.domain.model import Language
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 app.add_typer(config_app, name="config")
+app.add_typer(token_app, name="token")
+Key = Annotated[str, typer.Argument(help="the task's key, like ENDURO-1", autocompletion=keys)]
+MaybeKey = Annotated[str | None, typer.Argument(help="the task's key, like ENDURO-1", autocompletion=keys)]
+HowMany = Annotated[int, typer.Option(help="How many.", min=1, max=200)]
+Cursor = Annotated[str | None, typer.Option(help="Go on at what an earlier list named.")]
+Gate = Annotated[str | None, typer.Option(help="The gate, like QG-1; the one that asks when left out.")]
+Digest = Annotated[
+    str | None, typer.Option(help="Of the documents that you read; refused when they changed since.")
+]
 
 
 @app.callback()
@@ -35,13 +47,12 @@ def serve(
 
 
 @app.command()
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+@showing
+def doctor(wishes: Wishes) -> int:
     """Try the set-up and say how to mend what is missing. Needs no running server."""
     from orchestrator.cli import doctor as command  # noqa: PLC0415
 
-    raise typer.Exit(command.run(as_json=as_json))
+    return command.run(wishes)
 
 
 @app.command()
@@ -59,87 +70,197 @@ def demo(
 
 
 @app.command()
+@asking
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    wishes: Wishes,
     limit: Annotated[int, typer.Option(help="How many tasks.", min=1, max=200)] = 10,
-) -> None:
-    """Show the tasks that are not done, and why each waits."""
-    from orchestrator.cli import ask  # noqa: PLC0415
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Draw it anew on each change, until Ctrl-C.")
+    ] = False,
+) -> int:
+    """Show who is waited for, the tasks that are not done, and why each waits."""
+    from orchestrator.cli import status as command  # noqa: PLC0415
 
-    raise typer.Exit(ask.status(as_json=as_json, limit=limit))
+    return command.run(wishes, limit=limit, watch=watch)
 
 
 @app.command()
+@asking
+def task(wishes: Wishes, key: Key) -> int:
+    """Show a task: its gates, its runs, and what sent it back."""
+    from orchestrator.cli import task as command  # noqa: PLC0415
+
+    return command.run(wishes, key)
+
+
+@app.command()
+@asking
 def explain(
-    key: Annotated[str, typer.Argument(help="the task's key, like ENDURO-1")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    wishes: Wishes,
+    key: Key,
     lang: Annotated[
         Language | None, typer.Option(help="Language of the sentences; English when left out.")
     ] = None,
-) -> None:
+) -> int:
     """Show where a task is, each gate's items, what would unblock it and who, and the limits left."""
     from orchestrator.cli import explain as command  # noqa: PLC0415
 
-    raise typer.Exit(command.run(key, as_json=as_json, language=lang))
+    return command.run(wishes, key, language=lang)
 
 
 @app.command()
+@asking
+def runs(
+    wishes: Wishes,
+    of_task: Annotated[str | None, typer.Option("--task", help="Of this task alone.", autocompletion=keys)] = None,
+    limit: HowMany = 20,
+    cursor: Cursor = None,
+) -> int:
+    """Show runs of agents, the newest first."""
+    from orchestrator.cli import runs as command  # noqa: PLC0415
+
+    return command.run(wishes, {"task": of_task, "cursor": cursor}, limit)
+
+
+@app.command()
+@asking
+def logs(
+    wishes: Wishes,
+    what: Annotated[
+        str, typer.Argument(help="a run's number, or a task's key: its newest run", autocompletion=keys)
+    ],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    whole: Annotated[bool, typer.Option("--full", help="Unfold what tools were given and gave back.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="The log itself, as the CLI wrote it.")] = False,
+) -> int:
+    """Show what an agent said and did."""
+    from orchestrator.cli import transcripts as command  # noqa: PLC0415
+
+    return command.run(wishes, what, command.Manner(is_raw=raw, is_whole=whole, follows=follow))
+
+
+@app.command()
+@asking
+def events(
+    wishes: Wishes,
+    source: Annotated[str | None, typer.Option(help="Of plane, or of gitea.")] = None,
+    kind: Annotated[str | None, typer.Option("--type", help="Of this type, like issue or push.")] = None,
+    of_task: Annotated[str | None, typer.Option("--task", help="Of this task alone.", autocompletion=keys)] = None,
+    limit: HowMany = 20,
+    cursor: Cursor = None,
+) -> int:
+    """Show what Plane and Gitea told us, the newest first."""
+    from orchestrator.cli import events as command  # noqa: PLC0415
+
+    wanted = {"source": source, "type": kind, "task": of_task, "cursor": cursor}
+    return command.run(wishes, wanted, limit)
+
+
+@app.command()
+@asking
 def launch(
+    wishes: Wishes,
     role: Annotated[str, typer.Argument(help="analyst, architect, developer, reviewer or tester")],
     repo: Annotated[str, typer.Argument(help="owner/name, one that orchestrator.yaml maps")],
     task: Annotated[Path, typer.Option("--task", help="File with the task's text.", exists=True, dir_okay=False)],
     title: Annotated[str, typer.Option(help="Title; the first line of the text when left out.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+) -> int:
     """Ask the running orchestrator to start one agent on a task of its own."""
     from orchestrator.cli import ask  # noqa: PLC0415
 
-    raise typer.Exit(ask.launch(role, repo, task, title=title, as_json=as_json))
+    return ask.launch(wishes, role, repo, task, title=title)
 
 
 @app.command()
-def retry(key: Annotated[str, typer.Argument(help="the task's key, like ENDURO-1")]) -> None:
+@asking
+def approve(wishes: Wishes, key: Key, gate: Gate = None, digest: Digest = None) -> int:
+    """Approve a task's documents, as the person that you are to the server. A token is nobody."""
+    from orchestrator.cli import ask  # noqa: PLC0415
+
+    return ask.vote(wishes, "approve", key, gate=gate, digest=digest, why=None)
+
+
+@app.command()
+@asking
+def reject(
+    wishes: Wishes,
+    key: Key,
+    why: Annotated[str, typer.Option(help="What has to change; the agent is told.")],
+    gate: Gate = None,
+    digest: Digest = None,
+) -> int:
+    """Send a task's documents back, as the person that you are to the server. A token is nobody."""
+    from orchestrator.cli import ask  # noqa: PLC0415
+
+    return ask.vote(wishes, "reject", key, gate=gate, digest=digest, why=why)
+
+
+@app.command()
+@asking
+def retry(wishes: Wishes, key: Key) -> int:
     """Give a task whose last run did not succeed one more attempt."""
     from orchestrator.cli import ask  # noqa: PLC0415
 
-    raise typer.Exit(ask.retry(key))
+    return ask.retry(wishes, key)
 
 
 @app.command()
+@asking
 def cancel(
-    what: Annotated[str, typer.Argument(help="a run's number, or a task's key like ENDURO-1")],
-) -> None:
+    wishes: Wishes,
+    what: Annotated[
+        str, typer.Argument(help="a run's number, or a task's key like ENDURO-1", autocompletion=keys)
+    ],
+) -> int:
     """Stop a run; or stop a task, which then starts nothing more until it is resumed."""
     from orchestrator.cli import ask  # noqa: PLC0415
 
-    raise typer.Exit(ask.cancel(what))
+    return ask.cancel(wishes, what)
 
 
 @app.command()
+@asking
 def pause(
-    key: Annotated[str | None, typer.Argument(help="the task's key, like ENDURO-1")] = None,
+    wishes: Wishes,
+    key: MaybeKey = None,
     is_all: Annotated[bool, typer.Option("--all", help="Every task: no agent starts at all.")] = False,
-) -> None:
+) -> int:
     """Let no agent start, of one task or of all. Those at work go on."""
     from orchestrator.cli import ask  # noqa: PLC0415
 
-    raise typer.Exit(ask.pause("pause", key, is_all=is_all))
+    return ask.pause(wishes, "pause", key, is_all=is_all)
 
 
 @app.command()
+@asking
 def resume(
-    key: Annotated[str | None, typer.Argument(help="the task's key, like ENDURO-1")] = None,
+    wishes: Wishes,
+    key: MaybeKey = None,
     is_all: Annotated[bool, typer.Option("--all", help="End the pause of everything.")] = False,
-) -> None:
+) -> int:
     """Take a pause back, of one task or of all. Tasks that were paused by themselves stay paused."""
     from orchestrator.cli import ask  # noqa: PLC0415
 
-    raise typer.Exit(ask.pause("resume", key, is_all=is_all))
+    return ask.pause(wishes, "resume", key, is_all=is_all)
+
+
+@app.command()
+@asking
+def replay(
+    wishes: Wishes,
+    event: Annotated[int, typer.Argument(help="an event's number, as `orch events` shows it", min=1)],
+) -> int:
+    """Look again at the task of an event. The journal gets nothing new."""
+    from orchestrator.cli import ask  # noqa: PLC0415
+
+    return ask.replay(wishes, event)
 
 
 @app.command()
 def verify(
-    key: Annotated[str | None, typer.Argument(help="the task's key; every task when left out")] = None,
+    key: Annotated[
+        str | None, typer.Argument(help="the task's key; every task when left out", autocompletion=keys)
+    ] = None,
 ) -> None:
     """Make the stored decisions again and compare them, byte for byte. Needs no running server."""
     from orchestrator.cli import verify as command  # noqa: PLC0415
@@ -166,13 +287,12 @@ def validate(
 
 
 @config_app.command()
-def show(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+@showing
+def show(wishes: Wishes) -> int:
     """Show settings and orchestrator.yaml as they are understood, with every default and no secret."""
     from orchestrator.cli import configuration  # noqa: PLC0415
 
-    raise typer.Exit(configuration.show(as_json=as_json))
+    return configuration.show(wishes)
 
 
 @app.command()
@@ -184,4 +304,5 @@ def version() -> None:
 def main() -> None:
     """The entry point of the `orch` script."""
     lean.forgo_plugins()
+    lean.speak_all_languages()
     app()

@@ -1,115 +1,94 @@
-"""Commands that ask the running orchestrator over its API."""
+"""Commands that have something changed: by the running orchestrator, over its API."""
 
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-import typer
-from rich.console import Console
+from orchestrator.cli import screen
+from orchestrator.cli.answers import NOT_FOUND, USAGE, answers
+from orchestrator.cli.screen import say
+from orchestrator.cli.wishes import Wishes
 
-from orchestrator.cli.setup import NOT_FOUND, read, say
-
-USAGE = 2
-TIMEOUT_S = 30.0
-
-
-def status(*, as_json: bool, limit: int) -> int:
-    answer = call("GET", f"/status?limit={limit}")
-    if as_json or not sys.stdout.isatty():
-        print(answer.text)
-    else:
-        _print_status(answer.json())
-    return 0
+_PAUSED = {
+    "pause": "{what} is paused: no agent starts; one at work goes on. `orch resume {target}` ends it.",
+    "resume": "{what} goes on; `orch status` shows how.",
+}
+_WITHOUT_SERVER = "That is stored, and holds when the server starts (`orch serve`)."
 
 
-def launch(role: str, repo: str, task: Path, *, title: str, as_json: bool) -> int:
+def launch(wishes: Wishes, role: str, repo: str, task: Path, *, title: str) -> int:
     order = {"role": role, "repository": repo, "task": task.read_text(encoding="utf-8"), "title": title}
-    answer = call("POST", "/api/v1/tasks", order)
-    if as_json or not sys.stdout.isatty():
-        print(answer.text)
-    else:
-        print(f"Task {answer.json()['key']} is accepted; `orch status` shows how it goes.")
-    return 0
+    with answers(wishes) as asked:
+        accepted = asked.order("/api/v1/tasks", order)
+    key = screen.plain(accepted["key"], 60)
+    said = f"Task {key} is accepted; `orch logs -f {key}` reads along, `orch status` shows how it goes."
+    return _tell(wishes, accepted, said)
 
 
-def retry(key: str) -> int:
-    call("POST", f"/api/v1/tasks/{quote(key, safe='')}/retry")
-    print(f"{key} gets one more attempt; `orch status` shows how it goes.")
-    return 0
+def retry(wishes: Wishes, key: str) -> int:
+    said = f"{screen.plain(key, 60)} gets one more attempt; `orch status` shows how it goes."
+    return _ordered(wishes, f"/api/v1/tasks/{quote(key, safe='')}/retry", said)
 
 
-def cancel(what: str) -> int:
+def cancel(wishes: Wishes, what: str) -> int:
     """A number is a run's: no key is one."""
     if what.isascii() and what.isdigit():
-        call("POST", f"/api/v1/runs/{what}/cancel")
-        print(f"Run {what} is told to stop; nothing of it is alive within ten seconds.")
-        return 0
-    call("POST", f"/api/v1/tasks/{quote(what, safe='')}/cancel")
-    print(f"{what} is cancelled, and what was at work for it is told to stop. `orch resume {what}` lets it go on.")
-    return 0
+        said = f"Run {what} is told to stop; nothing of it is alive within ten seconds."
+        return _ordered(wishes, f"/api/v1/runs/{what}/cancel", said)
+    key = screen.plain(what, 60)
+    said = f"{key} is cancelled, and what was at work for it is told to stop. `orch resume {key}` lets it go on."
+    return _ordered(wishes, f"/api/v1/tasks/{quote(what, safe='')}/cancel", said)
 
 
-def pause(word: str, key: str | None, *, is_all: bool) -> int:
-    """`word` is pause or resume. Which of the two is meant has to be said: to pause all by mistake is costly."""
+def replay(wishes: Wishes, event: int) -> int:
+    said = f"The task of event {event} is looked at again; nothing was added. `orch status` shows how it goes."
+    return _ordered(wishes, f"/api/v1/events/{event}/replay", said)
+
+
+def vote(wishes: Wishes, word: str, key: str, *, gate: str | None, digest: str | None, why: str | None) -> int:
+    """`word` is approve or reject; about what is asked now, if nothing else is named. Whether who says it may, the
+    server knows.
+    """
+    path = f"/api/v1/tasks/{quote(key, safe='')}"
+    with answers(wishes) as asked:
+        about = asked.get(path).get("asked") or {}
+        order = {"gate": gate or about.get("gate", ""), "digest": digest or about.get("digest", "")}
+        answer = asked.order(f"{path}/{word}", order if why is None else {**order, "why": why})
+    done = "approved" if word == "approve" else "sent back"
+    named = screen.plain(key, 60)
+    return _tell(wishes, answer, f"{named} is {done}; `orch explain {named}` shows what follows.")
+
+
+def pause(wishes: Wishes, word: str, key: str | None, *, is_all: bool) -> int:
+    """`word` is pause or resume. Which of the two is meant has to be said: to pause all by mistake is costly.
+
+    Safe without a server: it is a row, which every admission reads, and which outlives every process.
+    """
     if (key is None) is not is_all:
         say(f"Name one task (`orch {word} ENDURO-1`), or say `orch {word} --all`.")
         return USAGE
-    call("POST", f"/api/v1/tasks/{quote(key, safe='')}/{word}" if key else f"/api/v1/{word}")
-    print(_PAUSED[word].format(what=key or "Everything"))
+    named = screen.plain(key or "", 60)
+    said = _PAUSED[word].format(what=named or "Everything", target=named or "--all")
+    path = f"/api/v1/tasks/{quote(key, safe='')}/{word}" if key else f"/api/v1/{word}"
+    with answers(wishes) as asked:
+        left = asked.order_or_left(path)
+        if left and not left.pause(key, is_paused=word == "pause"):
+            say(f"There is no task {named}. `orch status` lists the open ones.")
+            return NOT_FOUND
+    answer = {"status": "paused" if word == "pause" else "running"}
+    return _tell(wishes, answer, f"{said} {_WITHOUT_SERVER}" if left else said)
+
+
+def _ordered(wishes: Wishes, path: str, said: str, order: object = None) -> int:
+    with answers(wishes) as asked:
+        answer = asked.order(path, order)
+    return _tell(wishes, answer, said)
+
+
+def _tell(wishes: Wishes, answer: Any, said: str) -> int:
+    """To programs what the API answered, to people what it means and what is next."""
+    if screen.is_for_people(wishes):
+        print(said)
+    else:
+        screen.print_json(answer)
     return 0
-
-
-_PAUSED = {
-    "pause": "{what} is paused: no agent starts; one at work goes on. `orch resume` ends it.",
-    "resume": "{what} goes on; `orch status` shows how.",
-}
-
-
-def call(method: str, path: str, order: object = None) -> httpx.Response:
-    """A 2xx answer; anything else ends the command with words and its exit code."""
-    settings, _ = read()
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host
-    headers = {"Authorization": f"Bearer {settings.api_token[0].get_secret_value()}"} if settings.api_token else {}
-    url = f"http://{host}:{settings.port}{path}"
-    try:
-        answer = httpx.request(method, url, json=order, headers=headers, timeout=TIMEOUT_S, trust_env=False)
-    except httpx.HTTPError as error:
-        nobody = f"No orchestrator answers at http://{host}:{settings.port} ({type(error).__name__})."
-        raise _ended(1, f"{nobody} Start it with `orch serve`.") from error
-    if answer.is_success:
-        return answer
-    raise _ended({404: NOT_FOUND, 422: USAGE}.get(answer.status_code, 1), _detail(answer))
-
-
-def _ended(exit_code: int, said: str) -> typer.Exit:
-    say(said)
-    return typer.Exit(exit_code)
-
-
-def _detail(answer: httpx.Response) -> str:
-    try:
-        body: Any = answer.json()
-    except ValueError:
-        return f"The orchestrator answered {answer.status_code}."
-    detail = body.get("detail") if isinstance(body, dict) else None
-    if isinstance(detail, list):
-        detail = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in detail)
-    return str(detail or f"The orchestrator answered {answer.status_code}.")
-
-
-def _print_status(body: Any) -> None:
-    console = Console(highlight=False)
-    for task in body["active_tasks"]:
-        console.print(f"[bold]{task['key'] or task['plane_id']}[/] {task['stage']}", end=" ")
-        console.print(task["title"], markup=False)
-        for run in task["runs"]:
-            ended = run["outcome"] or run["state"]
-            console.print(f"   {run['role']}: {ended}, {run['turns']} turns, ${run['cost_usd']:.4f}", style="dim")
-        for reason in task["waiting"]:
-            console.print(f"   waits: {reason['text']}", markup=False)
-    if not body["active_tasks"]:
-        console.print("No task is open.")
-    for problem in body["problems"]:
-        console.print(f"! {problem['message']} {problem['mend']}", style="yellow", markup=False)

@@ -1,8 +1,6 @@
 """`orch config validate` and `orch config show`: what is configured, as it is understood. No secret is printed."""
 
-import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,9 @@ from typing import Any
 import typer
 import yaml
 
+from orchestrator.cli import screen
 from orchestrator.cli.setup import CONFIGURATION, read, say
+from orchestrator.cli.wishes import Wishes
 from orchestrator.config import Settings, SettingsFault, setting_names
 from orchestrator.config import load as load_settings
 from orchestrator.configfile import ConfigFault, Directory, effective
@@ -55,13 +55,13 @@ def _fine(path: Path, directory: Directory) -> Iterator[str]:
         yield f"  {project.repo} from {project.base_branch}: {asked}, {len(project.states)} states shown"
 
 
-def show(*, as_json: bool) -> int:
+def show(wishes: Wishes) -> int:
     settings, directory = read()
     shown = {"settings": dict(_settings(settings)), **effective(directory)}
-    if as_json or not sys.stdout.isatty():
-        print(json.dumps(shown, ensure_ascii=False))
-    else:
+    if screen.is_for_people(wishes):
         print(yaml.safe_dump(shown, allow_unicode=True, sort_keys=False), end="")
+    else:
+        screen.print_json(shown)
     return 0
 
 

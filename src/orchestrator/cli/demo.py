@@ -17,7 +17,7 @@ from rich.console import Console
 from orchestrator.agents.version import cli_version
 from orchestrator.cli.demo_tale import Tale, returns
 from orchestrator.cli.setup import CONFIGURATION, read, say
-from orchestrator.domain.model import Language, Stage
+from orchestrator.domain.model import Language, Person, Stage, UserId
 from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.gitea_people import People
 from orchestrator.sim.team import (
@@ -39,7 +39,7 @@ TOOL = ROOT / ".tools" / "claude"
 DELIVERIES = ("project__created", "issue__created__rest", "issue__created__rest", "issue__updated__priority")
 """The second of the two is a retry: the journal knows its content and adds nothing."""
 KEY = "ENDURO-1"
-ORCHESTRATOR, REVIEWER = "orchestrator", "reviewer"
+ORCHESTRATOR, REVIEWER, BOSS = "orchestrator", "reviewer", "boss"
 STUMBLES = "Scenario: review_rejects_once, test_fails_once"
 """A line of the work item, which tells the scripted agents to stumble."""
 STATES = {
@@ -97,11 +97,13 @@ def _told(root: Path, *, live: bool, keep: bool, scripted: bool, credential: Map
     tale = Tale(Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH))
     cli = _choose_cli(root, scripted=scripted)
     pace, english = PLANE_CALLS_PER_MINUTE, Language.EN
-    with World(root, FIXTURES, pace, language=english, states=STATES, is_sandboxed=True) as world:
+    boss = Person(UserId(APPROVER), BOSS, approver=True, admin=True)
+    with World(root, FIXTURES, pace, language=english, states=STATES, is_sandboxed=True, people=(boss,)) as world:
         _introduce(tale, cli, live=live)
         story = _Story(tale, world, is_live=live)
         story.prepare()
-        environ = world.settings(cli.path) | {"ORCH_PLANE_CALLS_PER_MINUTE": str(PLANE_CALLS_PER_MINUTE)}
+        environ = world.settings(cli.path) | world.sign_in()
+        environ |= {"ORCH_PLANE_CALLS_PER_MINUTE": str(PLANE_CALLS_PER_MINUTE)}
         if live:
             environ = {k: v for k, v in environ.items() if "CLAUDE_BASE_URL" not in k and "ANTHROPIC" not in k}
             environ |= _by_file(root, credential)
@@ -269,8 +271,10 @@ class _Story:
 
     def stay(self, service: Service) -> None:
         tell = self._tale.tell
-        tell(f"Staying up at {service.url}; token: {API_TOKEN}. For instance:")
-        tell(f"    curl -H 'Authorization: Bearer {API_TOKEN}' {service.url}/api/v1/tasks/{KEY}")
+        tell(f"Staying up at {service.url}: open it in a browser, and sign in with Gitea as {BOSS} (no password).")
+        tell(f"Programs send the token {API_TOKEN}. For instance:")
+        tell(f"    export ORCH_SERVER={service.url} ORCH_TOKEN={API_TOKEN}")
+        tell(f"    orch status; orch task {KEY}; orch logs {KEY}")
         tell("Ctrl-C ends it.")
         with contextlib.suppress(KeyboardInterrupt):
             while service.process and service.process.poll() is None:

@@ -1,31 +1,32 @@
 """`orch doctor`: every finding, with how to mend it."""
 
 import asyncio
-import sys
 from dataclasses import asdict
 
-import msgspec
 from rich.console import Console
 
 from orchestrator import findings, logs, main
+from orchestrator.cli import screen
 from orchestrator.cli.setup import read
+from orchestrator.cli.wishes import Wishes
 from orchestrator.config import Settings, secret_values
 from orchestrator.configfile import Directory
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.finding import Finding, Level
 
-_MARKS = {Level.FINE: "[green]✓[/]", Level.MISSING: "[yellow]![/]", Level.BROKEN: "[red]✗[/]"}
+_MARKS = {Level.FINE: ("✓", "green"), Level.MISSING: ("!", "yellow"), Level.BROKEN: ("✗", "red")}
 
 
-def run(*, as_json: bool) -> int:
+def run(wishes: Wishes) -> int:
     """0 when all is fine, 1 when something is missing or broken."""
     settings, directory = read()
     logs.set_up("error", secret_values(settings))
-    found = asyncio.run(examine(settings, directory))
-    if as_json:
-        sys.stdout.buffer.write(msgspec.json.encode([asdict(one) for one in found]) + b"\n")
+    with screen.busy(wishes, "Asking Plane, Gitea, the CLI and the sandbox"):
+        found = asyncio.run(examine(settings, directory))
+    if screen.is_for_people(wishes):
+        _print(found, screen.console(wishes))
     else:
-        _print(found)
+        screen.print_json([asdict(one) for one in found])
     return 0 if all(one.level is Level.FINE for one in found) else 1
 
 
@@ -57,9 +58,9 @@ def _secrets(settings: Settings) -> list[Finding]:
     return []
 
 
-def _print(found: list[Finding]) -> None:
-    console = Console(highlight=False)
+def _print(found: list[Finding], console: Console) -> None:
     for one in sorted(found, key=lambda finding: list(Level).index(finding.level), reverse=True):
-        console.print(_MARKS[one.level], one.message, soft_wrap=True)
+        mark, style = _MARKS[one.level]
+        console.print(screen.safe(mark, style), screen.safe(one.message), soft_wrap=True)
         if one.mend:
-            console.print("  →", one.mend, style="dim", soft_wrap=True)
+            console.print(screen.safe(f"  → {one.mend}", "dim"), soft_wrap=True)

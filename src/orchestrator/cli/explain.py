@@ -1,28 +1,29 @@
 """`orch explain`: the answer of the API, as tables for people."""
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from orchestrator.cli.ask import call
+from orchestrator.cli import screen
+from orchestrator.cli.answers import answers
+from orchestrator.cli.screen import safe as _safe
+from orchestrator.cli.wishes import Wishes
 
 _STYLES = {"open": "green", "closed": "yellow", "unknown": "red", "not_reached": "dim"}
 _STATES = {"not_reached": "not asked yet"}
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
-def run(key: str, *, as_json: bool, language: str | None) -> int:
+def run(wishes: Wishes, key: str, *, language: str | None) -> int:
     lang = f"?lang={quote(language, safe='')}" if language else ""
-    answer = call("GET", f"/api/v1/tasks/{quote(key, safe='')}/explain{lang}")
-    if as_json or not sys.stdout.isatty():
-        print(answer.text)
+    with answers(wishes) as asked:
+        body = asked.get(f"/api/v1/tasks/{quote(key, safe='')}/explain{lang}")
+    if screen.is_for_people(wishes):
+        show(body, screen.console(wishes))
     else:
-        show(answer.json(), Console(highlight=False))
+        screen.print_json(body)
     return 0
 
 
@@ -50,10 +51,10 @@ def _gates(gates: Any) -> Table:
     for name in ("gate", "", "what holds, what is missing", "who", "since"):
         table.add_column(name)
     for gate in gates:
-        state = Text(_STATES.get(gate["state"], gate["state"]), _STYLES[gate["state"]])
+        state = _safe(_STATES.get(gate["state"], gate["state"]), _STYLES.get(gate["state"], "red"))
         rows = list(_rows(gate)) or [("", "", "")]
         for number, (text, who, since) in enumerate(rows):
-            first = (gate["gate"], state) if number == 0 else ("", "")
+            first = (_safe(gate["gate"]), state) if number == 0 else ("", "")
             table.add_row(*first, _safe(text), _safe(who), since)
     return table
 
@@ -96,10 +97,4 @@ def _since(item: Any) -> str:
 def _age(item: Any) -> str:
     if item["age_s"] is None:
         return ""
-    size, unit = next((one for one in _UNITS if item["age_s"] >= one[0]), (1, "s"))
-    return f"{'over ' if item['is_older'] else ''}{int(item['age_s'] // size)} {unit}"
-
-
-def _safe(text: str) -> Text:
-    """Titles and comments are foreign: no markup of ours and no control of the terminal comes from them."""
-    return Text("".join(char if char.isprintable() else "�" for char in text))
+    return f"{'over ' if item['is_older'] else ''}{screen.age(item['age_s'])}"

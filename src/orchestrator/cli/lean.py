@@ -1,6 +1,7 @@
 """Starts without what libraries load only in case: a tenth of the time until `orch serve` listens."""
 
 import importlib
+import io
 import os
 import sys
 
@@ -8,6 +9,12 @@ import sys
 def forgo_plugins() -> None:
     """Pydantic looks through all that is installed for plugins, before its first model; we have none."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+
+def speak_all_languages() -> None:
+    """What a terminal cannot show is a question mark there, and no reason to end."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def load_structlog() -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import socket
+from collections.abc import Callable
 
 import structlog
 import uvicorn
@@ -20,7 +21,15 @@ GRACE_S = 5
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens, which matters with port 0."""
+    """Says where it listens, which matters with port 0. `ending` is called before connections are waited for."""
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -63,7 +72,8 @@ def run(*, allow_unsigned_loopback: bool) -> int:
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=GRACE_S,
-        )
+        ),
+        orchestrator.changes.close,
     )
     try:
         server.run()

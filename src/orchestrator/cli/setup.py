@@ -1,28 +1,35 @@
 """Reads settings and orchestrator.yaml for a command; faults become lines and exit code 3."""
 
-import sys
+from typing import TYPE_CHECKING
 
 import typer
 
+from orchestrator.cli.screen import say
 from orchestrator.config import Settings, SettingsFault
 from orchestrator.config import load as load_settings
-from orchestrator.configfile import ConfigFault, Directory
-from orchestrator.configfile import load as load_directory
 
+if TYPE_CHECKING:
+    from orchestrator.configfile import Directory
+
+__all__ = ["CONFIGURATION", "NOT_FOUND", "read", "say", "settings"]
 CONFIGURATION = 3
 NOT_FOUND = 4
 
 
-def read() -> tuple[Settings, Directory]:
+def settings() -> Settings:
     try:
-        settings = load_settings()
-        return settings, load_directory(settings.config)
-    except (SettingsFault, ConfigFault) as error:
+        return load_settings()
+    except SettingsFault as error:
         say(*error.faults)
         raise typer.Exit(CONFIGURATION) from None
 
 
-def say(*lines: str) -> None:
-    """To people, on standard error: standard output is for results."""
-    for line in lines:
-        print(line, file=sys.stderr)
+def read() -> tuple[Settings, "Directory"]:
+    from orchestrator import configfile  # noqa: PLC0415 - who asks a server does not need it
+
+    found = settings()
+    try:
+        return found, configfile.load(found.config)
+    except configfile.ConfigFault as error:
+        say(*error.faults)
+        raise typer.Exit(CONFIGURATION) from None

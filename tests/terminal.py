@@ -1,0 +1,74 @@
+"""Programs on a terminal of their own."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from support import until
+
+ROWS, COLUMNS = 50, 160
+
+
+class Terminal:
+    """`orch` on a pseudo-terminal. What it wrote is in `text`."""
+
+    def __init__(self, *arguments: str, cwd: Path, environ: Mapping[str, str]) -> None:
+        self._written = bytearray()
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color", **environ}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *arguments],
+            cwd=cwd,
+            env=env,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self._reader = threading.Thread(target=self._read, name="terminal")
+        self._reader.start()
+
+    @property
+    def text(self) -> str:
+        return self._written.decode(errors="replace").replace("\r\n", "\n")
+
+    def shows(self, words: str, limit_s: float = 60.0) -> None:
+        until(lambda: words in self.text, f"{words!r} on the terminal", limit_s)
+
+    def interrupt(self) -> int:
+        """As Ctrl-C; the exit code."""
+        self._process.send_signal(signal.SIGINT)
+        return self.wait()
+
+    def wait(self) -> int:
+        code = self._process.wait(60)
+        self._reader.join()
+        return code
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # the other end is closed
+            while piece := os.read(self._ours, 65536):
+                self._written += piece
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self.wait()
+        os.close(self._ours)
