@@ -9,11 +9,16 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
+from conftest import FakeClock
+from doors import identity
+from orchestrator.db import Database
+from orchestrator.store import tokens as rows
 from orchestrator.web.access import Access
 from orchestrator.web.front import Front
+from orchestrator.web.signin.tokens import digest, new
 
 
 async def show(request: Request) -> PlainTextResponse:
@@ -25,10 +30,13 @@ HOOK = Starlette(routes=[Route("/{rest:path}", show, methods=["POST"])])
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    front = Front(
-        lambda: INNER, contextlib.nullcontext, {"/webhook/plane": HOOK}, Access(["token"]), "/orchestrator"
-    )
+def access(database: Database, clock: FakeClock) -> Access:
+    return Access(identity(database, clock, ["token"], prefix="/orchestrator"))
+
+
+@pytest.fixture
+async def client(access: Access) -> AsyncIterator[httpx.AsyncClient]:
+    front = Front(lambda: INNER, contextlib.nullcontext, {"/webhook/plane": HOOK}, access, "/orchestrator")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(front), base_url="http://localhost") as one:
         yield one
 
@@ -51,14 +59,16 @@ async def test_only_the_exact_paths_are_open(client: httpx.AsyncClient, path: st
     assert (await client.get(path)).status_code == 401
 
 
-async def test_a_request_that_is_given_up_while_the_app_is_made_does_not_take_the_app_with_it() -> None:
+async def test_a_request_that_is_given_up_while_the_app_is_made_does_not_take_the_app_with_it(
+    access: Access,
+) -> None:
     going_on = threading.Event()
 
     def slowly() -> Starlette:
         going_on.wait(20)
         return INNER
 
-    front = Front(slowly, contextlib.nullcontext, {}, Access(["token"]))
+    front = Front(slowly, contextlib.nullcontext, {}, access)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(front),
         base_url="http://localhost",
@@ -72,6 +82,32 @@ async def test_a_request_that_is_given_up_while_the_app_is_made_does_not_take_th
         await asyncio.gather(given_up, return_exceptions=True)
         going_on.set()
         assert (await one.get("/status")).text == "/status"
+
+
+@pytest.mark.parametrize("recheck_s", [0.0, 1000.0])
+async def test_a_stream_ends_when_whoever_reads_it_is_revoked(
+    database: Database, clock: FakeClock, recheck_s: float
+) -> None:
+    door, token, told = identity(database, clock), new(), list[str]()
+    now = clock.now()
+    await database.write(lambda connection: rows.create(connection, "tv", "read", digest(token), now))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"before "
+        await database.write(lambda connection: rows.revoke(connection, "tv", now))
+        yield b"after"
+        told.append("went on")
+
+    async def stream(request: Request) -> StreamingResponse:
+        return StreamingResponse(pieces())
+
+    app = Starlette(routes=[Route("/status", stream)])
+    front = Front(lambda: app, contextlib.nullcontext, {}, Access(door), recheck_s=recheck_s)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(front), base_url="http://localhost") as one:
+        answer = await one.get("/status", headers={"Authorization": f"Bearer {token}"})
+    is_asked = recheck_s == 0
+    assert (answer.status_code, answer.text) == (200, "before " if is_asked else "before after")
+    assert told == ([] if is_asked else ["went on"])
 
 
 async def test_health_answers_only_reading(client: httpx.AsyncClient) -> None:

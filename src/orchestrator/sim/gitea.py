@@ -28,6 +28,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from orchestrator.sim import gitea_oauth
 from orchestrator.sim.server import Simulator, utc_now
 from orchestrator.sim.webhook import GiteaEvent, Outgoing, gitea_headers
 
@@ -411,6 +412,7 @@ class GiteaSim(Simulator):
         self.number = (int(found[1]), int(found[2])) if found else (0, 0)
         self.users: dict[str, User] = {}
         self.tokens: dict[str, Token] = {}
+        self.oauth = gitea_oauth.OAuth()
         self.repos: dict[str, Repo] = {}
         self.state = threading.RLock()  # held while refs change, so that every push is seen by itself
         self._last_id = 0
@@ -1360,6 +1362,7 @@ def _application(sim: GiteaSim) -> Starlette:
         _route(sim, repo + "/hooks", GET=admin(calls.hooks), POST=admin(calls.add_hook)),
         _route(sim, repo + "/hooks/{number:int}/tests", POST=admin(calls.try_hook)),
         _route(sim, repo + "/collaborators/{login}/permission", GET=read(calls.permission)),
+        *gitea_oauth.routes(sim),
         *_git_routes(sim),
         Route("/{path:path}", lambda _: _error(sim, _missing()), methods=ALL_METHODS),
     ]

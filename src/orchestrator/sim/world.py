@@ -18,11 +18,11 @@ from typing import Any, Protocol, Self
 import httpx
 
 from orchestrator.agents.rundir import RunPaths, forbid_start, is_held, order_stop
-from orchestrator.domain.model import Language, Stage
+from orchestrator.domain.model import Language, Person, Stage
 from orchestrator.sim.gitea import Flavour, GiteaSim
 from orchestrator.sim.messages_api import create_app
 from orchestrator.sim.plane import PlaneSim
-from orchestrator.sim.server import LoopbackServer
+from orchestrator.sim.server import LoopbackServer, listening
 from orchestrator.sim.webhook import TRUSTS_NOBODY, load_recorded, post_recorded
 
 PROJECT = "df602150-b31b-4706-9b31-c91c962460d7"
@@ -67,6 +67,8 @@ class World:
     """More of the project's entry in orchestrator.yaml, each line as it stands there without its margin."""
     forge: Flavour = "gitea"
     language: Language = Language.RU
+    people: tuple[Person, ...] = ()
+    """Who has a login or more rights. Approvers that are not among them have none."""
     states: Mapping[Stage, str] = field(default_factory=dict)
     """Names of Plane's states that show a stage; those that are not there are made."""
     is_sandboxed: bool = False
@@ -96,6 +98,9 @@ class World:
         for login, name in USERS.items():
             self.gitea.add_user(login, name)
             self.gitea.grant(REPO, login, 2)
+        for person in self.people:
+            if person.gitea_login not in {*USERS, ""}:
+                self.gitea.add_user(person.gitea_login)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -148,6 +153,22 @@ class World:
             **(scripted_sandbox() if self.is_sandboxed else {"ORCH_SANDBOX": "none", "ORCH_MIN_SANDBOX": "none"}),
         }
 
+    def sign_in(self, prefix: str = "") -> dict[str, str]:
+        """More of the environment: people sign in with this Gitea. That needs to know where they come back to, so
+        the port is chosen here.
+        """
+        with listening(0) as free:
+            port = free.getsockname()[1]
+        public_url = f"http://127.0.0.1:{port}{prefix}"
+        application = self.gitea.oauth.add(f"{public_url}/sign-in/callback")
+        return {
+            "ORCH_PORT": str(port),
+            "ORCH_PUBLIC_URL": public_url,
+            "ORCH_GITEA_PUBLIC_URL": self.gitea_url,
+            "ORCH_GITEA_OAUTH_CLIENT_ID": application.client_id,
+            "ORCH_GITEA_OAUTH_CLIENT_SECRET_FILE": self._secret("gitea-oauth", application.secret),
+        }
+
     def connect(self, service: "Service", *, plane: bool = False) -> None:
         """Makes Gitea tell the orchestrator of what happens, as an operator would set it up; and Plane, too."""
         if plane:
@@ -158,6 +179,10 @@ class World:
     def post_recorded(self, service: "Service", name: str) -> httpx.Response:
         """A recorded Plane delivery: its real headers, its real bytes."""
         return post_recorded(f"{service.url}/webhook/plane", self.fixtures / "plane" / f"{name}.json")
+
+    def _nameless(self) -> list[str]:
+        named = {one.plane_user for one in self.people}
+        return [user for user in self.approvers if user not in named]
 
     def _secret(self, name: str, text: str) -> str:
         path = self.root / "secrets" / name
@@ -180,9 +205,15 @@ class World:
             *(["    states:"] if self.states else []),
             *(f"      {stage}: {name}" for stage, name in self.states.items()),
             "people:",
-            *(line for user in self.approvers for line in (f"  - plane_user: {user}", "    approver: true")),
+            *(line for user in self._nameless() for line in (f"  - plane_user: {user}", "    approver: true")),
+            *(line for one in self.people for line in _entry(one)),
         ]
         (self.root / "orchestrator.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _entry(person: Person) -> list[str]:
+    flags = [f"    {name}: true" for name in ("approver", "admin") if getattr(person, name)]
+    return [f"  - plane_user: {person.plane_user}", f"    gitea_login: '{person.gitea_login}'", *flags]
 
 
 def _is_delivery(path: Path) -> bool:

@@ -12,6 +12,8 @@ KEY: Final = "orchestrator.caller"
 class Scope(IntEnum):
     """What a caller may do; each includes those below it."""
 
+    NONE = 0
+    """The sign-in page and what it needs; nobody else's pages are asked for with it."""
     READ = 1
     OPERATE = 2
     """Stop, retry, pause, resume, replay, post."""
@@ -27,12 +29,19 @@ class Caller:
     scope: Scope
     login: str = ""
     csrf: str = ""
+    session: str = ""
+    """The id of the session that the request came by; empty when it came by none."""
+
+    def __bool__(self) -> bool:
+        """False for nobody: who is only on the way to the sign-in page."""
+        return self.scope > Scope.NONE
 
     def may(self, scope: Scope) -> bool:
         return self.scope >= scope
 
 
-THIS_MACHINE = Caller("this machine", Scope.ADMIN)
+NOBODY: Final = Caller("", Scope.NONE)
+THIS_MACHINE: Final = Caller("this machine", Scope.ADMIN)
 
 
 def caller(scope: Mapping[str, Any]) -> Caller:

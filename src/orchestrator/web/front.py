@@ -3,13 +3,19 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Final
 
-from orchestrator.web.access import Access, send_problem
-from orchestrator.web.caller import KEY, THIS_MACHINE
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.web.access import Access, Refusal, send_problem, send_refusal
+from orchestrator.web.caller import KEY, NOBODY
+from orchestrator.web.signin.streams import RECHECK_S, Stream
 
 _HEALTHY = b'{"status":"ok","service":"orchestrator"}'
 _HEALTH_HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(_HEALTHY)).encode())]
+
+REFUSED: Final = "orchestrator.refused"
+"""Where the ASGI scope has the Refusal that a page is to tell of."""
+REFUSED_PATH: Final = "/refused"
 
 
 class Front:
@@ -26,12 +32,14 @@ class Front:
         open_routes: Mapping[str, Any],
         access: Access,
         path_prefix: str = "",
+        recheck_s: float = RECHECK_S,
     ) -> None:
         self._make_app = make_app
         self._lifespan = lifespan
         self._open_routes = open_routes
         self._access = access
         self._prefix = path_prefix.rstrip("/")
+        self._recheck_s = recheck_s
         self._making: asyncio.Task[Any] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -78,12 +86,33 @@ class Front:
         return path
 
     async def _guarded(self, scope: Any, receive: Any, send: Any) -> None:
-        refusal = self._access.refusal(scope)
-        if refusal:
-            await send_problem(send, *refusal)
-        else:
-            app = await asyncio.shield(self._app())  # a request that is given up must not take the app with it
-            await app({**scope, KEY: THIS_MACHINE}, receive, send)
+        try:
+            found = await self._access.judge(scope, receive)
+        except OrchestratorError as error:  # the database cannot be asked who this is
+            await send_problem(send, 503, f"{error.message} {error.hint}".strip())
+            return
+        if isinstance(found, Refusal):
+            await self._refuse(scope, receive, send, found)
+            return
+        caller, again = found
+        app = await asyncio.shield(self._app())  # a request that is given up must not take the app with it
+        stream = Stream(send, lambda: self._access.may_still(scope, caller), self._recheck_s)
+        await stream.run(app, {**scope, KEY: caller}, again)
+
+    async def _refuse(self, scope: Any, receive: Any, send: Any, refusal: Refusal) -> None:
+        """A person gets a page; it is asked for in nobody's name, whatever was asked for."""
+        if refusal.location or not _is_page(scope):
+            await send_refusal(send, refusal)
+            return
+        app = await asyncio.shield(self._app())
+        there = {"method": "GET", "path": REFUSED_PATH, "query_string": b"", KEY: NOBODY, REFUSED: refusal}
+        await app({**scope, **there}, receive, send)
+
+
+def _is_page(scope: Any) -> bool:
+    headers = dict(scope["headers"])
+    is_asked = b"text/html" in headers.get(b"accept", b"") and b"hx-request" not in headers
+    return is_asked and not scope["path"].startswith("/api/")
 
 
 async def _health(scope: Any, send: Any) -> None:

@@ -1,0 +1,139 @@
+"""Named tokens: scoped, stored as digests, refused at once when they are revoked."""
+
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cli.test_commands import orch
+from doors import API_TOKEN, House, house
+from orchestrator.store import tokens as rows
+from orchestrator.store.tokens import Use
+from orchestrator.web.signin import tokens
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path) as one:
+        yield one
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def test_a_token_is_known_for_one_and_has_256_bits() -> None:
+    made = {tokens.new() for _ in range(100)}
+    assert len(made) == 100
+    assert all(re.fullmatch(r"orch_[A-Za-z0-9_-]{43}", one) for one in made)
+
+
+@pytest.mark.parametrize(
+    ("scope", "reads", "pauses", "administers"),
+    [("read", 200, 403, 403), ("operate", 200, 202, 403), ("admin", 200, 202, 404)],
+)
+async def test_a_token_may_what_its_scope_says(
+    home: House, scope: str, reads: int, pauses: int, administers: int
+) -> None:
+    headers, client = bearer(await home.token("one", scope)), home.client()
+    assert (await client.get("/status", headers=headers)).status_code == reads
+    assert (await client.post("/api/v1/pause", headers=headers)).status_code == pauses
+    assert (await client.get("/api/v1/tokens", headers=headers)).status_code == administers
+
+
+async def test_a_refusal_for_want_of_scope_says_whose_and_which(home: House) -> None:
+    refused = await home.client().post("/api/v1/pause", headers=bearer(await home.token("watcher", "read")))
+    assert refused.json()["detail"].count("watcher has the scope read, and it needs operate") == 1
+
+
+async def test_a_revoked_token_is_refused_with_the_next_request(home: House) -> None:
+    headers, client = bearer(await home.token("ci", "operate")), home.client()
+    assert (await client.post("/api/v1/pause", headers=headers)).status_code == 202
+    await home.revoke("ci")
+    assert (await client.post("/api/v1/resume", headers=headers)).status_code == 401
+    assert (await client.get("/status", headers=bearer(API_TOKEN))).status_code == 200
+
+
+async def test_the_database_holds_no_token(home: House, tmp_path: Path) -> None:
+    token = await home.token("ci", "admin")
+    await home.client().get("/status", headers=bearer(token))
+    held = b"".join(one.read_bytes() for one in (tmp_path / "data").glob("orchestrator.db*"))
+    assert token.encode() not in held
+    assert hashlib.sha256(token.encode()).hexdigest().encode() in held
+
+
+async def test_a_digest_is_no_token(home: House) -> None:
+    token = await home.token("ci", "admin")
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    for given in (digest, f"orch_{digest}", token[:-1], f"{token}x", token.upper(), token.removeprefix("orch_")):
+        assert (await home.client().get("/status", headers=bearer(given))).status_code == 401, given
+
+
+@pytest.mark.parametrize("given", ["ключ", "orch_ключ", "orch_", "\x80\xff", "orch_" + "x" * 100_000])
+async def test_odd_tokens_are_refused_and_break_nothing(home: House, given: str) -> None:
+    sent = [(b"authorization", b"Bearer " + given.encode())]
+    assert (await home.client().get("/status", headers=sent)).status_code == 401
+
+
+async def test_the_day_of_the_last_use_is_noted_and_never_goes_back(home: House) -> None:
+    headers, database = bearer(await home.token("ci", "read")), home.orchestrator.database
+
+    def last() -> object:
+        return database.read_now(rows.listed)[0].last_used_on
+
+    assert last() is None
+    await home.client().get("/status", headers=headers)
+    await database.write(lambda _: None)  # committed after what was asked for before
+    day = home.clock.now().date()
+    assert last() == day
+    home.clock.advance(86_400)
+    await home.client().get("/status", headers=headers)
+    await database.write(lambda _: None)
+    assert last() == home.clock.now().date() != day
+    await database.write(lambda connection: rows.mark_used(connection, [Use(1, day)]))
+    assert last() != day
+
+
+async def test_a_name_is_free_again_when_its_token_is_revoked(home: House) -> None:
+    first = await home.token("ci", "read")
+    with pytest.raises(AssertionError):
+        await home.token("ci", "admin")
+    await home.revoke("ci")
+    second = await home.token("ci", "read")
+    assert (await home.client().get("/status", headers=bearer(first))).status_code == 401
+    assert (await home.client().get("/status", headers=bearer(second))).status_code == 200
+    states = [(one.name, one.revoked_at is None) for one in home.orchestrator.database.read_now(rows.listed)]
+    assert states == [("ci", True), ("ci", False)]
+
+
+# -- orch token
+
+
+async def test_orch_token_works_beside_a_running_server(home: House, tmp_path: Path) -> None:
+    environ, client = {"ORCH_DATA_DIR": str(tmp_path / "data")}, home.client()
+    made = orch("token", "create", "ci", "--scope", "operate", cwd=tmp_path, environ=environ)
+    assert (made.returncode, made.stdout.count("\n")) == (0, 1)
+    headers = bearer(made.stdout.strip())
+    assert (await client.post("/api/v1/pause", headers=headers)).status_code == 202
+    listed = json.loads(orch("token", "list", cwd=tmp_path, environ=environ).stdout)
+    assert [(one["name"], one["scope"], one["revoked_at"]) for one in listed] == [("ci", "operate", None)]
+    assert made.stdout.strip() not in str(listed)
+    assert orch("token", "revoke", "ci", cwd=tmp_path, environ=environ).returncode == 0
+    assert (await client.get("/status", headers=headers)).status_code == 401
+
+
+def test_orch_token_needs_no_server_and_says_what_is_wrong(tmp_path: Path) -> None:
+    environ = {"ORCH_DATA_DIR": str(tmp_path / "data")}
+    assert orch("token", "list", cwd=tmp_path, environ=environ).stdout.strip() == "[]"
+    assert not (tmp_path / "data").exists(), "to look makes nothing"
+    made = json.loads(orch("token", "create", "a", "--json", cwd=tmp_path, environ=environ).stdout)
+    assert (made["name"], made["scope"]) == ("a", "read"), "the least when nothing is said"
+    twice = orch("token", "create", "a", cwd=tmp_path, environ=environ)
+    assert (twice.returncode, twice.stdout) == (1, "")
+    assert "orch token revoke a" in twice.stderr
+    assert orch("token", "create", "a b", cwd=tmp_path, environ=environ).returncode == 2
+    assert orch("token", "create", "b", "--scope", "all", cwd=tmp_path, environ=environ).returncode == 2
+    assert orch("token", "revoke", "nobody", cwd=tmp_path, environ=environ).returncode == 4
