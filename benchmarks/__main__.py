@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks import capture, crash, decide, ingest, reconcile, start, status, trigger
+from benchmarks import capture, crash, decide, faces, ingest, reconcile, start, status, trigger
 from benchmarks.report import Figure, failures, machine, table, warning
 from benchmarks.scale import FULL, QUICK, TINY, Bench, Scale
 
@@ -21,6 +21,7 @@ MEASURES: Mapping[str, Callable[[Bench], list[Figure]]] = {
     "ingest": ingest.measure,
     "trigger": trigger.measure,
     "status": status.measure,
+    "faces": faces.measure,
     "crash": crash.measure,
     "decide": decide.measure,
     "reconcile": reconcile.measure,

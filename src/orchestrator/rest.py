@@ -1,5 +1,6 @@
 """One HTTP API as the adapters call it: bounded answers, and faults in our three kinds."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,7 +55,9 @@ class RestClient:
         wire: OpenWire = Wire,
     ) -> None:
         self._system = system
-        self._pace = pace
+        self.answers: Counter[str] = Counter()
+        """By status; `unreachable` and `too_large` where there was none. Since the process began."""
+        self.pace = pace
         self._circuit = circuit
         self._scope_of = scope_of
         self.wire = wire(base_url, headers, timeout_s)
@@ -93,31 +96,34 @@ class RestClient:
         try:
             reply = await self.wire.ask(method, path, *what)
         except UnreachableError as error:
+            self.answers["unreachable"] += 1
             raise Transient(
                 f"{system.code}_unreachable",
                 f"{system.name} cannot be reached ({error}).",
                 hint=f"Check {system.url_setting} and whether {system.name} is up; tried again by itself.",
             ) from error
         except TooLargeError as error:
+            self.answers["too_large"] += 1
             too_large = f"{system.name} answered more than {MAX_ANSWER_BYTES} bytes."
             raise Permanent(f"{system.code}_answer_too_large", too_large) from error
+        self.answers[str(reply.status)] += 1
         log.debug("called", system=system.code, path=path, status=reply.status, waited_s=reply.waited_s)
         return reply
 
     async def _admitted(self, scope: str) -> None:
         """Waits for a turn, unless nothing is to be sent at present."""
         circuit = self._circuit
-        if self._pace:
-            await self._pace.turn(partial(circuit.check, scope) if circuit else _nothing)
+        if self.pace:
+            await self.pace.turn(partial(circuit.check, scope) if circuit else _nothing)
         if circuit:
             circuit.enter(scope)
 
     def _learn(self, reply: Reply, scope: str, fault: OrchestratorError | None) -> None:
         """What the answer says about the next calls."""
-        if self._pace:
-            self._pace.told(_whole(reply.headers.get("X-RateLimit-Remaining", "")))
-        if self._pace and reply.status == 429:
-            self._pace.pause(_seconds(reply.headers.get("Retry-After", "")))
+        if self.pace:
+            self.pace.told(_whole(reply.headers.get("X-RateLimit-Remaining", "")))
+        if self.pace and reply.status == 429:
+            self.pace.pause(_seconds(reply.headers.get("Retry-After", "")))
         if self._circuit and reply.status in {401, 403} and isinstance(fault, Permanent):
             is_key = reply.status == 401 or (self._system.bad_key and self._system.bad_key in reply.body)
             self._circuit.refused("" if is_key else scope, fault)

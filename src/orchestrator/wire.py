@@ -33,6 +33,13 @@ class TooLargeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """An order that travels as a form, encoded already, and not as JSON."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """`waited_s`: from our last byte to the end of their headers, so what they took and nothing of ours."""
 
@@ -90,15 +97,15 @@ class Wire:
         order: object = None,
         enough_bytes: int | None = None,
     ) -> Reply:
-        """The answer, whatever its status. `order` goes as JSON; with `enough_bytes` no more than these are read.
+        """The answer, whatever its status. `order` goes as JSON, or is a Form; with `enough_bytes` no more
+        than these are read.
 
         Raises UnreachableError when no whole answer came in time, TooLargeError for an endless one.
         """
         session, sent = await self.session(), _Sent()
         from aiohttp import ClientError  # noqa: PLC0415 - `session` has loaded it
 
-        body = None if order is None else msgspec.json.encode(order)
-        headers = _NOTHING if order is None else _IS_JSON
+        body, headers = _sent(order)
         try:
             async with session.request(
                 method,
@@ -146,6 +153,17 @@ class Wire:
 
 _NOTHING: Mapping[str, str] = {}
 _IS_JSON: Mapping[str, str] = {"Content-Type": "application/json"}
+_IS_FORM: Mapping[str, str] = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+def _sent(order: object) -> tuple[bytes | None, Mapping[str, str]]:
+    match order:
+        case None:
+            return None, _NOTHING
+        case Form(text):
+            return text.encode(), _IS_FORM
+        case _:
+            return msgspec.json.encode(order), _IS_JSON
 
 
 async def _note(_session: object, context: Any, _what: object) -> None:

@@ -264,3 +264,12 @@ def tasks_with_unprocessed(connection: Connection) -> list[TaskId]:
     """Tasks whose events nobody has looked at: what a killed process left behind."""
     query = select(events.c.task_id).where(events.c.processed == 0, events.c.task_id.is_not(None)).distinct()
     return [TaskId(row.task_id) for row in connection.execute(query)]
+
+
+_OF_EVENT = select(events.c.task_id).where(events.c.id == bindparam("event"))
+
+
+def task_of(connection: Connection, event: int) -> tuple[bool, TaskId | None]:
+    """Whether there is such an event, and the task that it belongs to."""
+    row = connection.execute(_OF_EVENT, {"event": event}).one_or_none()
+    return row is not None, TaskId(row.task_id) if row and row.task_id is not None else None

@@ -12,8 +12,8 @@ from orchestrator.domain.model import Role, RunId, Sha, Stage, TaskId
 from orchestrator.domain.run import Outcome, RoleVerdict, RunResult, RunState, Usage, VerdictWord
 from orchestrator.qg.facts import RunFact
 from orchestrator.qg.verdict import Item
-from orchestrator.store import canonical
-from orchestrator.store.schema import agent_runs, tasks
+from orchestrator.store import canonical, spending
+from orchestrator.store.schema import agent_runs, next_revision, tasks
 from orchestrator.workflow.decision import StartRun
 from orchestrator.workflow.keeping import OldRun
 
@@ -38,6 +38,11 @@ class RunRow:
 
 _SAID_MAX_CHARS = 300
 _INTEND = insert(agent_runs).returning(agent_runs.c.id)
+_TOUCH_TASK = (
+    update(tasks)
+    .where(tasks.c.id == select(agent_runs.c.task_id).where(agent_runs.c.id == bindparam("run")).scalar_subquery())
+    .values(revision=next_revision())
+)
 _OF_TASK = select(agent_runs).where(agent_runs.c.task_id == bindparam("task")).order_by(agent_runs.c.id)
 
 
@@ -139,6 +144,7 @@ def started(connection: Connection, run: RunId, launch: Launch, now: datetime) -
     is_intended = (agent_runs.c.id == run, agent_runs.c.state == RunState.INTENDED)
     values = {"state": RunState.RUNNING, "started_at": now, "waits_for": None, **asdict(launch)}
     connection.execute(update(agent_runs).where(*is_intended).values(values))
+    connection.execute(_TOUCH_TASK, {"run": run})
 
 
 def progressed(connection: Connection, run: RunId, usage: Usage, heard_at: datetime | None) -> None:
@@ -166,7 +172,10 @@ def ended(connection: Connection, run: RunId, result: RunResult, head: Sha | Non
         "verdict": result.verdict.word if result.verdict else None,
         "report": result.verdict.report if result.verdict else None,
     }
-    return connection.execute(update(agent_runs).where(*is_open).values(values)).rowcount > 0
+    has_ended = connection.execute(update(agent_runs).where(*is_open).values(values)).rowcount > 0
+    if has_ended:
+        spending.add(connection, run)
+    return has_ended
 
 
 def _said(row: Row[tuple[object, ...]]) -> str:

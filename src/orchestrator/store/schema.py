@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import (
     Boolean,
     Column,
+    Date,
     DateTime,
     Dialect,
     Float,
@@ -13,11 +14,14 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    ScalarSelect,
     String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    func,
+    select,
     text,
 )
 
@@ -67,10 +71,28 @@ tasks = Table(
     Column("decided", Text),
     Column("switches", Text),
     Column("returns", Text),
+    Column("revision", Integer, nullable=False, server_default=text("0")),
 )
 Index("tasks_open", tasks.c.created_at.desc(), tasks.c.id.desc(), sqlite_where=tasks.c.stage != "done")
+Index("tasks_stage", tasks.c.stage, tasks.c.updated_at)
+NEEDS_A_PERSON = (
+    "tasks.stage != 'done' AND instr(replace(replace(replace(replace(replace(tasks.waiting,"
+    """ '{"code":"dispatch_paused","params":[],"evidence":[],"who":"operator",', ''),"""
+    """ '"who":"agent"', ''), '"who":"ci"', ''), '"who":"orchestrator"', ''), '"who":""', ''), '"who":"') > 0"""
+)
+"""It waits for somebody, and not only because everything is paused. SQL, since an index and a query have to say it
+alike; quotes within JSON's strings are escaped, so no text of others can look like a name here.
+"""
+Index("tasks_needs", tasks.c.updated_at, tasks.c.id, sqlite_where=text(NEEDS_A_PERSON.replace("tasks.", "")))
 Index("tasks_branch", tasks.c.branch, tasks.c.repo)
 Index("tasks_head", tasks.c.head_sha, sqlite_where=tasks.c.head_sha.is_not(None))
+Index("tasks_revision", tasks.c.revision)
+
+
+def next_revision() -> ScalarSelect[int]:
+    """For every write that changes what people see of a task: who follows asks for what is above a number."""
+    return select(func.coalesce(func.max(tasks.c.revision), 0) + 1).scalar_subquery()
+
 
 events = Table(
     "events",
@@ -103,6 +125,8 @@ Index(
 Index("events_delivery", events.c.source, events.c.delivery_id)
 Index("events_task", events.c.task_id, events.c.id, sqlite_where=events.c.task_id.is_not(None))
 Index("events_unprocessed", events.c.task_id, sqlite_where=events.c.processed == 0)
+Index("events_type", events.c.event_type)
+Index("events_flagged", events.c.flag, sqlite_where=events.c.flag.is_not(None))
 
 agent_runs = Table(
     "agent_runs",
@@ -145,6 +169,7 @@ agent_runs = Table(
 )
 Index("agent_runs_admitted", agent_runs.c.admitted_at)
 Index("agent_runs_finished", agent_runs.c.finished_at)
+Index("agent_runs_outcome", agent_runs.c.outcome)
 # One task never has two runs that are not over: the database itself refuses the second.
 Index("agent_runs_one_open", agent_runs.c.task_id, unique=True, sqlite_where=agent_runs.c.state != "ended")
 
@@ -213,4 +238,59 @@ pauses = Table(
     Column("since", UtcDateTime, nullable=False),
     Column("until", UtcDateTime),
     Column("guesses", Integer, nullable=False, server_default=text("0")),
+)
+
+# A token itself is never stored: whoever reads this file can do nothing with it.
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(60), nullable=False),
+    Column("scope", String(10), nullable=False),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_used_on", Date),
+    Column("revoked_at", UtcDateTime),
+)
+Index("tokens_name", tokens.c.name, unique=True, sqlite_where=tokens.c.revoked_at.is_(None))
+
+# Sign-outs. A session is a signed cookie, so only what ended before its time needs a row, and only until then.
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("session", String(64), primary_key=True),
+    Column("until", UtcDateTime, nullable=False),
+)
+Index("ended_sessions_until", ended_sessions.c.until)
+
+# Statistics are read from these two: to add them up from runs and decisions would take seconds.
+stays = Table(
+    "stays",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("task_id", Integer, ForeignKey("tasks.id"), nullable=False),
+    Column("stage", String(20), nullable=False),
+    Column("entered_at", UtcDateTime, nullable=False),
+    Column("left_at", UtcDateTime, nullable=False),
+    Column("seconds", Integer, nullable=False),
+    Column("worked_s", Integer, nullable=False),
+    Column("cause", String(40), nullable=False, server_default=""),
+)
+Index("stays_task", stays.c.task_id, stays.c.left_at)
+Index("stays_stage", stays.c.stage, stays.c.left_at, stays.c.seconds, stays.c.worked_s)
+Index("stays_sent_back", stays.c.left_at, stays.c.cause, sqlite_where=stays.c.cause != "")
+
+spending = Table(
+    "spending",
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("role", String(20), primary_key=True),
+    Column("project", String(201), primary_key=True),
+    Column("outcome", String(20), primary_key=True),
+    Column("runs", Integer, nullable=False),
+    Column("started", Integer, nullable=False),
+    Column("turns", Integer, nullable=False),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("cost_usd", Float, nullable=False),
 )

@@ -30,9 +30,9 @@ from orchestrator.domain.model import (
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.qg.runs import NOT_WANTED
 from orchestrator.qg.verdict import Item
-from orchestrator.store import canonical
+from orchestrator.store import canonical, stays
 from orchestrator.store.decisions import Basis, Made
-from orchestrator.store.schema import agent_runs, tasks
+from orchestrator.store.schema import agent_runs, next_revision, tasks
 from orchestrator.workflow.decision import Decision, StartRun
 from orchestrator.workflow.names import posted_branch_name
 
@@ -42,7 +42,7 @@ UNDECIDED = Item("to_be_decided", who="orchestrator")
 
 
 # Statements of every look are built once: SQLAlchemy takes longer to build them than SQLite to run them.
-_UPSERT = upsert(tasks)
+_UPSERT = upsert(tasks).values(revision=next_revision())
 _ENSURE = _UPSERT.on_conflict_do_update(
     index_elements=[tasks.c.plane_id],
     set_={"seen_created": func.max(tasks.c.seen_created, _UPSERT.excluded.seen_created)},
@@ -50,7 +50,7 @@ _ENSURE = _UPSERT.on_conflict_do_update(
 _NEVER_SET = canonical.encode(NO_SWITCHES)
 _OF_ID = tasks.c.id == bindparam("of_task")
 _GET = select(tasks).where(_OF_ID)
-_SET = update(tasks).where(_OF_ID)
+_SET = update(tasks).where(_OF_ID).values(revision=next_revision())
 _SET_SAME = _SET.where(func.coalesce(tasks.c.switches, _NEVER_SET) == bindparam("known"))
 
 
@@ -96,7 +96,9 @@ def post(connection: Connection, posted: Posted, now: datetime) -> Task:
         "created_at": now,
         "updated_at": now,
     }
-    ident = connection.execute(insert(tasks).values(row).returning(tasks.c.id)).scalar_one()
+    ident = connection.execute(
+        insert(tasks).values(row | {"revision": next_revision()}).returning(tasks.c.id)
+    ).scalar_one()
     key = f"TASK-{ident}"
     named = {"key": key, "branch": posted_branch_name(key, posted.role)}
     connection.execute(_SET, {"of_task": ident} | named)
@@ -130,6 +132,15 @@ def apply(connection: Connection, way: Sequence[Made], now: datetime) -> None:
     changed = connection.execute(_SET_SAME, {"of_task": first.id, "known": _switches(first)} | values)
     if changed.rowcount == 0:
         raise Transient("task_changed", "An operator changed the task while it was looked at.", retry_after_s=0)
+    for one in way:
+        if one.decision.stage is not one.basis.task.stage:
+            stays.left(connection, first.id, one.basis.task.stage, _cause(one), now)
+
+
+def _cause(move: Made) -> str:
+    """What sent it back; nothing when it moves on."""
+    is_new = len(move.decision.returns) > len(move.basis.task.returns)
+    return move.decision.returns[-1].cause if is_new else ""
 
 
 def _values(basis: Basis, decision: Decision) -> dict[str, object]:

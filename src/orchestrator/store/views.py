@@ -1,5 +1,6 @@
 """Read models for people: what /status, the API and the command line show."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -21,15 +22,18 @@ from orchestrator.workflow.pipeline import STEPS, place
 
 LOOK_BACK = 200
 """Decisions that are looked at for the newest verdict of each gate."""
+MOST_OTHERS = 30
+"""Runs of a task that a run's page links to."""
 MOST_NAMED = 10
 """Runs at work that are named to those who wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """One attempt."""
+    """One attempt. `task` is the key of its task."""
 
     id: RunId
+    task: str
     role: str
     stage: str
     attempt: int
@@ -56,6 +60,20 @@ class RunView:
     denials: tuple[str, ...]
     waits_for: Item | None = None
     """Why it was not admitted yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStory:
+    """One attempt with its task, and what else was tried there: the newest runs of the task, newest last."""
+
+    run: RunView
+    key: str
+    title: str
+    repo: str | None
+    intended_at: datetime
+    verdict: str | None
+    report: str
+    others: tuple[RunView, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +113,15 @@ class TaskStory:
 def active_tasks(connection: Connection, limit: int) -> list[TaskView]:
     """Stage not done, newest first, each with its last run only. Its time does not grow with the journal."""
     query = select(tasks).where(tasks.c.stage != "done").order_by(tasks.c.created_at.desc(), tasks.c.id.desc())
-    rows = connection.execute(query.limit(limit)).all()
-    newest = select(func.max(agent_runs.c.id)).where(agent_runs.c.task_id.in_([row.id for row in rows]))
+    return with_last_run(connection, connection.execute(query.limit(limit)).all())
+
+
+def with_last_run(connection: Connection, rows: Sequence[Row[Any]]) -> list[TaskView]:
+    """Rows of `tasks`, each with its last run only."""
+    keys = {row.id: row.key for row in rows}
+    newest = select(func.max(agent_runs.c.id)).where(agent_runs.c.task_id.in_(keys))
     last = select(agent_runs).where(agent_runs.c.id.in_(newest.group_by(agent_runs.c.task_id)))
-    runs = {run.task_id: (_run(run),) for run in connection.execute(last)}
+    runs = {run.task_id: (run_view(run, keys[run.task_id]),) for run in connection.execute(last)}
     return _with_those_at_work(connection, [_task(row, runs.get(row.id, ())) for row in rows])
 
 
@@ -107,7 +130,7 @@ def task(connection: Connection, key: str) -> TaskView | None:
     if row is None:
         return None
     query = select(agent_runs).where(agent_runs.c.task_id == row.id).order_by(agent_runs.c.id)
-    runs = tuple(_run(run) for run in connection.execute(query))
+    runs = tuple(run_view(run, row.key) for run in connection.execute(query))
     [found] = _with_those_at_work(connection, [_task(row, runs)])
     return replace(found, gates=_gates(connection, row))
 
@@ -146,13 +169,36 @@ def story(connection: Connection, key: str, limit: int) -> TaskStory | None:
 
 
 def run(connection: Connection, ident: RunId) -> RunView | None:
-    row = connection.execute(select(agent_runs).where(agent_runs.c.id == ident)).one_or_none()
-    return _run(row) if row else None
+    query = select(agent_runs, tasks.c.key).join(tasks).where(agent_runs.c.id == ident)
+    row = connection.execute(query).one_or_none()
+    return run_view(row, row.key) if row else None
 
 
-def _run(row: Row[Any]) -> RunView:
+def run_story(connection: Connection, ident: RunId) -> RunStory | None:
+    of_task = (tasks.c.key, tasks.c.title, tasks.c.repo)
+    query = select(agent_runs, *of_task).join(tasks).where(agent_runs.c.id == ident)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    newest = select(agent_runs).where(agent_runs.c.task_id == row.task_id).order_by(agent_runs.c.id.desc())
+    others = tuple(run_view(one, row.key) for one in connection.execute(newest.limit(MOST_OTHERS)))[::-1]
+    return RunStory(
+        run=run_view(row, row.key),
+        key=row.key or "",
+        title=row.title,
+        repo=row.repo,
+        intended_at=row.intended_at,
+        verdict=row.verdict,
+        report=row.report or "",
+        others=others,
+    )
+
+
+def run_view(row: Row[Any], key: str | None) -> RunView:
+    """A row of `agent_runs`; `key` is its task's."""
     return RunView(
         id=RunId(row.id),
+        task=key or "",
         role=row.agent,
         stage=row.stage,
         attempt=row.attempt,

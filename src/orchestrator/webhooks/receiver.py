@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 import structlog
 
+from orchestrator.counters import Counters
 from orchestrator.domain.errors import OrchestratorError, Rejected, Transient
 from orchestrator.domain.events import Delivery, Parsed
 from orchestrator.domain.model import Source
@@ -103,6 +104,7 @@ class Receiver:
         receive_timeout_s: float,
         allow_unsigned_loopback: bool = False,
         max_waiting: int = 1000,
+        counters: Counters | None = None,
     ) -> None:
         self._source = source
         self._sender = _SENDERS[source]
@@ -114,6 +116,7 @@ class Receiver:
         self._allow_unsigned_loopback = allow_unsigned_loopback
         self._max_waiting = max_waiting
         self._waiting = 0
+        self._counters = counters or Counters()
         self._quiet: dict[str, tuple[float, int]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -202,11 +205,16 @@ class Receiver:
         stored.add_done_callback(self._left)
         return stored
 
-    def _left(self, _stored: object) -> None:
+    def _left(self, stored: "asyncio.Future[Stored]") -> None:
         self._waiting -= 1
+        if not stored.cancelled() and stored.exception() is None:
+            answer = "accepted" if stored.result().is_new else "duplicate"
+            self._counters.deliveries[self._source, answer] += 1
 
     def _note(self, refusal: OrchestratorError) -> None:
         """One line per reason and pause: whoever can send rubbish must not be able to fill the disk with lines."""
+        status = refusal.status if isinstance(refusal, Rejected) else 503
+        self._counters.refused[self._source, str(status), refusal.code] += 1
         now = self._clock.monotonic()
         until, unseen = self._quiet.get(refusal.code, (now, 0))
         if now < until:

@@ -21,7 +21,7 @@ CREATE TABLE tasks (
 	retry_after INTEGER DEFAULT 0 NOT NULL, 
 	head_sha VARCHAR(64), 
 	waiting TEXT DEFAULT '[]' NOT NULL, 
-	decided TEXT, switches TEXT, returns TEXT, 
+	decided TEXT, switches TEXT, returns TEXT, revision INTEGER DEFAULT 0 NOT NULL, 
 	PRIMARY KEY (id), 
 	UNIQUE ("key"), 
 	UNIQUE (plane_id)
@@ -147,3 +147,55 @@ CREATE TABLE pauses (
 	guesses INTEGER DEFAULT 0 NOT NULL, 
 	PRIMARY KEY (kind)
 );
+CREATE TABLE tokens (
+	id INTEGER NOT NULL, 
+	name VARCHAR(60) NOT NULL, 
+	scope VARCHAR(10) NOT NULL, 
+	sha256 VARCHAR(64) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	last_used_on DATE, 
+	revoked_at DATETIME, 
+	PRIMARY KEY (id), 
+	UNIQUE (sha256)
+);
+CREATE UNIQUE INDEX tokens_name ON tokens (name) WHERE revoked_at IS NULL;
+CREATE TABLE ended_sessions (
+	session VARCHAR(64) NOT NULL, 
+	until DATETIME NOT NULL, 
+	PRIMARY KEY (session)
+);
+CREATE INDEX ended_sessions_until ON ended_sessions (until);
+CREATE INDEX tasks_revision ON tasks (revision);
+CREATE INDEX events_type ON events (event_type);
+CREATE INDEX events_flagged ON events (flag) WHERE flag IS NOT NULL;
+CREATE INDEX agent_runs_outcome ON agent_runs (outcome);
+CREATE TABLE stays (
+	id INTEGER NOT NULL, 
+	task_id INTEGER NOT NULL, 
+	stage VARCHAR(20) NOT NULL, 
+	entered_at DATETIME NOT NULL, 
+	left_at DATETIME NOT NULL, 
+	seconds INTEGER NOT NULL, 
+	worked_s INTEGER NOT NULL, 
+	cause VARCHAR(40) DEFAULT '' NOT NULL, 
+	PRIMARY KEY (id), 
+	FOREIGN KEY(task_id) REFERENCES tasks (id)
+);
+CREATE INDEX stays_task ON stays (task_id, left_at);
+CREATE INDEX stays_stage ON stays (stage, left_at, seconds, worked_s);
+CREATE INDEX stays_sent_back ON stays (left_at, cause) WHERE cause != '';
+CREATE TABLE spending (
+	day VARCHAR(10) NOT NULL, 
+	role VARCHAR(20) NOT NULL, 
+	project VARCHAR(201) NOT NULL, 
+	outcome VARCHAR(20) NOT NULL, 
+	runs INTEGER NOT NULL, 
+	started INTEGER NOT NULL, 
+	turns INTEGER NOT NULL, 
+	input_tokens INTEGER NOT NULL, 
+	output_tokens INTEGER NOT NULL, 
+	cost_usd FLOAT NOT NULL, 
+	PRIMARY KEY (day, role, project, outcome)
+);
+CREATE INDEX tasks_stage ON tasks (stage, updated_at);
+CREATE INDEX tasks_needs ON tasks (updated_at, id) WHERE stage != 'done' AND instr(replace(replace(replace(replace(replace(waiting, '{"code":"dispatch_paused","params":[],"evidence":[],"who":"operator",', ''), '"who":"agent"', ''), '"who":"ci"', ''), '"who":"orchestrator"', ''), '"who":""', ''), '"who":"') > 0;
