@@ -41,6 +41,7 @@ class Pin:
 
     package: str
     integrity: str
+    version: str = VERSION
 
 
 PINS = {
@@ -78,7 +79,7 @@ def find_npm() -> str:
 
 def download(npm: str, pin: Pin, folder: Path) -> Path:
     """The packed tarball, still untrusted. npm's own text is not repeated: it holds addresses and paths."""
-    spec = f"{pin.package}@{VERSION}"
+    spec = f"{pin.package}@{pin.version}"
     argv = [
         npm,
         "pack",
@@ -136,17 +137,17 @@ def verify(tarball: Path, integrity: str) -> None:
         )
 
 
-def extract(tarball: Path, target: Path) -> None:
+def extract(tarball: Path, target: Path, name: str = MEMBER) -> None:
     """Copy the one member we want to `target`; nothing in the archive decides where anything is written."""
     with tarfile.open(tarball, "r:gz") as archive:
-        member = next((one for one in archive if one.name == MEMBER), None)
+        member = next((one for one in archive if one.name == name), None)
         if member is None or not member.isreg() or not 0 < member.size <= MAX_BINARY_BYTES:
             raise InstallError(
-                f"the package holds no usable file {MEMBER}: its layout changed. Nothing was installed."
+                f"the package holds no usable file {name}: its layout changed. Nothing was installed."
             )
         source = archive.extractfile(member)
         if source is None:  # pragma: no cover  (only links and devices have no content, refused above)
-            raise InstallError(f"{MEMBER} could not be read from the package. Nothing was installed.")
+            raise InstallError(f"{name} could not be read from the package. Nothing was installed.")
         with source, target.open("xb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
             file.flush()

@@ -1,4 +1,4 @@
-"""Shared by all tests. ORCH_TEST_NO_SKIPS=1 (set in CI) turns every skip into a failure."""
+"""Shared by all tests. TESTS_MAY_NOT_SKIP=1 (set in CI) turns every skip into a failure."""
 
 import gc
 import os
@@ -55,7 +55,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.skipped and os.environ.get("ORCH_TEST_NO_SKIPS") and not hasattr(report, "wasxfail"):
+    if report.skipped and os.environ.get("TESTS_MAY_NOT_SKIP") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, which is not allowed here: {call.excinfo}"
     return report
@@ -67,7 +67,7 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """A whole file that skips itself (importorskip) is reported here, and nowhere above."""
     report = yield
-    if report.skipped and os.environ.get("ORCH_TEST_NO_SKIPS"):
+    if report.skipped and os.environ.get("TESTS_MAY_NOT_SKIP"):
         report.outcome = "failed"
         report.longrepr = f"{collector.nodeid} was skipped, which is not allowed here: {report.longrepr}"
     return report

@@ -51,7 +51,10 @@ FULL = {
     "documents": {"brd": "BT.md", "architecture": "ARCH.md", "dev_task": "TASK.md", "dev_report": "REPORT.md"},
     "states": {stage.value: f"Столбец {stage.value}" for stage in Stage},
 }
-FILE = {"projects": [FULL], "people": [{"plane_user": OTHER, "gitea_login": "alice", "approver": True}]}
+FILE = {
+    "projects": [FULL],
+    "people": [{"plane_user": OTHER, "gitea_login": "alice", "approver": True, "admin": True}],
+}
 
 
 def _project(**given: object) -> Project:

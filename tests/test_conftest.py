@@ -28,7 +28,7 @@ def test_a_skip_of_any_kind_fails_where_none_is_allowed_and_says_why(tmp_path: P
     (tmp_path / "test_fine.py").write_text("def test_x():\n    pass\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
-    env = {"PATH": os.environ["PATH"], "ORCH_TEST_NO_SKIPS": "1"}
+    env = {"PATH": os.environ["PATH"], "TESTS_MAY_NOT_SKIP": "1"}
     done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100, check=False)
     assert "1 failed, 1 passed, 4 errors" in done.stdout
     assert done.returncode == 1

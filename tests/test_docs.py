@@ -17,6 +17,7 @@ from orchestrator.qg.commands import Verb
 from orchestrator.store.schema import metadata
 from orchestrator.words.items import ITEMS
 from orchestrator.yamlcheck import Check
+from web.house import house
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -25,6 +26,8 @@ PAGES = sorted(page for place in PLACES for page in ROOT.glob(place))
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+PICTURE = re.compile(r"!\[[^\]]+\]\(([^)\s]+)\)")
+MAX_PICTURE_BYTES = 200_000
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 EXTERNAL = ("http://", "https://", "mailto:")
 
@@ -66,6 +69,16 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert target.is_relative_to(ROOT), f"{_name(page)} links to {link}, outside the project"
         if anchor:
             assert anchor in _anchors(target), f"{_name(page)}: {link} names no heading of that page"
+
+
+def test_every_picture_is_small_and_shown() -> None:
+    """`make pictures` makes them of real screenshots."""
+    shown = {(page.parent / link).resolve() for page in PAGES for link in PICTURE.findall(_text(page))}
+    kept = set((DOCS / "pictures").glob("*"))
+    assert kept
+    assert {one for one in shown if one.is_relative_to(ROOT)} == kept
+    assert {one.name for one in kept if one.stat().st_size > MAX_PICTURE_BYTES} == set()
+    assert {one.name for one in kept if not one.read_bytes().startswith(b"\x89PNG")} == set()
 
 
 def test_every_page_below_docs_is_linked_from_the_index() -> None:
@@ -168,6 +181,18 @@ def test_the_http_page_shows_every_endpoint_and_no_other() -> None:
     shown = re.findall(r"^### `([A-Z]+ /\S*)`", _text(DOCS / "reference/http.md"), re.MULTILINE)
     assert len(shown) == len(set(shown))
     assert set(shown) == _served()
+
+
+async def test_the_metrics_page_shows_every_metric_with_its_kind_and_its_labels(tmp_path: Path) -> None:
+    async with house(tmp_path) as (_, client):
+        text = (await client.get("/metrics")).text
+    served = dict(re.findall(r"^# TYPE (\S+) (\w+)$", text, re.MULTILINE))
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", _text(DOCS / "reference/metrics.md"), re.MULTILINE)
+    assert {name: kind for name, kind, _ in rows} == served
+    labels = {name: set(INLINE.findall(cell)) for name, _, cell in rows}
+    for name, found in re.findall(r"^(orchestrator_\w+)\{([^}]*)\}", text, re.MULTILINE):
+        if not name.endswith("_bucket"):
+            assert set(re.findall(r"(\w+)=", found)) == labels[name], name
 
 
 def test_the_data_page_shows_every_table_with_its_columns() -> None:

@@ -27,7 +27,7 @@ PRELOADED = (
     "orchestrator.cli.app",
     "orchestrator.cli.serve",
     # What a service imports only when it needs it.
-    "orchestrator.web.api",
+    "orchestrator.web.app",
     "pydantic.v1",
     "aiohttp",
     "uvicorn.lifespan.on",

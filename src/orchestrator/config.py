@@ -6,6 +6,7 @@ Sources, strongest first: the environment, the `.env` file, the default. A secre
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -56,6 +57,18 @@ def _paths(value: object) -> object:
     return found
 
 
+def _names(value: object) -> object:
+    """Of hosts, without scheme, port or path."""
+    if not isinstance(value, str):
+        return value
+    found = tuple(one.strip().lower() for one in value.split(",") if one.strip())
+    if odd := [one for one in found if not _HOST_NAME.fullmatch(one)]:
+        raise ValueError(f"must be host names without scheme and port, which {odd[0][:60]!r} is not")
+    return found
+
+
+_HOST_NAME = re.compile(r"[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\]")
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_lines)]
 Url = Annotated[str, AfterValidator(_http_url)]
@@ -76,7 +89,16 @@ class Settings(BaseSettings):
         None, "Server", "Address under which people reach this service, with the path prefix behind a proxy."
     )
     api_token: Secrets = _setting(
-        (), "Server", "Token for everything but /health and /webhook/*. Without it only loopback is answered."
+        (),
+        "Server",
+        "Token for everything but /health and /webhook/*. Without it, and without sign-in by Gitea, only loopback "
+        "is answered.",
+    )
+    allowed_hosts: Names = _setting(
+        (),
+        "Server",
+        "Host names under which this service may be asked for, separated by commas; by default that of "
+        "ORCH_PUBLIC_URL. Those of loopback always may.",
     )
     data_dir: Path = _setting(Path("data"), "Server", "Folder for the database, mirrors, runs and logs.")
     config: Path = _setting(Path("orchestrator.yaml"), "Server", "The file with projects and people.")
@@ -92,6 +114,27 @@ class Settings(BaseSettings):
     )
     db_wait_s: float = _setting(
         0.8, "Database", "How long a write waits for a lock before it gives up.", unit="seconds", gt=0, le=1.0
+    )
+
+    gitea_oauth_client_id: str | None = _setting(
+        None,
+        "Sign-in",
+        "Client ID of the OAuth2 application in Gitea or Forgejo, by which people sign in; needs ORCH_PUBLIC_URL.",
+        pattern=r"^[A-Za-z0-9._-]{1,200}$",
+    )
+    gitea_oauth_client_secret: Secrets = _setting((), "Sign-in", "Client secret that Gitea showed beside it.")
+    sign_in_for: Literal["people", "everyone"] = _setting(
+        "people",
+        "Sign-in",
+        "Who may sign in with Gitea: those in orchestrator.yaml, or everyone with an account there (to read).",
+    )
+    session_secret: Secrets = _setting(
+        (),
+        "Sign-in",
+        "Key that signs sessions, at least 32 characters; by default one is made and kept in the data folder.",
+    )
+    session_hours: float = _setting(
+        12.0, "Sign-in", "How long a browser stays signed in.", unit="hours", ge=0.1, le=720
     )
 
     plane_api_url: Url = _setting("http://localhost:8091", "Plane", "Address of Plane as this service reaches it.")
@@ -310,6 +353,14 @@ class Settings(BaseSettings):
         15.0, "Limits", "Time for one call to Plane or Gitea.", unit="seconds", gt=0, le=300
     )
 
+    server: Url | None = _setting(
+        None,
+        "Command line",
+        "Address of the orchestrator that commands ask, with its path prefix; by default the one of ORCH_HOST and "
+        "ORCH_PORT.",
+    )
+    token: Secrets = _setting((), "Command line", "Token that commands send; ORCH_API_TOKEN when unset.")
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -361,10 +412,26 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     first, last = (int(uid) for uid in settings.sandbox_uids.split("-"))
     if first > last:
         yield f"ORCH_SANDBOX_UIDS: {settings.sandbox_uids} ends before it begins."
+    yield from _sign_in_faults(settings)
     if settings.claude_oauth_token and settings.anthropic_api_key:
         yield (
             "ORCH_CLAUDE_OAUTH_TOKEN and ORCH_ANTHROPIC_API_KEY are both set: keep one, "
             "since the key would silently win over the subscription."
+        )
+
+
+LEAST_SESSION_SECRET_CHARS = 32
+
+
+def _sign_in_faults(settings: Settings) -> Iterator[str]:
+    if bool(settings.gitea_oauth_client_id) is not bool(settings.gitea_oauth_client_secret):
+        yield "ORCH_GITEA_OAUTH_CLIENT_ID and ORCH_GITEA_OAUTH_CLIENT_SECRET belong together: set both or neither."
+    if settings.gitea_oauth_client_id and not settings.public_url:
+        yield "ORCH_GITEA_OAUTH_CLIENT_ID is set without ORCH_PUBLIC_URL: Gitea could not send people back here."
+    if any(len(one.get_secret_value()) < LEAST_SESSION_SECRET_CHARS for one in settings.session_secret):
+        yield (
+            f"ORCH_SESSION_SECRET has fewer than {LEAST_SESSION_SECRET_CHARS} characters: make one by "
+            "`openssl rand -hex 32`, or leave it out."
         )
 
 

@@ -157,7 +157,8 @@ def _directory(value: Mapping[str, Any]) -> Directory:
 
 def _person(given: Mapping[str, Any]) -> Person:
     user = UserId(given["plane_user"].lower())
-    return Person(user, given.get("gitea_login", ""), approver=given.get("approver", False))
+    rights = {name: given.get(name, False) for name in ("approver", "admin")}
+    return Person(user, given.get("gitea_login", ""), **rights)
 
 
 def _project(given: Mapping[str, Any], approvers: tuple[UserId, ...]) -> Project:

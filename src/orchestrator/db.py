@@ -69,6 +69,7 @@ class Database:
         self._read_engine = _engine(url, wait_s, writes=False)
         self._write_engine = _engine(url, 0, writes=True)
         self._writer = _Writer(self._write_engine, self.path, wait_s)
+        self._watch = _Watch(self.path)
 
     def open(self) -> None:
         """Creates or upgrades the schema. Raises Permanent when the file may not be used."""
@@ -92,6 +93,7 @@ class Database:
 
     def close(self) -> None:
         """As `aclose`, for when nothing waits to be written."""
+        self._watch.close()
         self._writer.close()
         self._reading.shutdown()
         self._read_engine.dispose()
@@ -105,6 +107,10 @@ class Database:
         """As `read`, in the calling thread."""
         with _translated(), self._read_engine.connect() as connection:
             return work(connection)
+
+    def revision_now(self) -> str | None:
+        """The schema that the file has; None when it is none of ours. Changes nothing."""
+        return self.read_now(_revision)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in the next transaction, in the event loop: it must be quick. Returns after the commit.
@@ -120,9 +126,37 @@ class Database:
         """
         return self._writer.submit(work, item, is_bulk=True)
 
+    def version(self) -> int:
+        """Another number after each commit of anybody; takes microseconds, in the calling thread."""
+        return self._watch.version()
+
     async def prove_writable(self) -> None:
         """Really writes a page and syncs it; raises Transient when that fails. Changes nothing that counts."""
         await self.write(_touch)
+
+
+class _Watch:
+    """A connection of its own that reads no row: SQLite tells each one what others have committed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._last = 0
+
+    def version(self) -> int:
+        """A look that fails is no news; the next one may tell."""
+        try:
+            if self._connection is None:
+                self._connection = sqlite3.connect(self._path, timeout=0, check_same_thread=False)
+            (self._last,) = self._connection.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error:
+            self.close()
+        return self._last
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 class _Writer:
@@ -322,6 +356,7 @@ def _engine(url: str, wait_s: float, *, writes: bool) -> Engine:
 
     def on_connect(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
+        connection.create_function("folded", 1, str.casefold, deterministic=True)
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 

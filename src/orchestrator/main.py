@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -21,6 +21,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.config import Secrets, Settings, load, secret_values
 from orchestrator.configfile import Directory
 from orchestrator.configfile import load as load_directory
+from orchestrator.counters import Counters
 from orchestrator.db import Database
 from orchestrator.domain.errors import Permanent
 from orchestrator.domain.events import (
@@ -35,7 +36,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.events import Delivery as Received
 from orchestrator.domain.finding import Finding, Level
-from orchestrator.domain.model import Role, Source
+from orchestrator.domain.model import RepoName, Role, Source
 from orchestrator.domain.run import RunLimits
 from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.forges.gitea import Gitea
@@ -48,6 +49,7 @@ from orchestrator.reconcile.dispatch import Dispatch
 from orchestrator.reconcile.execute import Execution
 from orchestrator.reconcile.loop import Options, Reconciler
 from orchestrator.reconcile.observe import Forges, Observer
+from orchestrator.reconcile.papers import Papers
 from orchestrator.reconcile.resync import Resync
 from orchestrator.reconcile.tidy import Tidy
 from orchestrator.reconcile.writeback import Addresses
@@ -55,9 +57,21 @@ from orchestrator.store import journal, runs, tasks
 from orchestrator.trackers.plane import Plane
 from orchestrator.web.access import Access
 from orchestrator.web.front import Front
+from orchestrator.web.live import Changes
+from orchestrator.web.signin import secret
+from orchestrator.web.signin.cookies import Cookies
+from orchestrator.web.signin.hosts import Hosts
+from orchestrator.web.signin.identity import Identity
+from orchestrator.web.signin.people import People
+from orchestrator.web.signin.sessions import Sessions
+from orchestrator.web.signin.tokens import Tokens
 from orchestrator.webhooks.receiver import Receiver
 from orchestrator.workflow.admission import AdmissionLimits
 from orchestrator.workflow.keeping import Keeping
+
+if TYPE_CHECKING:
+    from orchestrator.web.about import About
+    from orchestrator.web.signin.gitea import GiteaSignIn
 
 log = structlog.get_logger()
 
@@ -97,16 +111,23 @@ class Orchestrator:
     adapters: tuple[Plane | Gitea, ...]
     problems: list[Finding]
     dispatch: Dispatch
+    identity: Identity
     sandboxes: Sandboxes | None = None
     engine: LocalEngine | None = None
     runtime: ClaudeRuntime | None = None
     observer: Observer | None = None
     room: Room = field(default_factory=Room)
+    changes: Changes = field(init=False)
+    counters: Counters = field(default_factory=Counters)
+
+    def __post_init__(self) -> None:
+        self.changes = Changes(self.database.version)
 
     @contextlib.asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Opens the database, takes up what was left, and stops without hurting agents at work."""
         self.database.open()
+        self.identity.sessions.prepare()
         self.engine = self._engine()
         left = await self.database.read(
             lambda c: (tasks.open_ids(c), journal.tasks_with_unprocessed(c), runs.open_runs(c))
@@ -121,6 +142,7 @@ class Orchestrator:
         try:
             yield
         finally:
+            self.changes.close()
             tidying.cancel()
             await asyncio.gather(tidying, return_exceptions=True)
             await self.engine.close()
@@ -185,21 +207,48 @@ class Orchestrator:
 
     def api(self) -> Any:
         """The part behind Access. Its framework takes longest to load: the front asks for it when it listens."""
-        from orchestrator.web.api import create_api  # noqa: PLC0415 - see above
+        from orchestrator.web.app import create_app  # noqa: PLC0415 - see above
         from orchestrator.web.services import Services  # noqa: PLC0415
+        from orchestrator.web.signin.gitea import GiteaSignIn  # noqa: PLC0415
 
         services = Services(
             database=self.database,
             clock=self.clock,
             engine=self.running_engine,
+            projects=lambda: self.directory.projects,
             project_of_repo=self.directory.project_of_repo,
             people=self.directory.people,
             known=self.known,
             look=self.look,
             dispatch=self.dispatch,
             item_address=self._addresses().item,
+            forge_address=self._addresses().forge,
+            papers=Papers(self.forges.orchestrator, self.directory.project_of_repo, self._blob),
+            changes=self.changes,
+            counters=self.counters,
+            neighbours=self.adapters,
+            runs_disk_bytes=lambda: self.room.used_bytes,
+            identity=self.identity,
+            gitea_sign_in=_gitea_sign_in(self.settings, GiteaSignIn),
+            about=self._about(),
         )
-        return create_api(services, self.settings.path_prefix)
+        return create_app(services, self.settings.path_prefix)
+
+    async def _blob(self, repo: RepoName, name: str, max_bytes: int) -> bytes | None:
+        """Of our own mirror: what people approved may be on no branch any more."""
+        return await self.runtime.blob(repo, name, max_bytes) if self.runtime else None
+
+    def _about(self) -> "About":
+        from orchestrator.web.about import About  # noqa: PLC0415 - as above
+
+        settings = self.settings
+        return About(
+            plane=settings.plane_public_url or settings.plane_api_url,
+            gitea=settings.gitea_public_url or settings.gitea_url,
+            cli=str(settings.claude_bin),
+            model=settings.claude_model or "",
+            limits=_limits(settings),
+        )
 
     def _addresses(self) -> Addresses:
         settings = self.settings
@@ -242,6 +291,7 @@ class Orchestrator:
             resync_interval_s=settings.resync_interval_s,
             pace=Pace(merge_s=settings.wake_merge_s),
             complaints=complaints,
+            counters=self.counters,
         )
 
     def _tidy(self) -> Tidy:
@@ -298,8 +348,56 @@ def build(
     clock = clock or SystemClock()
     dispatch = Dispatch(database, clock, _admission_limits(settings), settings.usage_limit_pause_s)
     return Orchestrator(
-        settings, directory, database, clock, tracker, forges, adapters, problems, dispatch, sandboxes
+        settings=settings,
+        directory=directory,
+        database=database,
+        clock=clock,
+        tracker=tracker,
+        forges=forges,
+        adapters=adapters,
+        problems=problems,
+        dispatch=dispatch,
+        identity=_identity(settings, directory, database, clock),
+        sandboxes=sandboxes,
     )
+
+
+def _gitea_sign_in(settings: Settings, make: type["GiteaSignIn"]) -> "GiteaSignIn | None":
+    if settings.gitea_oauth_client_id is None:
+        return None
+    return make(
+        client_id=settings.gitea_oauth_client_id,
+        client_secret=_first(settings.gitea_oauth_client_secret),
+        browser_url=settings.gitea_public_url or settings.gitea_url,
+        server_url=settings.gitea_url,
+        redirect_uri=f"{settings.public_url}/sign-in/callback",
+        timeout_s=settings.http_timeout_s,
+    )
+
+
+def _identity(settings: Settings, directory: Directory, database: Database, clock: Clock) -> Identity:
+    """How we know who asks. The key of sessions is read, or made, when the first of them is."""
+    given = [one.get_secret_value() for one in settings.session_secret]
+    public_url = settings.public_url or ""
+    sessions = Sessions(
+        lambda: given or [secret.kept(settings.data_dir)], timedelta(hours=settings.session_hours), clock
+    )
+    return Identity(
+        tokens=Tokens((one.get_secret_value() for one in settings.api_token), database, clock, sessions),
+        people=People(directory.people, is_open=settings.sign_in_for == "everyone"),
+        sessions=sessions,
+        cookies=Cookies(settings.path_prefix, is_secure=public_url.startswith("https:")),
+        hosts=Hosts(settings.allowed_hosts, public_url),
+        has_gitea=settings.gitea_oauth_client_id is not None,
+    )
+
+
+def _limits(settings: Settings) -> list[tuple[str, float]]:
+    """All that is bounded by a number, by the name of its setting."""
+    fields = ((name, field.json_schema_extra) for name, field in Settings.model_fields.items())
+    named = [name for name, extra in fields if isinstance(extra, dict) and extra.get("group") == "Limits"]
+    values = ((name, getattr(settings, name)) for name in named)
+    return [(f"ORCH_{name.upper()}", value) for name, value in values if isinstance(value, int | float)]
 
 
 def _admission_limits(settings: Settings) -> AdmissionLimits:
@@ -325,6 +423,7 @@ def asgi(orchestrator: Orchestrator, *, allow_unsigned_loopback: bool = False) -
             max_body_bytes=settings.max_body_bytes,
             receive_timeout_s=settings.receive_timeout_s,
             allow_unsigned_loopback=allow_unsigned_loopback,
+            counters=orchestrator.counters,
         )
 
     return Front(
@@ -334,7 +433,7 @@ def asgi(orchestrator: Orchestrator, *, allow_unsigned_loopback: bool = False) -
             "/webhook/plane": receiver(Source.PLANE, settings.plane_webhook_secret),
             "/webhook/gitea": receiver(Source.GITEA, settings.gitea_webhook_secret),
         },
-        Access(token.get_secret_value() for token in settings.api_token),
+        Access(orchestrator.identity),
         settings.path_prefix,
     )
 

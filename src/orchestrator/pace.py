@@ -148,7 +148,7 @@ class Pace:
 
     async def turn(self, check: Callable[[], None]) -> None:
         """Returns when it is this call's turn. `check` is asked while it waits, and may raise."""
-        if sum(line.waiting for line in self._lines.values()) >= MAX_WAITING:
+        if self.waiting >= MAX_WAITING:
             raise self._busy("too many calls wait already", MAX_HOLD_S)
         work = _work.get()
         if work is None or urgency() is Urgency.LOOK or not await self._turn_unless_hurried(work, check):
@@ -174,6 +174,22 @@ class Pace:
             return turn.done()
         finally:
             await _ended(turn, hurried)
+
+    @property
+    def left(self) -> int:
+        """Calls that could go at once."""
+        self._fill()
+        return max(0, int(self._tokens))
+
+    @property
+    def paused_s(self) -> float:
+        """How long nobody goes, as the other side asked."""
+        return max(0.0, self._filled_at - self._timing.monotonic())
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for their turn."""
+        return sum(line.waiting for line in self._lines.values())
 
     def told(self, remaining: int | None) -> None:
         """What the other side says is left: others may call with our key. Their time of reset is not heeded:

@@ -622,3 +622,20 @@ def test_a_token_with_a_line_break_cannot_add_a_setting(world: Any) -> None:
     remote = GitRemote('http://127.0.0.1:9/x"]\n[core]\n sshCommand = x', "orch", TOKEN)
     with pytest.raises(Permanent):
         Workspaces(world.data_dir, lambda _repo: remote).prepare(world.spec())
+
+
+def test_a_blob_of_the_mirror_is_read_bounded_and_what_is_not_there_is_none(
+    world: Any, run_git: Callable[..., str]
+) -> None:
+    spec, workspaces = world.spec(), world.workspaces()
+    assert workspaces.blob(spec.repo, "a" * 40, 10) is None, "there is no mirror yet"
+    workspaces.prepare(spec)
+    mirror = world.data_dir / "mirrors/acme/shop.git"
+    listed = run_git("ls-tree", "-r", str(spec.base_sha), cwd=mirror).splitlines()[0]
+    blob = listed.split()[2]
+    whole = workspaces.blob(spec.repo, blob, 1000)
+    assert whole
+    assert workspaces.blob(spec.repo, blob, 2) == whole[:2]
+    assert workspaces.blob(spec.repo, "a" * 40, 10) is None
+    with pytest.raises(Permanent, match="not a full commit id"):
+        workspaces.blob(spec.repo, "--batch", 10)

@@ -200,7 +200,7 @@ def _dressed(runtime: Any, order: Order, points: Points) -> Any:
 
 
 def composed(made: Orchestrator, order: Order) -> Composed:
-    found = Composed(**{one.name: getattr(made, one.name) for one in fields(Orchestrator)})
+    found = Composed(**{one.name: getattr(made, one.name) for one in fields(Orchestrator) if one.init})
     found.order, found.points = order, order.points()
     if order.trace:
         found.database = PointedDatabase(made.settings.database, made.settings.db_wait_s, found.points)
@@ -244,7 +244,8 @@ def run(environ: Mapping[str, str]) -> int:
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=1,
-        )
+        ),
+        orchestrator.changes.close,
     )
     server.run()
     return 0 if server.started else 1

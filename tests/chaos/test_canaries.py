@@ -30,12 +30,17 @@ VALUES = {
     "gitea_token_developer": 2,
     "gitea_token_reviewer": 2,
     "gitea_webhook_secret": 3,
+    "gitea_oauth_client_secret": 1,
+    "session_secret": 2,
+    "token": 1,
     "model": 3,
 }
 """How many of each: all but the first are there to be rotated to."""
 MODEL = ("anthropic_api_key", "claude_oauth_token")
 WHOLE = Story("the whole way", "ready", "merge", is_written=False)
 LIMIT_S = 300
+STREAM = "/api/v1/events/stream"
+"""It never ends; what it tells stands in the lists as well."""
 BROKEN = partial(executed, module="chaos.composed")
 
 
@@ -65,6 +70,7 @@ class Nosy(Telling):
         }
         for name in VALUES:
             environ[f"ORCH_{(self.model if name == 'model' else name).upper()}_FILE"] = self._written(name)
+        environ |= {"ORCH_GITEA_OAUTH_CLIENT_ID": "a-client", "ORCH_PUBLIC_URL": "http://127.0.0.1:8500"}
         environ |= {"ORCH_WAKE_MERGE_S": "0.05", "ORCH_PLANE_CALLS_PER_MINUTE": "6000", "ORCH_LOG_LEVEL": "debug"}
         order = Order(fault=self.fault)
         return environ | ({"PYTHONPATH": str(ROOT / "tests"), **order.environ()} if self.fault else {})
@@ -120,7 +126,8 @@ class Nosy(Telling):
         may = {"Authorization": f"Bearer {self.first('api_token')}"}
         with httpx.Client(base_url=self.service.url, timeout=30, trust_env=False) as client:
             described = client.get("/openapi.json", headers=may)
-            paths = [path for path, ways in described.json()["paths"].items() if "get" in ways]
+            ways = described.json()["paths"]
+            paths = [path for path, of_path in ways.items() if "get" in of_path and path != STREAM]
             for path in ["/health", "/openapi.json", *paths]:
                 name = path.partition("{")[2].partition("}")[0]
                 for value in known.get(name, [""]):
@@ -157,17 +164,17 @@ def told(root: Path, **how: str) -> Search:
     return search
 
 
-def test_there_are_twenty_and_every_secret_setting_has_some() -> None:
+def test_every_secret_setting_has_some() -> None:
     secret = {name for name, one in Settings.model_fields.items() if one.annotation == tuple[SecretStr, ...]}
     assert secret - set(MODEL) | {"model"} == VALUES.keys()
-    assert sum(VALUES.values()) == 20
+    assert sum(VALUES.values()) >= 20
 
 
 @pytest.mark.timeout(LIMIT_S)
 @pytest.mark.parametrize("model", MODEL)
 def test_no_secret_turns_up_anywhere_in_any_form(tmp_path: Path, model: str) -> None:
     search = told(tmp_path, model=model)
-    assert len(search.canaries) == 20
+    assert len(search.canaries) == sum(VALUES.values())
     assert {
         "log",
         "answers",

@@ -19,6 +19,7 @@ from uuid import uuid4
 import msgspec
 from sqlalchemy import Connection, delete, text
 
+from doors import identity
 from orchestrator.config import Settings
 from orchestrator.configfile import Directory
 from orchestrator.db import Database
@@ -359,7 +360,16 @@ class World(Place):
         self.agents, self.desk = Agents(self), Desk(self)
         dispatch = Dispatch(self.database, self.clock, AdmissionLimits(runs=1000))
         self.orchestrator = Orchestrator(
-            SETTINGS, directory, self.database, self.clock, tracker, forges, self.adapters, [], dispatch
+            SETTINGS,
+            directory,
+            self.database,
+            self.clock,
+            tracker,
+            forges,
+            self.adapters,
+            [],
+            dispatch,
+            identity(self.database, self.clock, []),
         )
         complaints = Complaints(self.clock.monotonic)
         observer = Observer(tracker, forges, self.agents.changed_paths, complaints)

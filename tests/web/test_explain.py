@@ -233,8 +233,8 @@ def test_attempts_of_the_round_count_and_of_all_rounds_are_told() -> None:
 
 def run_view(stage: str, attempt: int) -> RunView:
     return RunView(
-        RunId(attempt), "developer", stage, attempt, "ended", "crashed", "", "", 0, 0, 0, 0.0, None, "", "", "",
-        None, None, None, None, None, None, None, None, (),
+        RunId(attempt), TASK.key, "developer", stage, attempt, "ended", "crashed", "", "", 0, 0, 0, 0.0, None, "",
+        "", "", None, None, None, None, None, None, None, None, (),
     )  # fmt: skip
 
 

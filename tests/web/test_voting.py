@@ -9,20 +9,22 @@ import pytest
 from fastapi import FastAPI
 
 from conftest import FakeClock
+from doors import identity
 from green import ANNA, BORIS, BRD, GREEN, NOW, PROJECT, TASK
 from orchestrator.db import Database
-from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.model import Person, RepoName, Role, RunId, Stage, Task, TaskId, UserId
 from orchestrator.qg import documents
 from orchestrator.qg.facts import Facts
 from orchestrator.qg.verdict import Passed, Waiting
 from orchestrator.reconcile.dispatch import Dispatch
+from orchestrator.reconcile.papers import Papers
 from orchestrator.store import decisions, sightings, tasks
 from orchestrator.store.schema import events
 from orchestrator.store.schema import tasks as task_table
 from orchestrator.store.tasks import Posted
-from orchestrator.web.api import _problem
+from orchestrator.web.api import problems, reading
 from orchestrator.web.caller import KEY, Caller, Scope
+from orchestrator.web.live import Changes
 from orchestrator.web.services import Services
 from orchestrator.web.voting import add_voting
 from orchestrator.workflow.admission import AdmissionLimits
@@ -82,11 +84,28 @@ async def seen(database: Database, task: TaskId, facts: Facts) -> None:
 def ask(database: Database, clock: FakeClock, engine: Wakes, task: Task) -> Ask:
     """`await ask("approve", login, vote)`: the real endpoints, by HTTP, as somebody whom Access let through."""
     app = FastAPI()
-    app.add_exception_handler(OrchestratorError, _problem)
+    problems.add(app)
     people = (Person(ANNA, "Anna", approver=True), Person(BORIS, "boris"), NAMELESS)
     dispatch = Dispatch(database, clock, AdmissionLimits(), 300.0)
-    services = Services(database, clock, lambda: engine, lambda _: PROJECT, people, list, _nothing, dispatch, str)
+    services = Services(
+        database=database,
+        clock=clock,
+        engine=lambda: engine,
+        projects=lambda: (PROJECT,),
+        project_of_repo=lambda _: PROJECT,
+        people=people,
+        known=list,
+        look=_nothing,
+        dispatch=dispatch,
+        item_address=str,
+        forge_address="",
+        papers=Papers(None, lambda _: PROJECT, _no_blob),
+        changes=Changes(database.version),
+        identity=identity(database, clock, []),
+        gitea_sign_in=None,
+    )
     add_voting(app, services)
+    reading.add(app, services)
 
     async def call(word: str, login: str, vote: object, key: str = TASK.key) -> httpx.Response:
         async def known(scope: Any, receive: Any, send: Any) -> None:
@@ -94,6 +113,8 @@ def ask(database: Database, clock: FakeClock, engine: Wakes, task: Task) -> Ask:
 
         transport = httpx.ASGITransport(known)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            if word == "read":
+                return await client.get(f"/api/v1/tasks/{key}")
             return await client.post(f"/api/v1/tasks/{key}/{word}", json=vote)
 
     return call
@@ -101,6 +122,10 @@ def ask(database: Database, clock: FakeClock, engine: Wakes, task: Task) -> Ask:
 
 async def _nothing() -> list[Any]:
     return []
+
+
+async def _no_blob(_repo: RepoName, _name: str, _max_bytes: int) -> bytes | None:
+    return None
 
 
 async def heard(database: Database, task: Task) -> Facts:
@@ -148,6 +173,17 @@ async def test_the_same_click_twice_is_one_remark_and_another_word_another(
     await ask("reject", "Anna", {**VOTE, "why": "No."})
     await ask("approve", "Anna", VOTE)
     assert await journaled(database) == 3
+
+
+async def test_the_task_tells_what_is_asked_and_that_is_what_goes_with_the_word(ask: Ask) -> None:
+    asked = (await ask("read", "anna", None)).json()["asked"]
+    assert asked == {**VOTE, "documents": ["brd"]}
+    assert (await ask("approve", "anna", {"gate": asked["gate"], "digest": asked["digest"]})).status_code == 202
+
+
+async def test_nothing_is_asked_where_no_document_is(ask: Ask, database: Database, task: Task) -> None:
+    await seen(database, task.id, replace(ASKED, documents=()))
+    assert (await ask("read", "anna", None)).json()["asked"] is None
 
 
 # --- what does not

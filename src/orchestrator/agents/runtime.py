@@ -146,6 +146,10 @@ class ClaudeRuntime:
     async def changed_paths(self, repo: RepoName, base_branch: str, head: Sha) -> Sequence[str]:
         return await asyncio.to_thread(self.workspaces.changed_paths, repo, base_branch, head)
 
+    async def blob(self, repo: RepoName, name: str, max_bytes: int) -> bytes | None:
+        """An object of our mirror, for pages to show; None when it is not there."""
+        return await asyncio.to_thread(self.workspaces.blob, repo, name, max_bytes)
+
     def _paths(self, run: RunId) -> RunPaths:
         return RunPaths.of(self.data_dir, run)
 

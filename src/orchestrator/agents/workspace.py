@@ -26,6 +26,7 @@ log = structlog.get_logger()
 
 _FORGE = "refs/remotes/forge"
 _ROLE_PROMPT_MAX_BYTES = 64 * 1024
+_SHOWN_MAX_BYTES = 1024 * 1024
 _HOUSE_RULES = "CLAUDE.md"
 _HOUSE_RULES_READ_MAX_BYTES = 512 * 1024
 _PACK = ("pack-objects", "--quiet", "--revs", "--delta-base-offset", "--threads=1")
@@ -117,6 +118,16 @@ class Workspaces:
         flags = ("-r", "-z", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv")
         listed = self.git("diff-tree", *flags, "--end-of-options", fork, head, "--", git_dir=mirror).out
         return sorted(path.decode(errors="replace") for path in listed.split(b"\0") if path)
+
+    def blob(self, repo: RepoName, name: str, max_bytes: int) -> bytes | None:
+        """The first `max_bytes` of an object that our mirror has; None when it has not. Asks the forge nothing."""
+        mirror, wanted = self._mirror(repo), _checked(name)
+        if not (mirror / "HEAD").exists():
+            return None
+        size = self.git("cat-file", "-s", wanted, git_dir=mirror, accept=(0, 1, 128))
+        if size.code or int(size.out) > _SHOWN_MAX_BYTES:
+            return None
+        return self.git("cat-file", "blob", wanted, git_dir=mirror).out[:max_bytes]
 
     def _fork(self, mirror: Path, base: str, head: Sha) -> Sha:
         if not (self._has_commit(mirror, head) and self._has_commit(mirror, base)):

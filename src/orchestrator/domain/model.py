@@ -204,6 +204,7 @@ class Person:
     plane_user: UserId
     gitea_login: str = ""
     approver: bool = False
+    admin: bool = False
 
 
 @dataclass(frozen=True, slots=True)

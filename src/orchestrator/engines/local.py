@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from orchestrator.counters import Counters
 from orchestrator.domain.errors import OrchestratorError, Transient
 from orchestrator.domain.model import RunId, TaskId
 from orchestrator.engines.lines import LATER_AT_ONCE, POLLS_AT_ONCE, Line, Rank
@@ -101,6 +102,7 @@ class LocalEngine:
         resync_interval_s: float,
         complaints: Complaints,
         pace: Pace = Pace(),
+        counters: Counters | None = None,
     ) -> None:
         self._reconciler = reconciler
         self._execution = execution
@@ -110,6 +112,7 @@ class LocalEngine:
         self._admission_due: asyncio.TimerHandle | None = None
         self._resync_interval_s = resync_interval_s
         self._pace = pace
+        self._counters = counters or Counters()
         self._workers: dict[TaskId, _Worker] = {}
         self._runs: set[RunId] = set()
         self._complaints = complaints
@@ -245,16 +248,20 @@ class LocalEngine:
     async def _look(self, task: TaskId, worker: _Worker, rank: Rank) -> None:
         pause: float | None = None
         poll: float | None = None
+        began, how = asyncio.get_running_loop().time(), "done"
         try:
             with working(worker.work):
                 looked = await self._looked(task, rank)
             pause, poll = looked.again_in_s, looked.poll_in_s
         except Transient as error:
             self._complaints.say("look_put_off", error, task=task)
-            pause = error.retry_after_s or 0.0
+            pause, how = error.retry_after_s or 0.0, "put_off"
         except Exception as error:
             log.exception("look_broke", task=task)
+            how = "broke"
             await self._park(task, error)
+        self._counters.looks[how] += 1
+        self._counters.look_times.add(asyncio.get_running_loop().time() - began)
         worker.is_looking = False
         if worker.work.is_hurried:
             rank = Rank.URGENT

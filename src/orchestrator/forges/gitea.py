@@ -57,6 +57,7 @@ class Gitea:
         self._token = token
         self._api = GiteaApi(url, token, timeout_s, timing, wire)
         self.circuit = self._api.circuit
+        self.system, self.answers, self.pace = self._api.system, self._api.answers, None
         self._may_mention = frozenset(may_mention)
         self._login = ""
         self._capabilities: ForgeCapabilities | None = None

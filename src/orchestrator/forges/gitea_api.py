@@ -46,6 +46,7 @@ class GiteaApi:
             scope_of=_scope,
             wire=wire,
         )
+        self.system, self.answers = _GITEA.code, self._rest.answers
         self.call = self._rest.call
         self.decoded = self._rest.decoded
 

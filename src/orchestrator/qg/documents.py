@@ -57,7 +57,12 @@ def digest(facts: Facts, stage: Stage) -> str:
     """Changes with every change of the stage's documents; empty while they were not seen."""
     if isinstance(facts.documents, Unobserved):
         return ""
-    text = " ".join(f"{one.name}:{one.blob}" for one in _found(facts, OF_STAGE[stage]))
+    return digest_of([(one.name, one.blob) for one in _found(facts, OF_STAGE[stage])])
+
+
+def digest_of(found: Sequence[tuple[DocumentName, str]]) -> str:
+    """Of documents and their blobs, in the order of the stage."""
+    text = " ".join(f"{name}:{blob}" for name, blob in found)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

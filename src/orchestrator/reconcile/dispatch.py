@@ -52,6 +52,11 @@ class Dispatch:
         self._limits = limits
         self._usage_limit_pause_s = usage_limit_pause_s
 
+    @property
+    def limits(self) -> AdmissionLimits:
+        """As configured."""
+        return self._limits
+
     def intended(self, connection: Connection, run: RunId, now: datetime) -> Round:
         """Judges a new run within the transaction that intends it, so that it never waits without a reason. Others
         may start too: the day has changed, say.

@@ -203,6 +203,8 @@ class Plane:
             circuit=self.circuit,
             wire=wire,
         )
+        self.system = _PLANE.code
+        self.answers, self.pace = self._rest.answers, self._rest.pace
 
     async def aclose(self) -> None:
         await self._rest.aclose()

@@ -11,6 +11,8 @@ from orchestrator.qg.facts import Remark
 from orchestrator.store import remarks
 from orchestrator.store import tasks as task_rows
 from orchestrator.store.remarks import Asked, Said
+from orchestrator.web.api.paging import Key
+from orchestrator.web.api.problems import responses
 from orchestrator.web.caller import caller
 from orchestrator.web.services import Services
 
@@ -39,14 +41,26 @@ class Heard(BaseModel):
 def add_voting(app: FastAPI, services: Services) -> None:
     """The two endpoints on `app`."""
 
-    @app.post("/api/v1/tasks/{key}/approve", status_code=202)
-    async def approve_documents(key: str, vote: Vote, request: Request) -> Heard:
+    @app.post(
+        "/api/v1/tasks/{key}/approve",
+        status_code=202,
+        tags=["tasks"],
+        summary="Approve the documents that are asked about",
+        responses=responses(400, 404, 409),
+    )
+    async def approve_documents(key: Key, vote: Vote, request: Request) -> Heard:
         """As `:approved:` in a comment of the work item; for a signed-in person on the list of approvers."""
         login = caller(request.scope).login
         return Heard(event=(await approve(services, key, login, vote.gate, vote.digest)).order)
 
-    @app.post("/api/v1/tasks/{key}/reject", status_code=202)
-    async def reject_documents(key: str, vote: Objection, request: Request) -> Heard:
+    @app.post(
+        "/api/v1/tasks/{key}/reject",
+        status_code=202,
+        tags=["tasks"],
+        summary="Reject the documents that are asked about",
+        responses=responses(400, 404, 409),
+    )
+    async def reject_documents(key: Key, vote: Objection, request: Request) -> Heard:
         """As `:rejected: why` in a comment of the work item; for a signed-in person on the list of approvers."""
         login = caller(request.scope).login
         return Heard(event=(await reject(services, key, login, vote.gate, vote.digest, vote.why)).order)

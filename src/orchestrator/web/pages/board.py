@@ -1,15 +1,67 @@
-"""`/`: a column for each stage, and first of all what needs a person."""
+"""`/`: what needs a person first of all, then a column for each stage, and what was done lately."""
 
-from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse
+from typing import Annotated
+from urllib.parse import urlencode
 
-from orchestrator.web.rendering import Rendering
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import HTMLResponse, StreamingResponse
+
+from orchestrator.qg.verdict import Item
+from orchestrator.store import board as rows
+from orchestrator.store.board import MAX_TEXT_CHARS, Board, Card, Filter
+from orchestrator.web.catalogue import words
+from orchestrator.web.pages.following import following, marked
+from orchestrator.web.pages.notices import notices
+from orchestrator.web.rendering import Rendering, language_of
 from orchestrator.web.services import Services
+from orchestrator.words.standing import PARKED
+
+Text = Annotated[str, Query(max_length=MAX_TEXT_CHARS)]
 
 
 def add(app: FastAPI, services: Services, rendering: Rendering) -> None:
-    del services
-
     @app.get("/", include_in_schema=False)
-    async def board(request: Request) -> HTMLResponse:
-        return rendering.page(request, "board.html")
+    async def board(request: Request, repo: Text = "", q: Text = "", part: str = "") -> HTMLResponse:
+        wanted = Filter(repo, q)
+        seen = await marked(services, rows.mark)
+        found: Board = await services.database.read(lambda connection: rows.board(connection, wanted))
+        said = await notices(services, words(language_of(request)))
+        return rendering.page(
+            request,
+            "board_part.html" if part == "live" else "board.html",
+            board=found,
+            wanted=wanted,
+            repos=sorted(str(one.repo) for one in services.projects()),
+            is_paused=any(one.code == "paused_all" for one in said),
+            notices=said,
+            asked_of=asked_of,
+            remedy=remedy,
+            is_stuck=is_stuck,
+            seen=seen,
+            again="/?" + urlencode({"repo": repo, "q": q, "part": "live"}),
+            back="/?" + urlencode({"repo": repo, "q": q}) if repo or q else "/",
+        )
+
+    @app.get("/live/board", include_in_schema=False)
+    async def live(seen: str = "") -> StreamingResponse:
+        """Says "changed" whenever the board may look different from `seen`."""
+        return following(services, seen, rows.mark)
+
+
+def asked_of(card: Card) -> Item | None:
+    """The first thing that it waits for a person for."""
+    return next((one for one in card.waiting if one.who not in rows.MACHINES), None)
+
+
+def remedy(item: Item) -> str:
+    """Which order of ours supplies it, if one does: `retry` or `resume`. `read`: a person reads and decides."""
+    if item.action in {"retry", "/orch retry"}:
+        return "retry"
+    if item.action == "/orch resume":
+        return "resume"
+    return "read" if item.action == ":approved:" else ""
+
+
+def is_stuck(card: Card) -> bool:
+    """It rests until a person acts, since something went wrong."""
+    return any(one.code in PARKED for one in card.waiting)
