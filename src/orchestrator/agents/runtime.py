@@ -113,6 +113,7 @@ class ClaudeRuntime:
                 on_progress(transcript.usage)
             if why := vigil.overdue(position, now):
                 await asyncio.to_thread(rundir.end_by_force, paths, why)
+        await self._renew()  # of a run that was over at once
         self._reap(spec.run)
         if rundir.read_exit(paths) is None:
             await asyncio.to_thread(self._end_uid, paths)
