@@ -1,5 +1,6 @@
 """Waiting for conditions, bounded, and short ways to look at a running orchestrator."""
 
+import re
 import sqlite3
 import threading
 import time
@@ -78,6 +79,13 @@ class Changes:
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+
+def written_by(recording: Path) -> str:
+    """Where the recorded agent wrote its document, on the machine of the recording."""
+    found = re.search(r'"file_path":\s*"([^"]+/BRD\.md)"', recording.read_text(encoding="utf-8"))
+    assert found, recording
+    return found[1]
 
 
 def starts(ledger: Path) -> list[str]:

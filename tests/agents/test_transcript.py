@@ -34,6 +34,7 @@ from orchestrator.agents.transcript import (
     Unreadable,
 )
 from orchestrator.words.folds import Folded
+from support import written_by
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "fixtures" / "claude").glob("*.jsonl"))
 
@@ -141,7 +142,7 @@ def test_what_a_recording_says_is_kept() -> None:
     assert message.text == Folded("I will write the BRD.")
     assert message.place.at == datetime(2026, 11, 22, 10, 22, 19, 342000, tzinfo=UTC)
     assert isinstance(write, ToolCall)
-    assert (write.name, write.summary) == ("Write", "/srv/work/t1/tasks/T-1/BRD.md")
+    assert (write.name, write.summary) == ("Write", written_by(recording))
     assert dict(write.fields)["content"] == Folded("# BRD T-1\n\nGoal: prove it.")
     assert isinstance(wrote, ToolResult)
     assert (wrote.name, wrote.is_error) == ("Write", False)

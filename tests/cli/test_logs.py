@@ -11,7 +11,7 @@ from orchestrator.agents.transcript import Transcript
 from orchestrator.cli.reading import as_json, lines_of
 from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import API_TOKEN, Service, World
-from support import FIXTURES, query, until
+from support import FIXTURES, query, until, written_by
 from terminal import Terminal
 
 CLAUDE = FIXTURES / "claude"
@@ -27,7 +27,7 @@ def test_a_log_reads_as_a_conversation_with_what_was_done() -> None:
     lines = read("success").splitlines()
     assert lines[0] == "started: Claude Code CLI 2.1.330, model claude-opus-5-5"
     assert lines[1] == "● I will write the BRD."
-    assert lines[2] == "▸ Write /srv/work/t1/tasks/T-1/BRD.md"
+    assert lines[2] == f"▸ Write {written_by(CLAUDE / 'success.jsonl')}"
     assert lines[3].startswith("  │ File created successfully")
     assert lines[-1] == "the CLI ended well: 3 turns, 300 tokens read, 60 written, $0.0024, 3 s"
 
