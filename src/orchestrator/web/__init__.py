@@ -1,1 +1,1 @@
-"""What people and programs see: status, API, words."""
+"""What people and programs see and order: pages, the API, and who may."""
