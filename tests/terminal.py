@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,15 +28,16 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color", **environ}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", *arguments],
-            cwd=cwd,
-            env=env,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
+        with _heard():
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator", *arguments],
+                cwd=cwd,
+                env=env,
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                start_new_session=True,
+            )
         os.close(theirs)
         self._reader = threading.Thread(target=self._read, name="terminal")
         self._reader.start()
@@ -72,3 +73,13 @@ class Terminal:
         self._process.kill()
         self.wait()
         os.close(self._ours)
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """A process that is started meanwhile hears Ctrl-C, though we may run where a shell had it ignored (`make &`)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

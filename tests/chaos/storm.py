@@ -40,6 +40,8 @@ CALM_S = 1.5
 LIMIT_S = 240.0
 WAIT_S = 20.0
 """So long a kill waits at most for its victim; then the orchestrator gets it."""
+ENDING_S = 20.0
+"""So long whoever lost its orchestrator may take to end: a shim that was just starting sees it first thing."""
 NOWHERE = "http://127.0.0.1:9"
 PATHS = {"plane": "/webhook/plane", "gitea": "/webhook/gitea"}
 RESTING = """agent_running = 0 AND (waiting LIKE '%"approval"%' OR waiting LIKE '%"run_not_successful"%')"""
@@ -203,8 +205,15 @@ def named(root: Path) -> list[tuple[int, bytes]]:
     return [(pid, line) for pid, line, _ in processes() if os.fsencode(root) in line]
 
 
-def left_of(root: Path) -> list[str]:
-    """Whoever has this folder in its command line or its environment."""
+def left_of(root: Path, limit_s: float = ENDING_S) -> list[str]:
+    """Whoever stays, and has this folder in its command line or its environment."""
+    until = time.monotonic() + limit_s
+    while (found := _there_of(root)) and time.monotonic() < until:
+        time.sleep(0.02)
+    return found
+
+
+def _there_of(root: Path) -> list[str]:
     found = []
     for pid, line, place in processes():
         with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
