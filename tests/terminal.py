@@ -77,7 +77,7 @@ class Terminal:
 
 @contextlib.contextmanager
 def _heard() -> Iterator[None]:
-    """A process that is started meanwhile hears Ctrl-C, though we may run where a shell had it ignored (`make &`)."""
+    """Who is started meanwhile hears Ctrl-C, though a shell may have had us ignore it (`make &`)."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield

@@ -1,15 +1,17 @@
 """In which order a look reads. Its tracker and its forge tell only what is asked here."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 import pytest
 
 from green import PROJECT, TASK
+from orchestrator.domain.errors import Transient
 from orchestrator.domain.forge import FileEntry
-from orchestrator.domain.model import Branch, ProjectId, RepoName, Sha, WorkItemId
+from orchestrator.domain.model import Branch, ProjectId, RepoName, Sha, Stage, WorkItemId
 from orchestrator.domain.tracker import Comment
 from orchestrator.loglimit import Complaints
+from orchestrator.qg.facts import NOT_NEEDED, Absent
 from orchestrator.reconcile.observe import Forges, Observed, Observer
 from orchestrator.workflow.needs import Look
 
@@ -23,26 +25,42 @@ class Neighbours:
 
     names: tuple[str, ...]
     asked: list[str] = field(default_factory=list)
+    is_down: bool = False
 
     async def whoami(self) -> str:
         return "bot"
 
     async def comments(self, _project: ProjectId, _item: WorkItemId) -> tuple[Comment, ...]:
-        self.asked.append("comments")
+        self._answer("comments")
         return ()
 
+    async def pull_request(self, _repo: RepoName, _base: str, _head: str) -> None:
+        self._answer("pull")
+
     async def files(self, _repo: RepoName, folder: str, _at: Sha) -> tuple[FileEntry, ...]:
-        self.asked.append("files")
+        self._answer("files")
         return tuple(FileEntry(str(PurePosixPath(folder, name)), "blob", 9) for name in self.names)
 
     async def file(self, _repo: RepoName, _path: str, _at: Sha, *, max_bytes: int) -> bytes:
         return b"# Goal\nText"[:max_bytes]
 
+    async def branch(self, _repo: RepoName, name: str) -> Branch | None:
+        self._answer(f"branch {name}")
+        return Branch(name, HEAD) if name == TASK.base_branch else None
+
+    def _answer(self, what: str) -> None:
+        self.asked.append(what)
+        if self.is_down:
+            raise Transient("gitea_unreachable", "Gitea cannot be reached.")
+
+
+def observing(there: Neighbours) -> Observer:
+    return Observer(there, Forges(there), lambda *_: [], Complaints())  # type: ignore[arg-type]  # it has what is asked here
+
 
 async def asked(names: tuple[str, ...], known: Observed) -> list[str]:
     there = Neighbours(names)
-    observer = Observer(there, Forges(there), lambda *_: [], Complaints())  # type: ignore[arg-type]  # it has what is asked here
-    await observer.look(PROJECT, TASK, WANTED, known)
+    await observing(there).look(PROJECT, TASK, WANTED, known)
     return there.asked
 
 
@@ -56,3 +74,53 @@ async def test_comments_that_were_read_ahead_are_read_again_where_there_are_docu
 ) -> None:
     """Else one that was written before a document could be numbered after it, and approve what nobody had read."""
     assert await asked(names, Observed(branch=Branch("b", HEAD), comments=())) == calls
+
+
+NEW = replace(TASK, stage=Stage.CREATED)
+FIRST = frozenset({Look.BRANCH})
+HERE = frozenset({Look.BRANCH, Look.DOCUMENTS, Look.REMARKS, Look.PULL})
+
+
+async def foreseen(there: Neighbours) -> Observed:
+    observer = observing(there)
+    return await observer.foresee(PROJECT, NEW, await observer.look(PROJECT, NEW, FIRST))
+
+
+@pytest.mark.parametrize(("head", "calls"), [(HEAD, []), (Sha("b" * 40), ["files"])])
+async def test_what_was_foreseen_is_not_asked_for_again_where_the_branch_begins_at_that_commit(
+    head: Sha, calls: list[str]
+) -> None:
+    there = Neighbours(())
+    seen = replace(await foreseen(there), branch=Branch(TASK.branch, head))
+    assert set(there.asked) == {f"branch {TASK.branch}", f"branch {TASK.base_branch}", "pull", "comments", "files"}
+    there.asked.clear()
+    then = await observing(there).look(PROJECT, TASK, HERE, seen)
+    assert there.asked == calls
+    assert (then.pull, then.comments, then.documents) == (Absent(), (), ())
+
+
+async def test_a_fault_of_what_was_foreseen_is_met_where_the_look_comes_to_it() -> None:
+    there = Neighbours((), is_down=True)
+    known = Observed(branch=Absent(), base_head=HEAD)
+    seen = await observing(there).foresee(PROJECT, NEW, known)
+    assert sorted(there.asked) == ["comments", "files", "pull"]
+    assert replace(seen, us=known.us) == known  # who we are is no fault
+    there.is_down = False
+    then = await observing(there).look(PROJECT, TASK, HERE, replace(seen, branch=Branch(TASK.branch, HEAD)))
+    assert (then.pull, then.comments, then.documents) == (Absent(), (), ())
+
+
+async def test_only_of_a_new_task_it_is_asked_where_its_branch_would_begin() -> None:
+    there = Neighbours(())
+    assert (await observing(there).look(PROJECT, TASK, FIRST)).base_head is None
+    assert there.asked == [f"branch {TASK.branch}"]
+
+
+async def test_documents_that_the_base_has_already_are_read_and_then_the_comments_anew() -> None:
+    there = Neighbours(("BRD.md",))
+    seen = replace(await foreseen(there), branch=Branch(TASK.branch, HEAD))
+    there.asked.clear()
+    then = await observing(there).look(PROJECT, TASK, HERE, seen)
+    assert there.asked == ["comments"]
+    assert then.documents != NOT_NEEDED
+    assert len(then.documents) == 1

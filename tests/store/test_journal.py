@@ -146,7 +146,7 @@ async def test_only_what_a_look_saw_is_marked_processed(database: Database) -> N
     (first,) = await record(database, delivery("a"))
     assert first.task is not None
     task = first.task
-    seen = await database.read(lambda c: journal.newest_of_task(c, task))
+    seen = await database.read(lambda c: tasks.for_look(c, task).newest_event)
     await record(database, delivery("b"))
     await database.write(lambda c: journal.mark_processed(c, task, seen))
     assert [row["processed"] for row in await rows(database)] == [1, 0]

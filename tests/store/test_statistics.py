@@ -32,7 +32,7 @@ def _decide(connection: Connection, task: TaskId, hours: float, *way: Decision) 
     here, made = tasks.get(connection, task), []
     for decision in way:
         made.append(decisions.made(Basis(PROJECT, here, GREEN), decision))
-        decisions.record(connection, made[-1], at(hours))
+        decisions.record(connection, made[-1:], at(hours))
         here = tasks.applied(made[-1].basis, decision)
     tasks.apply(connection, made, at(hours))
 

@@ -71,4 +71,4 @@ async def test_the_row_is_what_applied_says_before_it_is_written(
         assert await database.read(lambda connection: tasks.get(connection, ident)) == tasks.applied(
             part[-1].basis, part[-1].decision
         )
-        assert (await database.read(lambda c: tasks.with_decided(c, ident)))[1] == part[-1].digest
+        assert (await database.read(lambda c: tasks.for_look(c, ident))).decided == part[-1].digest

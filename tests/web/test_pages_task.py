@@ -115,7 +115,7 @@ class Desk:
         task = task_rows.get(connection, TaskId(1))
         basis = Basis(DIRECTORY.projects[0], task, facts)
         made = decisions.made(basis, decide(basis.project, task, facts))
-        decisions.record(connection, made, NOW)
+        decisions.record(connection, [made], NOW)
         decisions.observe(connection, task.id, facts, NOW)
         approvals.record(connection, basis, made.decision, NOW)
         task_rows.apply(connection, (made,), NOW)

@@ -41,7 +41,7 @@ from orchestrator.reconcile.observe import (
     Observer,
 )
 from orchestrator.reconcile.writeback import Addresses, Planned, named_people, planned
-from orchestrator.store import approvals, canonical, decisions, journal, outbox, runs, sightings, tasks, watermarks
+from orchestrator.store import approvals, canonical, decisions, journal, outbox, runs, sightings, tasks
 from orchestrator.store.decisions import Basis, Made
 from orchestrator.store.sightings import Sightings
 from orchestrator.workflow.decide import decide
@@ -64,7 +64,6 @@ _CHECKED_SOON = "pull_request_not_mergeable"
 """The forge says so too while it is still finding out, and tells nobody when it knows."""
 _TURNS_TO_LEAVE = 2
 """Of the event loop, until a request has left over an open connection: one for its head, one for its body."""
-_AHEAD = frozenset({Look.PULL, Look.REMARKS})
 _POLLED = frozenset({Stage.CI, Stage.REVIEW, Stage.TESTING, Stage.READY})
 
 
@@ -246,7 +245,7 @@ class Reconciler:
         made, applied, ahead = await asyncio.gather(
             self._ensure(wanted),
             self._apply_meanwhile(course, engine),
-            self._ahead(course.rows, seen),
+            self._ahead(course.rows.after(step), seen),
             return_exceptions=True,
         )
         if isinstance(applied, BaseException):
@@ -268,16 +267,11 @@ class Reconciler:
         await self._apply(course, engine)
 
     async def _ahead(self, rows: _Rows, seen: Observed) -> Observed:
-        """Sees while the branch is made what the next stage wants to know: whether there is a pull request, which
-        cannot be open before the branch is there, and what people said, as long as that is about no document. A
-        fault is forgotten, so that it is met where the look comes to it.
-        """
+        """While the branch is made: sees what the next stage wants to know, as long as that is no document."""
         if rows.task.role is not None:
             return seen
         await _others_leave()
-        found = await self._observer.look(rows.project, rows.task, _AHEAD, seen)
-        names = [FIELDS[look] for look in _AHEAD]
-        return found.forgetting(*(name for name in names if isinstance(getattr(found, name), Unobserved)))
+        return await self._observer.foresee(rows.project, rows.task, seen)
 
     async def poll(self, ident: TaskId) -> Looked | None:
         """A look at the forge and our rows alone; None when something moved there, so that a whole look is due.
@@ -368,15 +362,15 @@ class Reconciler:
         return Looked(poll_in_s=None if is_told else self._options.poll_interval_s)
 
     def _read(self, connection: Connection, ident: TaskId) -> _Rows:
-        task, decided = tasks.with_decided(connection, ident)
+        found = tasks.for_look(connection, ident)
         made = runs.facts_of(connection, ident)
         return _Rows(
-            self._project_of(task.project),
-            task,
+            self._project_of(found.task.project),
+            found.task,
             made,
-            watermarks.since(connection, task.project),
-            journal.newest_of_task(connection, ident),
-            decided,
+            found.since,
+            found.newest_event,
+            found.decided,
             sightings.of_task(connection, ident),
             resting_until(made, self._clock.now(), self._options.retry_pause_s),
         )
@@ -422,9 +416,9 @@ class Reconciler:
 
         def commit(connection: Connection) -> tuple[list[RunId], list[Round]]:
             for step in new:
-                decisions.record(connection, step.made, now)
                 approvals.record(connection, step.basis, step.decision, now)
             if new:
+                decisions.record(connection, [step.made for step in new], now)
                 tasks.apply(connection, [step.made for step in new], now)
             if new or course.is_kept:
                 decisions.observe(connection, rows.task.id, last.basis.facts, now)

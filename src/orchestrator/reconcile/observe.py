@@ -1,12 +1,13 @@
 """Reads the truth through the ports, as little of it as the stage needs, and freezes it."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
-from orchestrator.domain.forge import BranchRules, Check, CheckState, PullRequest, Review
+from orchestrator.domain.forge import BranchRules, Check, CheckState, FileEntry, PullRequest, Review
 from orchestrator.domain.model import Branch, DocumentName, Project, RepoName, Sha, Stage, Task, WorkItem
 from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.loglimit import Complaints
@@ -44,6 +45,15 @@ NOBODY = Us()
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """What lies in a folder at a commit, listed before it was asked for. That never changes."""
+
+    folder: str
+    at: Sha
+    entries: tuple[FileEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """What was seen. `documents` have no number of the journal yet, hence `seen` is 0; `comments` are all.
     `retry_in_s` is set when something could not be looked at.
@@ -61,6 +71,9 @@ class Observed:
     us: Us = NOBODY
     notes: tuple[tuple[str, CommentId], ...] = ()
     """Comments of ours on the work item, by their keys; what was not looked at has none."""
+    base_head: Sha | None = None
+    """Of the branch that ours begins at, while ours is not made."""
+    listing: Listing | None = None
     retry_in_s: float | None = None
 
     def forgetting(self, *names: str) -> "Observed":
@@ -101,6 +114,15 @@ class Observer:
         eye = _Eye(self, project, task, known or Observed())
         for one in (step for step in _ORDER if step in wanted):
             await eye.see(one)
+        return eye.observed()
+
+    async def foresee(self, project: Project | None, task: Task, known: Observed) -> Observed:
+        """Adds, all at once, what is wanted when the task's branch is made: whether there is a pull request, which
+        cannot be open before the branch is there, what people said, and what the branch begins with. A fault is
+        forgotten, so that it is met where the look comes to it.
+        """
+        eye = _Eye(self, project, task, known)
+        await asyncio.gather(eye.glance(Look.PULL), eye.glance(Look.REMARKS), eye.list_ahead())
         return eye.observed()
 
     async def us(self) -> Us:
@@ -201,6 +223,21 @@ class _Eye:
         except (Transient, Permanent) as error:
             self._missed(name, error)
 
+    async def glance(self, look: Look) -> None:
+        """As `see`, of what is not needed yet: a fault leaves it unseen."""
+        with contextlib.suppress(Transient, Permanent):
+            found = await self._ask(look)
+            if not isinstance(found, Unobserved):
+                self._seen = _with(self._seen, {FIELDS[look]: found})
+
+    async def list_ahead(self) -> None:
+        where, at = self._where(), self._seen.base_head
+        if where is None or at is None:
+            return
+        with contextlib.suppress(Transient, Permanent):
+            entries = await self._forge().files(where[0], self._folder(), at)
+            self._seen = replace(self._seen, listing=Listing(self._folder(), at, tuple(entries)))
+
     def _missed(self, name: str, error: Transient | Permanent) -> None:
         self._observer.complain(name, error)
         self._retries.append((error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S)
@@ -267,14 +304,23 @@ class _Eye:
         where = self._where()
         if where is None:
             return NOT_NEEDED
-        return await self._forge().branch(*where) or Absent()
+        found, _ = await asyncio.gather(self._forge().branch(*where), self._begin_at(where[0]))
+        return found or Absent()
+
+    async def _begin_at(self, repo: RepoName) -> None:
+        """Where a branch of ours would begin; needed by nobody but `list_ahead`."""
+        if self._task.stage is not Stage.CREATED or self._task.role is not None:
+            return
+        with contextlib.suppress(Transient, Permanent):
+            base = await self._forge().branch(repo, self._base())
+            self._seen = replace(self._seen, base_head=base.head if base else None)
 
     async def _documents(self) -> tuple[Document, ...] | Unobserved:
         head, where = self._head(), self._where()
         if head is None or where is None or self._project is None:
             return self._blind()
-        forge, folder = self._forge(), f"tasks/{self._task.key}"
-        entries = {entry.path: entry for entry in await forge.files(where[0], folder, head)}
+        forge, folder = self._forge(), self._folder()
+        entries = {entry.path: entry for entry in await self._listed(where[0], folder, head)}
         found = []
         for name in DocumentName:
             entry = entries.get(f"{folder}/{named(self._project.documents, name)}")
@@ -284,6 +330,15 @@ class _Eye:
         if found:  # whatever was heard before they were read is heard again: see store/sightings.py
             self._seen = replace(self._seen, comments=NOT_NEEDED)
         return tuple(found)
+
+    async def _listed(self, repo: RepoName, folder: str, head: Sha) -> Sequence[FileEntry]:
+        ahead = self._seen.listing
+        if ahead and (ahead.folder, ahead.at) == (folder, head):
+            return ahead.entries
+        return await self._forge().files(repo, folder, head)
+
+    def _folder(self) -> str:
+        return f"tasks/{self._task.key}"
 
     async def _paths(self) -> tuple[str, ...] | Unobserved:
         head, where = self._head(), self._where()

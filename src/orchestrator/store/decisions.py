@@ -1,6 +1,7 @@
 """Decisions with all that they rested on, so that each can be made again, byte for byte."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -209,9 +210,13 @@ _JUDGED = (
 )
 
 
-def record(connection: Connection, one: Made, now: datetime) -> None:
-    """Stores the decision with all that it rested on."""
-    row = {
+def record(connection: Connection, way: Sequence[Made], now: datetime) -> None:
+    """Stores each decision with all that it rested on."""
+    connection.execute(_RECORD, [_row(one, now) for one in way])
+
+
+def _row(one: Made, now: datetime) -> dict[str, object]:
+    return {
         "task_id": one.basis.task.id,
         "decided_at": now,
         "facts": canonical.encode(one.basis),
@@ -219,7 +224,6 @@ def record(connection: Connection, one: Made, now: datetime) -> None:
         "decision": one.text,
         "config_digest": config_digest(one.basis.project),
     }
-    connection.execute(_RECORD, row)
 
 
 def observe(connection: Connection, task: TaskId, facts: Facts, now: datetime) -> None:

@@ -70,6 +70,12 @@ _OVERTAKER = (
     .offset(OVERTAKEN_AT_MOST - 1)
     .limit(1)
 )
+_DAY = select(
+    _SPENT.scalar_subquery().label("spent"),
+    _ADMITTED.scalar_subquery().label("admitted"),
+    _OVERTAKER.scalar_subquery().label("overtaker"),
+)
+"""One statement: each costs more to hand over than to run."""
 _PAUSES = select(pauses)
 _ADMIT = update(agent_runs).where(agent_runs.c.id == bindparam("run"))
 
@@ -78,18 +84,16 @@ def situation(connection: Connection, now: datetime) -> Situation:
     """All that is the same for every waiting run."""
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     paused = pause_rows(connection)
-    spent: float = connection.execute(_SPENT, {"since": midnight}).scalar_one()
-    day = Day(midnight + timedelta(days=1), spent, connection.execute(_ADMITTED, {"since": midnight}).scalar_one())
-    overtaker: int | None = connection.execute(_OVERTAKER).scalar()
+    row = connection.execute(_DAY, {"since": midnight}).one()
     pause = paused.get(PauseKind.ACCOUNT)
     return Situation(
-        day=day,
+        day=Day(midnight + timedelta(days=1), row.spent, row.admitted),
         started=tuple(
-            StartedRun(RepoName.parse(row.repo), Role(row.agent)) for row in connection.execute(_STARTED)
+            StartedRun(RepoName.parse(one.repo), Role(one.agent)) for one in connection.execute(_STARTED)
         ),
         account=account(pause, _probes(connection, pause), now),
         is_dispatch_paused=PauseKind.OPERATOR in paused,
-        overdue_before=overtaker or 0,
+        overdue_before=row.overtaker or 0,
     )
 
 

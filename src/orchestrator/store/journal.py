@@ -7,7 +7,7 @@ from functools import cache
 from typing import NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, select, text, update
+from sqlalchemy import Connection, bindparam, select, text, update
 
 from orchestrator.domain.events import (
     BranchMoved,
@@ -247,13 +247,7 @@ def _count_repeats(connection: Connection, known: Sequence[_Content], deliveries
     connection.execute(statement, rows)
 
 
-_NEWEST = select(func.max(events.c.id)).where(events.c.task_id == bindparam("task"))
 _PROCESSED = text("UPDATE events SET processed = 1 WHERE task_id = :task AND processed = 0 AND id <= :up_to")
-
-
-def newest_of_task(connection: Connection, task: TaskId) -> int:
-    """The id up to which a look at the task has seen everything; 0 when there is no event."""
-    return connection.execute(_NEWEST, {"task": task}).scalar() or 0
 
 
 def mark_processed(connection: Connection, task: TaskId, up_to: int) -> None:

@@ -5,10 +5,11 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, func, insert, select
 
 from orchestrator.domain.model import Stage, TaskId
-from orchestrator.store.schema import agent_runs, stays, tasks
+from orchestrator.store.schema import UtcDateTime, agent_runs, stays, tasks
 
 _LEFT = select(func.max(stays.c.left_at)).where(stays.c.task_id == bindparam("task"))
 _CREATED = select(tasks.c.created_at).where(tasks.c.id == bindparam("task"))
+_ENTERED = select(func.coalesce(_LEFT.scalar_subquery(), _CREATED.scalar_subquery(), type_=UtcDateTime))
 _WORKED = select(agent_runs.c.started_at, agent_runs.c.finished_at).where(
     agent_runs.c.task_id == bindparam("task"),
     agent_runs.c.stage == bindparam("stage"),
@@ -20,8 +21,7 @@ _INSERT = insert(stays)
 
 def left(connection: Connection, task: TaskId, stage: Stage, cause: str, now: datetime) -> None:
     """The task moves on from `stage`, or is sent back for a cause. `worked_s` of it agents were at work."""
-    since = connection.execute(_LEFT, {"task": task}).scalar()
-    since = since or connection.execute(_CREATED, {"task": task}).scalar_one()
+    since = connection.execute(_ENTERED, {"task": task}).scalar_one()
     runs = connection.execute(_WORKED, {"task": task, "stage": stage, "since": since})
     row = {
         "task_id": task,

@@ -32,7 +32,7 @@ from orchestrator.qg.runs import NOT_WANTED
 from orchestrator.qg.verdict import Item
 from orchestrator.store import canonical, stays
 from orchestrator.store.decisions import Basis, Made
-from orchestrator.store.schema import agent_runs, next_revision, tasks
+from orchestrator.store.schema import agent_runs, events, next_revision, tasks, watermarks
 from orchestrator.workflow.decision import Decision, StartRun
 from orchestrator.workflow.names import posted_branch_name
 
@@ -50,6 +50,13 @@ _ENSURE = _UPSERT.on_conflict_do_update(
 _NEVER_SET = canonical.encode(NO_SWITCHES)
 _OF_ID = tasks.c.id == bindparam("of_task")
 _GET = select(tasks).where(_OF_ID)
+_FOR_LOOK = _GET.add_columns(
+    select(watermarks.c.since)
+    .where(watermarks.c.project_id == tasks.c.plane_project_id)
+    .scalar_subquery()
+    .label("followed_since"),
+    select(func.max(events.c.id)).where(events.c.task_id == tasks.c.id).scalar_subquery().label("newest_event"),
+)
 _SET = update(tasks).where(_OF_ID).values(revision=next_revision())
 _SET_SAME = _SET.where(func.coalesce(tasks.c.switches, _NEVER_SET) == bindparam("known"))
 
@@ -114,10 +121,21 @@ def by_key(connection: Connection, key: str) -> Task | None:
     return _task(row) if row else None
 
 
-def with_decided(connection: Connection, task: TaskId) -> tuple[Task, str | None]:
-    """And the digest of the last stored decision, so that an unchanged one is not stored again."""
-    row = connection.execute(_GET, {"of_task": task}).one()
-    return _task(row), row.decided
+@dataclass(frozen=True, slots=True)
+class ForLook:
+    """What a look begins with. `decided` is the digest of the last stored decision, so that an unchanged one is
+    not stored again; `since`: when we began to follow the project; the look sees all up to `newest_event`.
+    """
+
+    task: Task
+    decided: str | None
+    since: datetime | None
+    newest_event: int
+
+
+def for_look(connection: Connection, task: TaskId) -> ForLook:
+    row = connection.execute(_FOR_LOOK, {"of_task": task}).one()
+    return ForLook(_task(row), row.decided, row.followed_since, row.newest_event or 0)
 
 
 def apply(connection: Connection, way: Sequence[Made], now: datetime) -> None:

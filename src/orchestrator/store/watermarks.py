@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from orchestrator.domain.model import ProjectId
@@ -24,14 +24,6 @@ def ensure(connection: Connection, project: ProjectId, now: datetime) -> Waterma
     connection.execute(upsert(watermarks).values(row).on_conflict_do_nothing())
     found = connection.execute(select(watermarks).where(watermarks.c.project_id == project)).one()
     return Watermark(found.since, found.seen_until)
-
-
-_SINCE = select(watermarks.c.since).where(watermarks.c.project_id == bindparam("project"))
-
-
-def since(connection: Connection, project: ProjectId | None) -> datetime | None:
-    found: datetime | None = connection.execute(_SINCE, {"project": project}).scalar()
-    return found
 
 
 def advance(connection: Connection, project: ProjectId, seen_until: datetime) -> None:

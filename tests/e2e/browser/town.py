@@ -220,7 +220,7 @@ def _done(connection: Connection, ident: int, title: str, began: datetime, chanc
     for stage, moment in moments.items():
         task = replace(TASK, id=TaskId(ident), key=_key(ident), title=title)
         decision = Decision(stage)
-        decisions.record(connection, decisions.made(decisions.Basis(PROJECT, task, GREEN), decision), moment)
+        decisions.record(connection, [decisions.made(decisions.Basis(PROJECT, task, GREEN), decision)], moment)
 
 
 def _key(ident: int) -> str:
