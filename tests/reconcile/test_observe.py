@@ -37,6 +37,9 @@ class Neighbours:
     async def pull_request(self, _repo: RepoName, _base: str, _head: str) -> None:
         self._answer("pull")
 
+    async def pull_request_from(self, _repo: RepoName, _head: str) -> None:
+        self._answer("pull of any base")
+
     async def files(self, _repo: RepoName, folder: str, _at: Sha) -> tuple[FileEntry, ...]:
         self._answer("files")
         return tuple(FileEntry(str(PurePosixPath(folder, name)), "blob", 9) for name in self.names)
