@@ -242,34 +242,30 @@ class Workspaces:
     def _role_prompt(self, mirror: Path, spec: RunSpec) -> bytes:
         """From the base branch: an agent could change the ones on its own branch."""
         path = f".openclaw/agents/{spec.role}.md"
-        found = self._on_base(mirror, spec, path)
+        on_base = self._on_base(mirror, spec, path, _HOUSE_RULES)
+        found, rules = on_base.get(path), self._house_rules(mirror, spec, on_base.get(_HOUSE_RULES))
         if found is None:
-            return default_role_prompt(spec.role, spec.language) + self._house_rules(mirror, spec)
+            return default_role_prompt(spec.role, spec.language) + rules
         if not found.is_plain or found.size > _ROLE_PROMPT_MAX_BYTES:
             raise Permanent(
                 "bad_role_prompt",
                 f"{path} on {spec.base_branch!r} is no plain file of at most {_ROLE_PROMPT_MAX_BYTES} bytes.",
                 hint="Correct the file on the base branch, or remove it to use the built-in prompt.",
             )
-        rules = self._house_rules(mirror, spec)
         own = self._content(mirror, found)
         return own.rstrip() + b"\n" + rules if rules else own
 
-    def _house_rules(self, mirror: Path, spec: RunSpec) -> bytes:
+    def _house_rules(self, mirror: Path, spec: RunSpec, found: "_Blob | None") -> bytes:
         """The repository's CLAUDE.md. It was not written for us: one that is a link or huge stops nobody."""
-        found = self._on_base(mirror, spec, _HOUSE_RULES)
         if found is None or not found.is_plain or found.size > _HOUSE_RULES_READ_MAX_BYTES:
             return b""
         return prompt.house_rules(self._content(mirror, found), spec.language).encode()
 
-    def _on_base(self, mirror: Path, spec: RunSpec, path: str) -> "_Blob | None":
+    def _on_base(self, mirror: Path, spec: RunSpec, *paths: str) -> dict[str, "_Blob"]:
+        """Those of the paths that are there, in one start of git, which takes longer than its work."""
         tree = f"{_FORGE}/{check_branch(spec.base_branch)}"
-        listed = self.git("ls-tree", "-z", "-l", tree, "--", path, git_dir=mirror).out
-        if not listed:
-            return None
-        mode, kind, blob, size = listed.split(b"\t")[0].split()
-        is_plain = kind == b"blob" and mode != b"120000"
-        return _Blob(blob.decode(), int(size) if is_plain else 0, is_plain=is_plain)
+        listed = self.git("ls-tree", "-z", "-l", tree, "--", *paths, git_dir=mirror).out
+        return dict(_entry(line) for line in listed.split(b"\0") if line)
 
     def _content(self, mirror: Path, found: "_Blob") -> bytes:
         return self.git("cat-file", "blob", found.name, git_dir=mirror).out
@@ -281,6 +277,14 @@ class Workspaces:
 def default_role_prompt(role: Role, language: Language) -> bytes:
     """The one that ships, for repositories without their own."""
     return (resources.files("orchestrator.agents") / "prompts" / language / f"{role}.md").read_bytes()
+
+
+def _entry(line: bytes) -> tuple[str, "_Blob"]:
+    """Of `git ls-tree -l`."""
+    what, path = line.split(b"\t", 1)
+    mode, kind, blob, size = what.split()
+    is_plain = kind == b"blob" and mode != b"120000"
+    return path.decode(), _Blob(blob.decode(), int(size) if is_plain else 0, is_plain=is_plain)
 
 
 def _checked(head: str) -> Sha:
