@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -73,11 +74,10 @@ class Workspaces:
                 return
             mirror = self._updated_mirror(spec.repo, spec.base_sha)
             spec = self._taken_over(spec, paths)
-            if spec.earlier is None:
-                self._check_out(mirror, spec, paths)
-            else:
-                self._require_base(mirror, spec)
-            self._write_inputs(mirror, spec, paths)
+            with ThreadPoolExecutor(1, thread_name_prefix="role-prompt") as beside:
+                role_prompt = beside.submit(self._role_prompt, mirror, spec)
+                self._place(mirror, spec, paths)
+            _write_inputs(spec, paths, role_prompt.result())
             paths.prepared.touch(0o600)
 
     def _taken_over(self, spec: RunSpec, paths: RunPaths) -> RunSpec:
@@ -193,6 +193,12 @@ class Workspaces:
         except OrchestratorError as fault:
             log.warning("mirror_seed_failed", path=str(seed), code=fault.code, reason=fault.message)
 
+    def _place(self, mirror: Path, spec: RunSpec, paths: RunPaths) -> None:
+        if spec.earlier is None:
+            self._check_out(mirror, spec, paths)
+        else:
+            self._require_base(mirror, spec)
+
     def _check_out(self, mirror: Path, spec: RunSpec, paths: RunPaths) -> None:
         """The branch's history alone, in objects of its own; no remote, no hook, no way back to the mirror."""
         branch = check_branch(spec.branch)
@@ -228,16 +234,6 @@ class Workspaces:
                 f"The branch {spec.branch!r} no longer holds {spec.base_sha}, on which the run was decided.",
                 hint="Somebody rewrote the branch. Retry the task; it starts from the present head.",
             )
-
-    def _write_inputs(self, mirror: Path, spec: RunSpec, paths: RunPaths) -> None:
-        for directory in (paths.home, paths.tmp):
-            _private_dir(directory)
-        if not paths.control.exists():
-            os.mkfifo(paths.control, 0o600)
-        paths.tether.touch(0o600)
-        _replace_file(paths.role, self._role_prompt(mirror, spec))
-        _replace_file(paths.prompt, user_message(prompt.user_prompt(spec)))
-        _write_task_file(paths.workspace / TASK_FILES[spec.role], prompt.task_file(spec).encode())
 
     def _role_prompt(self, mirror: Path, spec: RunSpec) -> bytes:
         """From the base branch: an agent could change the ones on its own branch."""
@@ -313,6 +309,17 @@ def _lay_out(git_dir: Path, branch: str, head: Sha) -> None:
     (git_dir / "packed-refs").write_text(f"{head} refs/heads/{branch}\n")
     (git_dir / "info" / "exclude").write_text("/.task*.md\n")
     _replace_file(git_dir / "config", _config_text(head))
+
+
+def _write_inputs(spec: RunSpec, paths: RunPaths, role_prompt: bytes) -> None:
+    for directory in (paths.home, paths.tmp):
+        _private_dir(directory)
+    if not paths.control.exists():
+        os.mkfifo(paths.control, 0o600)
+    paths.tether.touch(0o600)
+    _replace_file(paths.role, role_prompt)
+    _replace_file(paths.prompt, user_message(prompt.user_prompt(spec)))
+    _write_task_file(paths.workspace / TASK_FILES[spec.role], prompt.task_file(spec).encode())
 
 
 def _replace_file(path: Path, content: bytes) -> None:
