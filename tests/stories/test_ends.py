@@ -56,7 +56,7 @@ def archived(team: Team) -> None:
     team.world.plane.archive(team.item)
 
 
-@pytest.mark.parametrize("end", [deleted, archived])
+@pytest.mark.parametrize("end", [deleted, pytest.param(archived, marks=pytest.mark.nightly)])
 def test_the_agent_of_a_work_item_that_is_gone_is_stopped_and_nothing_starts_any_more(
     world: World, tmp_path: Path, ledger: Path, end: Callable[[Team], None]
 ) -> None:

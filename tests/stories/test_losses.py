@@ -78,7 +78,7 @@ def test_looking_again_and_again_at_what_has_not_changed_asks_plane_for_its_list
         team.waits_for("check_missing", "ci")
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(one, marks=pytest.mark.nightly) for one in (2, 3))])
 def test_deliveries_lost_at_random_change_nothing_in_the_end(world: World, scripted: Path, seed: int) -> None:
     with at_work(world, scripted) as team:
         until(lambda: query(team.service, "SELECT * FROM watermarks"), "the project is followed")
@@ -132,7 +132,7 @@ def has_ended(world: World) -> bool:
     return not any(is_held(run.lock) for run in runs) and (not world.gitea.down or bool(tried))
 
 
-@pytest.mark.parametrize("how", ["busy", "refused"])
+@pytest.mark.parametrize("how", ["refused", pytest.param("busy", marks=pytest.mark.nightly)])
 def test_while_plane_and_gitea_are_away_nothing_is_lost_and_one_line_a_minute_is_said(
     world: World, tmp_path: Path, ledger: Path, how: str
 ) -> None:
