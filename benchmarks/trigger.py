@@ -9,7 +9,7 @@ import contextlib
 import http.client
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from benchmarks.report import Figure, median, percentile
 from benchmarks.scale import Bench
 from orchestrator.clock import SystemClock
 from orchestrator.sim.webhook import Outgoing
-from orchestrator.sim.world import Service, World
+from orchestrator.sim.world import World
 
 RUN_LIMIT_S = 60.0
 LAST_LOOK_LIMIT_S = 3.0
@@ -51,36 +51,40 @@ class _Passage:
 
 
 def measure(bench: Bench) -> list[Figure]:
+    """In the strongest sandbox first: it is what is on by default. Then without any."""
     folder = bench.at("world")
     agent = folder / "agent"
     agent.write_text(_AGENT, encoding="utf-8")
     agent.chmod(0o755)
+    sandboxed = _passages(bench, bench.at("sandboxed"), agent, is_sandboxed=True)
+    bare = _passages(bench, bench.at("bare"), agent, is_sandboxed=False)
     spawns, commits = list[float](), list[float]()
-    with (
-        neighbours.world(folder, is_sandboxed=True) as made,
-        neighbours.service(made, agent, ORCH_LOG_LEVEL="debug") as service,
-    ):
-        passages = _passages(bench, made, service)
     for _ in range(bench.scale.work_items):
         spawns.append(spawned_ms([str(agent)], folder))
         commits.append(_commit_ms(folder))
-    return _figures(passages, median(spawns), median(commits))
+    return _figures(sandboxed, bare, median(spawns), median(commits))
 
 
-def _passages(bench: Bench, made: World, service: Service) -> list[_Passage]:
+def _passages(bench: Bench, folder: Path, agent: Path, *, is_sandboxed: bool) -> list[_Passage]:
     """The first one makes the mirror and warms everything up, so it does not count."""
-    log, found = ServiceLog(service.log), list[_Passage]()
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port_of(service), timeout=ANSWER_S)) as line:
-        for number in range(bench.scale.work_items + 1):
-            found.append(_pass(made, log, line, number))
-            # The look after the run comes up to a second later; the next work item should not meet it. Where it
-            # came before the run was said to have ended, nothing more is said.
-            with contextlib.suppress(TimeoutError):
-                log.until("decided", LAST_LOOK_LIMIT_S)
-            log.settle(QUIET_S, RUN_LIMIT_S)
-            if number % 20 == 0:
-                bench.tell(f"  work item {number} of {bench.scale.work_items}")
-    return found[1:]
+    with (
+        neighbours.world(folder, is_sandboxed=is_sandboxed) as made,
+        neighbours.service(made, agent, ORCH_LOG_LEVEL="debug") as service,
+        contextlib.closing(http.client.HTTPConnection("127.0.0.1", port_of(service), timeout=ANSWER_S)) as line,
+    ):
+        return [*_each(bench, made, ServiceLog(service.log), line)][1:]
+
+
+def _each(bench: Bench, made: World, log: ServiceLog, line: http.client.HTTPConnection) -> Iterator[_Passage]:
+    for number in range(bench.scale.work_items + 1):
+        yield _pass(made, log, line, number)
+        # The look after the run comes up to a second later; the next work item should not meet it. Where it came
+        # before the run was said to have ended, nothing more is said.
+        with contextlib.suppress(TimeoutError):
+            log.until("decided", LAST_LOOK_LIMIT_S)
+        log.settle(QUIET_S, RUN_LIMIT_S)
+        if number % 20 == 0:
+            bench.tell(f"  work item {number} of {bench.scale.work_items}")
 
 
 def _pass(made: World, log: ServiceLog, line: http.client.HTTPConnection, number: int) -> _Passage:
@@ -133,22 +137,33 @@ def _commit_ms(folder: Path) -> float:
         return (time.perf_counter() - began) * 1000
 
 
-def _figures(passages: Sequence[_Passage], spawn_ms: float, commit_ms: float) -> list[Figure]:
-    intents = [one.intent for one in passages]
-    launches = [one.launch for one in passages]
-    clone, forge = median([one.clone for one in passages]), median([one.inside_clone for one in passages])
+def _figures(
+    sandboxed: Sequence[_Passage], bare: Sequence[_Passage], spawn_ms: float, commit_ms: float
+) -> list[Figure]:
+    every = [*sandboxed, *bare]
+    intents = [one.intent for one in every]
+    clone, forge = median([one.clone for one in every]), median([one.inside_clone for one in every])
     fetched = f"without {forge:.1f} ms inside the simulated forge, from which the mirror is brought up to date"
-    whole = median([one.whole_intent for one in passages])
-    calls, inside = passages[-1].calls, median([one.inside for one in passages])
-    about = f"with the {calls} calls it is {whole:.1f} ms, of them {inside:.1f} waiting for their answers"
-    program, first = "spawn of the same program", "intent to first instruction"
+    whole, inside = median([one.whole_intent for one in every]), median([one.inside for one in every])
+    about = (
+        f"with the {every[-1].calls} calls it is {whole:.1f} ms, of them {inside:.1f} waiting for their answers"
+    )
     level = "in the strongest sandbox of this machine, which the log says (sandbox_measured)"
     return [
         Figure("delivery to intent p50", median(intents), "ms", "one commit", commit_ms, at_most=10, note=about),
         Figure("delivery to intent p99", percentile(intents, 0.99), "ms"),
         Figure("clone p50 (small repository)", clone - forge, "ms", at_most=60, note=fetched),
-        Figure(
-            "intent to first instruction p50", median(launches), "ms", program, spawn_ms, at_most=60, note=level
-        ),
-        Figure(f"{first} p99", percentile(launches, 0.99), "ms"),
+        *_launched("sandboxed", sandboxed, spawn_ms, 60, level),
+        *_launched("no sandbox", bare, spawn_ms, 25, "with ORCH_SANDBOX=none"),
     ]
+
+
+def _launched(
+    level: str, passages: Sequence[_Passage], spawn_ms: float, at_most: float, note: str
+) -> tuple[Figure, Figure]:
+    launches, name = [one.launch for one in passages], f"intent to first instruction, {level},"
+    beside = ("spawn of the same program", spawn_ms)
+    return (
+        Figure(f"{name} p50", median(launches), "ms", *beside, at_most=at_most, note=note),
+        Figure(f"{name} p99", percentile(launches, 0.99), "ms"),
+    )

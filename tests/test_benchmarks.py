@@ -14,7 +14,12 @@ LIMIT_S = 240
 FIGURES = {
     "start": {"start, fresh database", "start, existing database"},
     "ingest": {"ingest", "ingest p50", "ingest p99"},
-    "trigger": {"delivery to intent p50", "clone p50 (small repository)", "intent to first instruction p50"},
+    "trigger": {
+        "delivery to intent p50",
+        "clone p50 (small repository)",
+        "intent to first instruction, sandboxed, p50",
+        "intent to first instruction, no sandbox, p50",
+    },
     "decide": {"decide p50", "decide p99"},
     "reconcile": {
         "look at an unchanged task, at most",
