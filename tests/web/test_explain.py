@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from green import CHECK as GREEN_CHECK
 from green import GREEN, LINT, PROJECT, REPO, RUNS, TASK, remark, run
@@ -64,7 +65,7 @@ def states(explanation: Explanation) -> list[str]:
 
 
 def more(item: Item, have: str) -> Item:
-    return replace(item, params=(("documents", "BRD.md"), ("have", have)))
+    return structs.replace(item, params=(("documents", "BRD.md"), ("have", have)))
 
 
 @pytest.mark.parametrize(
@@ -113,9 +114,9 @@ def test_the_look_back_is_bounded_and_says_so() -> None:
 def test_the_same_thing_may_change_its_counts_but_not_what_it_is_about() -> None:
     red, pending = (Item("check_not_green", (("context", "ci"), ("state", one))) for one in ("error", "pending"))
     assert same(red, pending)
-    assert same(MISSING, replace(MISSING, evidence=("other",), who="x"))
-    assert not same(red, replace(red, params=(("context", "lint"), ("state", "error"))))
-    assert not same(red, replace(red, code="check_red"))
+    assert same(MISSING, structs.replace(MISSING, evidence=("other",), who="x"))
+    assert not same(red, structs.replace(red, params=(("context", "lint"), ("state", "error"))))
+    assert not same(red, structs.replace(red, code="check_red"))
 
 
 # --- gates

@@ -1,14 +1,17 @@
 """What a gate answers. Items are codes with parameters and evidence; words are made outside the core."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One thing that holds, is missing or is wrong. Where something is missing, `action` is the smallest step that
     supplies it (a stable code, or the text of a comment) and `who` can take it: operator, approver, author (of the
     work item), developer, reviewer, maintainer (who may merge), agent, ci, or orchestrator.
+
+    A decision makes more of these than of all else, hence a struct: it is made in a tenth of a dataclass's time.
     """
 
     code: str
@@ -16,25 +19,6 @@ class Item:
     evidence: tuple[str, ...] = ()
     who: str = ""
     action: str = ""
-
-    def __init__(
-        self,
-        code: str,
-        params: tuple[tuple[str, str], ...] = (),
-        evidence: tuple[str, ...] = (),
-        who: str = "",
-        action: str = "",
-    ) -> None:
-        """As the generated one, which takes twice as long: a decision makes more of these than of all else."""
-        set_code, set_params, set_evidence, set_who, set_action = _SETTERS
-        set_code(self, code)
-        set_params(self, params)
-        set_evidence(self, evidence)
-        set_who(self, who)
-        set_action(self, action)
-
-
-_SETTERS = tuple(Item.__dict__[field.name].__set__ for field in fields(Item))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(value: object) -> str:
-    """The same value gives the same text: keys stand in the order of the class's fields."""
+    """The same value gives the same text: keys stand in the order of the fields of the dataclass or struct."""
     return _encoder.encode(_plain(value)).decode()
 
 
@@ -41,7 +41,9 @@ _LEAVES = frozenset({str, int, float, bool, type(None)})
 
 @cache
 def _names(cls: Any) -> tuple[str, ...]:
-    """Raises TypeError for what is no dataclass: better than text that nobody can read back."""
+    """Raises TypeError for what is neither: better than text that nobody can read back."""
+    if issubclass(cls, msgspec.Struct):
+        return tuple(field.name for field in msgspec.structs.fields(cls))
     return tuple(field.name for field in fields(cls))
 
 

@@ -143,7 +143,10 @@ def _with_those_at_work(connection: Connection, found: list[TaskView]) -> list[T
     return [
         replace(
             view,
-            waiting=tuple(replace(item, evidence=names) if item.code in FULL else item for item in view.waiting),
+            waiting=tuple(
+                msgspec.structs.replace(item, evidence=names) if item.code in FULL else item
+                for item in view.waiting
+            ),
         )
         for view in found
     ]
