@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -12,10 +13,10 @@ import pytest
 from sqlalchemy import Connection, select
 
 from desk import NOW, Page, add_run, add_task, page, served, submit
-from green import ANNA, GREEN, HEAD, PROJECT, TASK, remark
+from green import ANNA, GREEN, HEAD, ITEM, PROJECT, TASK, remark
 from hostile import HOSTILE, RAW
 from orchestrator.configfile import Directory
-from orchestrator.domain.model import DocumentName, Person, Sha, Stage, TaskId, UserId
+from orchestrator.domain.model import DocumentName, Person, Sha, Stage, TaskId, UserId, WorkItemId
 from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.main import Orchestrator
 from orchestrator.qg.facts import Document, Facts
@@ -180,6 +181,19 @@ async def test_each_gate_says_what_holds_with_evidence_and_who_goes_on(
         ):
             assert link in found.links(), link
         assert len(found.all("li", class_="gate-open")) == 7
+
+
+async def test_the_first_gate_rests_on_the_work_item_and_on_no_comment(tmp_path: Path) -> None:
+    item = replace(ITEM, id=WorkItemId(str(uuid.uuid4())))
+    async with desk(tmp_path) as here:
+
+        def fill(connection: Connection) -> None:
+            add_task(connection, KEY, Stage.CREATED, plane_id="w1", plane_project_id="p1")
+            here._decided(connection, replace(GREEN, item=item, since=item.created_at), HEAD)
+
+        await here.orchestrator.database.write(fill)
+        found = await page(here.client, f"/tasks/{KEY}")
+        assert "the work item is new · work item in Plane" in found.text
 
 
 async def test_what_is_missing_is_told_with_who_and_what_and_the_story_in_words(tmp_path: Path) -> None:

@@ -26,10 +26,11 @@ from orchestrator.workflow.decision import (
 )
 
 _HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-_COMMENT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OF_BLOBS = frozenset(
     {"document", "approval", "document_blank", "document_not_ready", "section_missing", "too_few_approvers"}
 )
+_OF_ITEMS = frozenset({"new_work_item", "triggered"})
 MOST_EVIDENCE = 4
 MOST_ALONE = 2
 
@@ -106,8 +107,8 @@ class Teller:
             return Evidence("commit", text[:10], self.commit(text))
         if text.startswith("remark-") and text[7:].isdigit():
             return Evidence("remark", text[7:], f"/journal/{text[7:]}")
-        if _COMMENT.fullmatch(text):
-            return Evidence("comment", text[:8], self.item)
+        if _UUID.fullmatch(text):
+            return Evidence("item" if code in _OF_ITEMS else "comment", text[:8], self.item)
         return Evidence("text", text[:60])
 
 
