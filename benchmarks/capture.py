@@ -18,7 +18,8 @@ from orchestrator.agents.rundir import RunPaths
 from orchestrator.agents.runtime import ClaudeRuntime
 from orchestrator.agents.workspace import Workspaces
 from orchestrator.domain.errors import Permanent
-from orchestrator.domain.model import GitRemote, Language, RepoName, Role, RunId, Sha, Stage
+from orchestrator.domain.model import GitRemote, RepoName, RunId, Sha, Stage
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Outcome, RunLimits, RunSpec, Usage
 from orchestrator.web.tail import follow
 

@@ -25,8 +25,8 @@ from benchmarks.report import Figure
 from benchmarks.scale import Bench
 from orchestrator.agents import rundir
 from orchestrator.agents.rundir import RunPaths
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import GITEA_SECRET, Service, World
+from orchestrator.sim.wrapper import write_wrapper
 
 WORK_ITEMS = 5
 PUSHES = 150

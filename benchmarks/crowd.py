@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from benchmarks import neighbours
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.gitea import BareGit
 from orchestrator.sim.plane import Project
 from orchestrator.sim.team import project_of
 from orchestrator.sim.world import PROJECT, REPO, World
+from orchestrator.sim.wrapper import write_wrapper
 
 LIMIT_S = 60.0
 SIGHTS_FROM = 1_000_000

@@ -10,7 +10,6 @@ from benchmarks.scale import Bench
 from orchestrator.domain.forge import BranchRules, Check, CheckState, PullRequest, Review, ReviewState
 from orchestrator.domain.model import (
     Branch,
-    DocumentName,
     Project,
     ProjectId,
     RepoName,
@@ -22,6 +21,7 @@ from orchestrator.domain.model import (
     WorkItem,
     WorkItemId,
 )
+from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState, VerdictWord
 from orchestrator.domain.tracker import CommentId
 from orchestrator.qg.facts import Document, Facts, Remark, RunFact, Us

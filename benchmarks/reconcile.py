@@ -21,12 +21,12 @@ from benchmarks.processes import server_of
 from benchmarks.report import Figure, median, percentile
 from benchmarks.scale import FIXTURES, Bench
 from orchestrator.clock import SystemClock
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.gitea_people import People
 from orchestrator.sim.server import Simulator
 from orchestrator.sim.team import CONTEXT, JOB
 from orchestrator.sim.webhook import Courier, Outgoing
 from orchestrator.sim.world import PROJECT, REPO, Service, World
+from orchestrator.sim.wrapper import write_wrapper
 
 MOST_CALLS = 7
 """Of a look at a task that nothing has happened to."""

@@ -26,7 +26,8 @@ from green import (
 )
 from orchestrator.domain.feedback import Feedback
 from orchestrator.domain.forge import BranchRules, Check, CheckState, Review, ReviewState
-from orchestrator.domain.model import Branch, Cause, CiPolicy, Return, ReviewPolicy, Role, Stage, Switches
+from orchestrator.domain.model import Branch, Cause, CiPolicy, Return, ReviewPolicy, Stage, Switches
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState, VerdictWord
 from orchestrator.domain.tracker import CommentId
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Facts, Remark, RunFact, Unobserved, Us

@@ -12,8 +12,8 @@ import pytest
 
 import warm
 from orchestrator.db import Database
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import Service, World
+from orchestrator.sim.wrapper import write_wrapper
 from support import FIXTURES, ROOT
 
 gc.disable()  # what is imported and collected stays; to look for garbage in it takes a third of that time

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.configfile import ConfigFault, Directory, load, parse
-from orchestrator.domain.model import CiPolicy, Language, ProjectId, RepoName, ReviewPolicy, Trigger, TriggerKind
+from orchestrator.domain.model import CiPolicy, ProjectId, RepoName, ReviewPolicy, Trigger, TriggerKind
+from orchestrator.domain.roles import Language
 
 UUID = "df602150-b31b-4706-9b31-c91c962460d7"
 OTHER = "00000000-b31b-4706-9b31-c91c962460d7"

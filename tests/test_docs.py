@@ -11,7 +11,8 @@ import typer
 from orchestrator import config, configfile, main
 from orchestrator.cli.app import app as cli
 from orchestrator.configfile import Directory
-from orchestrator.domain.model import PROTECTED_PATHS, Role, Stage
+from orchestrator.domain.model import PROTECTED_PATHS, Stage
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome
 from orchestrator.qg.commands import Verb
 from orchestrator.store.schema import metadata

@@ -18,7 +18,6 @@ from orchestrator.domain.model import (
     CiPolicy,
     DocumentFiles,
     GateOptions,
-    Language,
     Person,
     Project,
     ProjectId,
@@ -29,6 +28,7 @@ from orchestrator.domain.model import (
     TriggerKind,
     UserId,
 )
+from orchestrator.domain.roles import Language
 from orchestrator.yamlcheck import Check, is_null
 
 MAX_FILE_BYTES = 1024 * 1024

@@ -36,7 +36,8 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.events import Delivery as Received
 from orchestrator.domain.finding import Finding, Level
-from orchestrator.domain.model import RepoName, Role, Source
+from orchestrator.domain.model import RepoName, Source
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import RunLimits
 from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.forges.gitea import Gitea

@@ -11,7 +11,7 @@ from orchestrator.agents import claude, supervise, verdict
 from orchestrator.agents.claude import Transcript
 from orchestrator.agents.rundir import ExitRecord
 from orchestrator.agents.verdict import NoVerdict
-from orchestrator.domain.model import Language, Role
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Outcome, RoleVerdict, RunLimits, RunResult, VerdictWord
 
 RECORDINGS = Path(__file__).parents[1] / "fixtures" / "claude"

@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind, ProcessLimits
-from orchestrator.domain.model import Language, Role
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Feedback, Outcome, Usage, VerdictWord
 from orchestrator.sim import messages_api
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.server import LoopbackServer
+from orchestrator.sim.wrapper import write_wrapper
 
 REAL = Path(__file__).parents[2] / ".tools" / "claude"
 SECRET = "sk-test-canary-71"

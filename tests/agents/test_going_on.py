@@ -13,8 +13,8 @@ from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.run import Earlier, Outcome, RunLimits, RunResult, RunSpec
 from orchestrator.sim import messages_api
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.server import LoopbackServer
+from orchestrator.sim.wrapper import write_wrapper
 
 REAL = Path(__file__).parents[2] / ".tools" / "claude"
 

@@ -18,8 +18,9 @@ from orchestrator.agents.claude import user_message
 from orchestrator.agents.git import check_branch
 from orchestrator.agents.rundir import RunPaths
 from orchestrator.domain.errors import OrchestratorError, Permanent
-from orchestrator.domain.model import GitRemote, RepoName, Role
-from orchestrator.domain.run import TASK_FILES, Feedback, RunSpec
+from orchestrator.domain.model import GitRemote, RepoName
+from orchestrator.domain.roles import TASK_FILES, Role
+from orchestrator.domain.run import Feedback, RunSpec
 from orchestrator.forges.gitea import Gitea
 from orchestrator.workflow.names import branch_name
 

@@ -8,8 +8,9 @@ from orchestrator.agents import prompt
 from orchestrator.agents.words import WORDS
 from orchestrator.agents.workspace import default_role_prompt
 from orchestrator.domain.errors import Permanent
-from orchestrator.domain.model import DocumentFiles, Language, RepoName, Role, RunId, Sha, Stage
-from orchestrator.domain.run import TASK_FILES, Feedback, RunLimits, RunSpec
+from orchestrator.domain.model import DocumentFiles, RepoName, RunId, Sha, Stage
+from orchestrator.domain.roles import TASK_FILES, Language, Role
+from orchestrator.domain.run import Feedback, RunLimits, RunSpec
 
 SESSION = "61f5cf0c-1556-4498-a782-ec9aaa8e1c8c"
 SPEC = RunSpec(

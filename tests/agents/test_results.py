@@ -16,7 +16,8 @@ from orchestrator.agents.packs import PackLimits
 from orchestrator.agents.results import ResultLimits, Results
 from orchestrator.agents.sandboxes import NO_SANDBOX
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
-from orchestrator.domain.model import RepoName, Role, Sha
+from orchestrator.domain.model import RepoName, Sha
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import RunSpec
 from orchestrator.qg.globs import path_globs
 

@@ -21,7 +21,7 @@ from orchestrator.agents.rundir import RunPaths
 from orchestrator.agents.sandbox import Capability
 from orchestrator.agents.sandboxes import Sandboxes, Wish
 from orchestrator.domain.errors import Permanent
-from orchestrator.domain.model import Role
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, VerdictWord
 from orchestrator.sim import messages_api
 from orchestrator.sim.script import LONG_TOOL_S

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.agents import verdict
 from orchestrator.agents.verdict import NoVerdict
-from orchestrator.domain.model import Language, Role
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import RoleVerdict, VerdictWord
 
 FINDING: dict[str, Any] = {"file": "src/a.py", "line": 12, "severity": "minor", "text": "Name it better."}

@@ -21,7 +21,8 @@ from orchestrator.agents import rundir
 from orchestrator.agents.git import Git, _config_text, check_branch
 from orchestrator.agents.workspace import Workspaces, default_role_prompt
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
-from orchestrator.domain.model import GitRemote, Language, RepoName, Role, Sha
+from orchestrator.domain.model import GitRemote, RepoName, Sha
+from orchestrator.domain.roles import Language, Role
 
 TOKEN = "canary-t0k3n-9d2"
 

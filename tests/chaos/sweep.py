@@ -19,7 +19,7 @@ from chaos.nursery import Forked, Nursery
 from chaos.points import HOWS, How, Order
 from chaos.storm import NOWHERE, PATHS
 from chaos.worker import lives, write_worker
-from orchestrator.domain.model import DocumentName, Language
+from orchestrator.domain.roles import DocumentName, Language
 from orchestrator.sim import writings
 from orchestrator.sim.gitea_people import People
 from orchestrator.sim.team import project_of

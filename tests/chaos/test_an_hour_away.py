@@ -13,7 +13,7 @@ import structlog
 
 from moved import MovedClock, Served, in_moved_time, served, until
 from orchestrator import config, configfile
-from orchestrator.domain.model import DocumentName, Language
+from orchestrator.domain.roles import DocumentName, Language
 from orchestrator.main import Orchestrator, asgi, build
 from orchestrator.sim import writings
 from orchestrator.sim.gitea_people import People

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from orchestrator.domain.model import Language, Role
+from orchestrator.domain.roles import Language, Role
 from orchestrator.sim import writings
 
 SHORTEST_S, LONGEST_S = 0.05, 20.0

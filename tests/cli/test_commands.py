@@ -20,7 +20,7 @@ from orchestrator.agents.probe import landlock_abi
 from orchestrator.agents.sandbox import LANDLOCK_TCP_ABI
 from orchestrator.config import setting_names
 from orchestrator.configfile import effective, parse
-from orchestrator.domain.model import Role
+from orchestrator.domain.roles import Role
 from orchestrator.sim.world import API_TOKEN, Service, World
 from support import ROOT, at_rest, only_task, until
 

@@ -9,8 +9,8 @@ import pytest
 import warm
 from orchestrator.agents.transcript import Transcript
 from orchestrator.cli.reading import as_json, lines_of
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import API_TOKEN, Service, World
+from orchestrator.sim.wrapper import write_wrapper
 from support import FIXTURES, query, until, written_by
 from terminal import Terminal
 

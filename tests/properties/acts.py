@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.domain.model import DocumentName, Language
+from orchestrator.domain.roles import DocumentName, Language
 from orchestrator.qg.verdict import Item
 from orchestrator.sim import writings
 from orchestrator.sim.world import PROJECT, REPO

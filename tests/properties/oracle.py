@@ -22,7 +22,6 @@ from orchestrator.domain.forge import (
 )
 from orchestrator.domain.model import (
     Branch,
-    DocumentName,
     Project,
     ProjectId,
     Sha,
@@ -33,6 +32,7 @@ from orchestrator.domain.model import (
     WorkItem,
     WorkItemId,
 )
+from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState
 from orchestrator.domain.tracker import CommentId
 from orchestrator.qg.commands import commands

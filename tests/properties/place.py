@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import httpx
 
-from orchestrator.domain.model import DocumentName, Language, Role
+from orchestrator.domain.roles import DocumentName, Language, Role
 from orchestrator.domain.run import VerdictWord
 from orchestrator.sim import writings
 from orchestrator.sim.gitea import GiteaSim, Pull, Repo

@@ -26,18 +26,17 @@ from orchestrator.db import Database
 from orchestrator.domain.errors import Permanent
 from orchestrator.domain.model import (
     GateOptions,
-    Language,
     Project,
     ProjectId,
     RepoName,
     Return,
-    Role,
     RunId,
     Sha,
     Stage,
     TaskId,
     UserId,
 )
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import (
     Liveness,
     Outcome,

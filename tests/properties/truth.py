@@ -7,7 +7,8 @@ when which comment was written.
 from collections.abc import Iterable, Sequence
 from itertools import permutations
 
-from orchestrator.domain.model import Role, Stage
+from orchestrator.domain.model import Stage
+from orchestrator.domain.roles import Role
 from properties.place import APPROVER, CONTEXT, PERSON, Place, Spoken
 
 BRD, DESIGN = ("BRD",), ("ARCHITECTURE", "DEV_TASK")

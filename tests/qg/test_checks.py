@@ -10,7 +10,6 @@ from orchestrator.domain.model import (
     Project,
     ProjectId,
     RepoName,
-    Role,
     Sha,
     Stage,
     Task,
@@ -21,6 +20,7 @@ from orchestrator.domain.model import (
     WorkItem,
     WorkItemId,
 )
+from orchestrator.domain.roles import Role
 from orchestrator.qg.checks import intake
 from orchestrator.qg.facts import Absent, Facts, Unobserved
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Waiting

@@ -33,7 +33,8 @@ from green import (
     remark,
 )
 from orchestrator.domain.forge import BranchRules, CheckState, Review, ReviewState
-from orchestrator.domain.model import Branch, CiPolicy, Language, Project, ReviewPolicy, Sha, Switches, Task
+from orchestrator.domain.model import Branch, CiPolicy, Project, ReviewPolicy, Sha, Switches, Task
+from orchestrator.domain.roles import Language
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState, VerdictWord
 from orchestrator.qg.checks import GATES
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Facts, Unobserved

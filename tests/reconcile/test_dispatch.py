@@ -13,7 +13,8 @@ import pytest
 
 from orchestrator.db import Database
 from orchestrator.domain.errors import Permanent
-from orchestrator.domain.model import RepoName, Role, RunId, Sha, TaskId
+from orchestrator.domain.model import RepoName, RunId, Sha, TaskId
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Liveness, Outcome, RunLimits, RunResult, RunSpec, Usage
 from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.loglimit import Complaints

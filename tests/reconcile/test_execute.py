@@ -6,7 +6,8 @@ import pytest
 
 from orchestrator.clock import SystemClock
 from orchestrator.db import Database
-from orchestrator.domain.model import Language, RepoName, Role, RunId, Sha, Stage
+from orchestrator.domain.model import RepoName, RunId, Sha, Stage
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Outcome, RunLimits, RunResult, RunSpec
 from orchestrator.reconcile.dispatch import Dispatch
 from orchestrator.reconcile.execute import Execution, _without_commit

@@ -7,7 +7,8 @@ from sqlalchemy import Connection, insert, update
 
 from orchestrator.agents.folders import Room, RunFolders
 from orchestrator.db import Database
-from orchestrator.domain.model import RepoName, Role, RunId, Sha, Stage
+from orchestrator.domain.model import RepoName, RunId, Sha, Stage
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RunResult
 from orchestrator.reconcile.tidy import Tidy
 from orchestrator.store import runs, tasks

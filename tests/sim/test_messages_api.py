@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.domain.model import DocumentFiles, Language, Role
+from orchestrator.domain.roles import USUAL_FILES, DocumentName, Language, Role
 from orchestrator.sim.messages_api import MAX_REQUESTS_KEPT, Seen, create_app
 from orchestrator.sim.script import (
     Assignment,
@@ -187,16 +187,16 @@ def test_the_marker_is_read_whole() -> None:
 @pytest.mark.parametrize(
     ("line", "files"),
     [
-        ("A.md | B.md | C.md | Отчёт.md", DocumentFiles("A.md", "B.md", "C.md", "Отчёт.md")),
-        ("A.md | B.md", DocumentFiles()),
-        ("../A.md | B.md | C.md | D.md", DocumentFiles()),
-        ("", DocumentFiles()),
+        ("A.md | B.md | C.md | Отчёт.md", ["A.md", "B.md", "C.md", "Отчёт.md"]),
+        ("A.md | B.md", list(USUAL_FILES.values())),
+        ("../A.md | B.md | C.md | D.md", list(USUAL_FILES.values())),
+        ("", list(USUAL_FILES.values())),
     ],
 )
-def test_the_documents_names_are_the_projects(line: str, files: DocumentFiles) -> None:
+def test_the_documents_names_are_the_projects(line: str, files: list[str]) -> None:
     found = read_assignment(f"{MARKER}\nLanguage: ru\nDocuments: {line}\n")
     assert found is not None
-    assert found.files == files
+    assert [found.files[name] for name in DocumentName] == files
 
 
 def test_a_schema_is_answered_by_the_tool_that_the_cli_offers_for_it() -> None:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.agents import prompt, verdict
-from orchestrator.domain.model import DocumentFiles, Language, RepoName, Role, RunId, Sha, Stage
+from orchestrator.domain.model import DocumentFiles, RepoName, RunId, Sha, Stage
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Feedback, RunLimits, RunSpec, VerdictWord
 from orchestrator.sim.script import (
     TOLD_IN_THE_TASK,

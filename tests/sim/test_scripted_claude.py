@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from orchestrator.agents import verdict
-from orchestrator.domain.model import Language, Role
+from orchestrator.domain.roles import Language, Role
 from orchestrator.sim import claude
 from orchestrator.sim.messages_api import create_app
 from orchestrator.sim.script import Assignment, ScenarioName, Write, steps
 from orchestrator.sim.server import LoopbackServer
+from orchestrator.sim.wrapper import write_wrapper
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT / ".tools" / "claude"
@@ -202,7 +203,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
                 named = {"limit": "usage_limit"}.get(scenario, scenario)
                 extra = {"ANTHROPIC_BASE_URL": api.url, credential: "throw-away", "CLAUDE_CODE_MAX_RETRIES": "1"}
                 return Program(tmp_path, REAL, f"{prompt}Scenario: {named}\n\nWrite the BRD.", extra)
-            wrapper = claude.write_wrapper(tmp_path / "claude", scenario)
+            wrapper = write_wrapper(tmp_path / "claude", scenario)
             return Program(tmp_path, wrapper, f"{prompt}\nWrite the BRD.", {})
 
         yield make_one
@@ -276,7 +277,7 @@ def judged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Judged]:
                 extra = {"ANTHROPIC_BASE_URL": api.url, "ANTHROPIC_API_KEY": "throw-away"}
                 program = Program(tmp_path, REAL, f"{prompt}Scenario: {scenario}\n\nReview.", extra)
             else:
-                program = Program(tmp_path, claude.write_wrapper(tmp_path / "claude", scenario), prompt, {})
+                program = Program(tmp_path, write_wrapper(tmp_path / "claude", scenario), prompt, {})
             return program.run([*flags(program.role), "--json-schema", SCHEMA])
 
         yield run
@@ -376,7 +377,7 @@ def test_an_empty_stdin_ends_with_exit_code_0_and_no_record_at_all(make: Make) -
 
 
 def scripted(folder: Path, scenario: str, ledger: Path | None = None) -> Program:
-    wrapper = claude.write_wrapper(folder / "claude", scenario, ledger)
+    wrapper = write_wrapper(folder / "claude", scenario, ledger)
     prompt = f"Task: ENDURO-1 | Role: analyst | Run: {RUN}\nLanguage: en\n\nWrite the BRD."
     return Program(folder, wrapper, prompt, {})
 
@@ -393,7 +394,7 @@ def test_the_scripted_records_hold_only_recorded_fields(tmp_path: Path, scenario
 @pytest.mark.parametrize("scenario", ["work", "bad_verdict", "no_verdict"])
 def test_the_scripted_verdict_records_hold_only_recorded_fields(tmp_path: Path, scenario: str) -> None:
     known = recorded_fields()
-    wrapper = claude.write_wrapper(tmp_path / "claude", scenario)
+    wrapper = write_wrapper(tmp_path / "claude", scenario)
     program = Program(tmp_path, wrapper, f"Task: ENDURO-1 | Role: reviewer | Run: {RUN}\nLanguage: en\n", {})
     for record in program.run([*flags(program.role), "--json-schema", SCHEMA]).records:
         assert set(record) <= known[record["type"], record.get("subtype")], record
@@ -478,7 +479,7 @@ def test_a_hostile_working_directory_is_not_imported(tmp_path: Path) -> None:
 
 
 def test_the_version_names_the_stand_in(tmp_path: Path) -> None:
-    wrapper = claude.write_wrapper(tmp_path / "a 'quoted' name")
+    wrapper = write_wrapper(tmp_path / "a 'quoted' name")
     done = subprocess.run([str(wrapper), "--version"], check=True, capture_output=True, text=True)
     assert done.stdout == "2.1.330 (scripted stand-in)\n"
 
@@ -493,13 +494,15 @@ def test_the_real_version_is_the_pinned_one() -> None:
 
 def test_an_unknown_scenario_makes_no_wrapper(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="known are"):
-        claude.write_wrapper(tmp_path / "claude", "http_401")
+        write_wrapper(tmp_path / "claude", "http_401")
     assert not (tmp_path / "claude").exists()
 
 
-def test_the_scripted_claude_starts_without_a_web_framework(tmp_path: Path) -> None:
-    code = (
-        "import sys, orchestrator.sim.claude; print(sorted({'starlette', 'uvicorn', 'httpx'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout == "[]\n"
+def test_the_scripted_claude_loads_nothing_that_takes_longer_than_a_run() -> None:
+    dear = {"starlette", "uvicorn", "httpx", "argparse", "dataclasses", "inspect", "pathlib", "subprocess"}
+    source = str(ROOT / "src")
+    code = f"import sys; sys.path.insert(0, {source!r}); import orchestrator.sim.claude; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert "orchestrator.sim.claude" in loaded
+    assert not dear & loaded

@@ -7,7 +7,8 @@ import pytest
 from green import ANNA, BORIS, BRD, DOCUMENTS, GREEN, NOW, PROJECT, TASK, remark
 from orchestrator.db import Database
 from orchestrator.domain.errors import Permanent
-from orchestrator.domain.model import RepoName, Role, Stage, Task
+from orchestrator.domain.model import RepoName, Stage, Task
+from orchestrator.domain.roles import Role
 from orchestrator.qg.documents import digest
 from orchestrator.qg.facts import Facts
 from orchestrator.qg.verdict import Item, Passed, Waiting

@@ -20,7 +20,8 @@ from orchestrator.domain.events import (
     WorkItemChanged,
     WorkItemDeleted,
 )
-from orchestrator.domain.model import ProjectId, RepoName, Role, Sha, Source, WorkItemId
+from orchestrator.domain.model import ProjectId, RepoName, Sha, Source, WorkItemId
+from orchestrator.domain.roles import Role
 from orchestrator.store import journal, tasks
 from orchestrator.store.schema import events
 from orchestrator.store.schema import tasks as task_table

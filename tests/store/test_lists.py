@@ -11,7 +11,8 @@ from sqlalchemy import Connection, insert
 from green import NOW
 from orchestrator.db import Database
 from orchestrator.domain.errors import Rejected
-from orchestrator.domain.model import RepoName, Role, RunId, Stage, TaskId
+from orchestrator.domain.model import RepoName, RunId, Stage, TaskId
+from orchestrator.domain.roles import Role
 from orchestrator.qg.verdict import Item
 from orchestrator.store import lists, runs, tasks
 from orchestrator.store import schema as table

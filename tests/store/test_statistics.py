@@ -11,7 +11,8 @@ from sqlalchemy import Connection, text
 
 from green import GREEN, NOW, PROJECT
 from orchestrator.db import MIGRATIONS, Database
-from orchestrator.domain.model import Cause, RepoName, Return, Role, RunId, Sha, Stage, TaskId
+from orchestrator.domain.model import Cause, RepoName, Return, RunId, Sha, Stage, TaskId
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RunResult, Usage
 from orchestrator.store import decisions, runs, stays, tasks
 from orchestrator.store.decisions import Basis

@@ -14,12 +14,12 @@ from orchestrator.domain.model import (
     ProjectId,
     RepoName,
     Return,
-    Role,
     Sha,
     Stage,
     Task,
     WorkItemId,
 )
+from orchestrator.domain.roles import Role
 from orchestrator.qg.facts import Absent
 from orchestrator.store import decisions, tasks
 from orchestrator.store.decisions import Basis, Made

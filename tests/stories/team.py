@@ -16,7 +16,8 @@ import httpx
 
 import warm
 from orchestrator.db import Database
-from orchestrator.domain.model import DocumentName, Language, TaskId
+from orchestrator.domain.model import TaskId
+from orchestrator.domain.roles import DocumentName, Language
 from orchestrator.sim import writings
 from orchestrator.sim.gitea_people import People
 from orchestrator.sim.webhook import load_recorded

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.agents.rundir import RunPaths
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import World
+from orchestrator.sim.wrapper import write_wrapper
 from stories.team import APPROVER, STRANGER, Team, at_work
 from support import until
 

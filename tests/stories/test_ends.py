@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import PROJECT, REPO, World
+from orchestrator.sim.wrapper import write_wrapper
 from stories.acts import asked, codes, green_until, waiting
 from stories.team import PERSON, Team, at_work
 from support import starts, until

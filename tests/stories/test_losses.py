@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.agents.rundir import RunPaths, is_held
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.server import Call
 from orchestrator.sim.world import PROJECT, REPO, Service, World
+from orchestrator.sim.wrapper import write_wrapper
 from stories.acts import asked, at, green_until
 from stories.team import PERSON, at_work
 from support import query, starts, until

@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.db import Database
 from orchestrator.domain.model import TaskId
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import ITEM, PROJECT, REPO, Service, World
+from orchestrator.sim.wrapper import write_wrapper
 from orchestrator.store import canonical, decisions
 from orchestrator.workflow.decide import decide
 from support import at_rest, only_task, query, starts, until

@@ -4,8 +4,8 @@ import stat
 import sys
 from pathlib import Path
 
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import REPO, World
+from orchestrator.sim.wrapper import write_wrapper
 from stories.team import Team, at_work
 from support import query, starts, until
 

@@ -6,8 +6,8 @@ import pytest
 
 from orchestrator.agents.probe import landlock_abi
 from orchestrator.agents.sandbox import LANDLOCK_TCP_ABI
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import Service, World
+from orchestrator.sim.wrapper import write_wrapper
 from support import at_rest
 
 

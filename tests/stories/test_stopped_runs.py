@@ -9,8 +9,8 @@ from typing import Any
 from orchestrator.agents import supervise
 from orchestrator.clock import SystemClock
 from orchestrator.reconcile.execute import FRESH_S
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import REPO, World
+from orchestrator.sim.wrapper import write_wrapper
 from stories.team import PERSON, Team, at_work
 from support import query, until
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import httpx
 
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.webhook import TRUSTS_NOBODY
 from orchestrator.sim.world import REPO, World
+from orchestrator.sim.wrapper import write_wrapper
 from stories.acts import asked, at, green_until, waiting
 from stories.acts import work_item as begin
 from stories.team import PERSON, Team, at_work

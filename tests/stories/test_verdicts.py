@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 import warm
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.world import REPO, Service, World
+from orchestrator.sim.wrapper import write_wrapper
 from support import until
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.sim.claude import write_wrapper
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.sim.world import REPO, World
+from orchestrator.sim.wrapper import write_wrapper
 from orchestrator.workflow.publish import MAX_ANSWERS
 from stories.acts import asked
 from stories.team import APPROVER, CONTEXT, FAST, OURSELVES, STRANGER, Team, at_work

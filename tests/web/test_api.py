@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import Connection, insert
 
 from green import NOW
-from orchestrator.domain.model import RepoName, Role, Stage
+from orchestrator.domain.model import RepoName, Stage
+from orchestrator.domain.roles import Role
 from orchestrator.main import Orchestrator
 from orchestrator.store import schema as table
 from orchestrator.store import tasks

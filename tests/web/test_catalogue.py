@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import web
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.web.catalogue import catalogue, words
 
 TEMPLATES = sorted((Path(web.__file__).parent / "templates").rglob("*.html"))

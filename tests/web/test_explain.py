@@ -11,7 +11,8 @@ from msgspec import structs
 from green import CHECK as GREEN_CHECK
 from green import GREEN, LINT, PROJECT, REPO, RUNS, TASK, remark, run
 from orchestrator.domain.forge import CheckState
-from orchestrator.domain.model import Cause, GateOptions, Language, Project, Role, RunId, Stage, Switches, Task
+from orchestrator.domain.model import Cause, GateOptions, Project, RunId, Stage, Switches, Task
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Outcome
 from orchestrator.qg.facts import Absent, Facts, Unobserved
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting

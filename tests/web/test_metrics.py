@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 
 from green import NOW
 from orchestrator.counters import Counters, Durations
-from orchestrator.domain.model import RepoName, Role, Sha, Stage
+from orchestrator.domain.model import RepoName, Sha, Stage
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RunResult, Usage
 from orchestrator.sim.webhook import load_recorded
 from orchestrator.store import runs, tasks

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import Connection, insert
 
 from desk import HOSTILE, Page, add_task, harmless, served
-from orchestrator.domain.model import Language, Stage
+from orchestrator.domain.model import Stage
+from orchestrator.domain.roles import Language
 from orchestrator.main import Orchestrator
 from orchestrator.store.schema import spending, stays
 from orchestrator.web import charts

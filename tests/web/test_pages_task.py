@@ -16,7 +16,8 @@ from desk import NOW, Page, add_run, add_task, page, served, submit
 from green import ANNA, GREEN, HEAD, ITEM, PROJECT, TASK, remark
 from hostile import HOSTILE, RAW
 from orchestrator.configfile import Directory
-from orchestrator.domain.model import DocumentName, Person, Sha, Stage, TaskId, UserId, WorkItemId
+from orchestrator.domain.model import Person, Sha, Stage, TaskId, UserId, WorkItemId
+from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.main import Orchestrator
 from orchestrator.qg.facts import Document, Facts

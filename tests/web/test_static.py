@@ -8,7 +8,7 @@ import pytest
 from scripts import vendor_static
 
 from orchestrator import web
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.web.caller import Scope
 from orchestrator.web.catalogue import catalogue
 

@@ -12,7 +12,8 @@ from conftest import FakeClock
 from doors import identity
 from green import ANNA, BORIS, BRD, GREEN, NOW, PROJECT, TASK
 from orchestrator.db import Database
-from orchestrator.domain.model import Person, RepoName, Role, RunId, Stage, Task, TaskId, UserId
+from orchestrator.domain.model import Person, RepoName, RunId, Stage, Task, TaskId, UserId
+from orchestrator.domain.roles import Role
 from orchestrator.qg import documents
 from orchestrator.qg.facts import Facts
 from orchestrator.qg.verdict import Passed, Waiting

@@ -6,7 +6,7 @@ import pytest
 
 from green import HEAD
 from orchestrator.domain.forge import ReviewState
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.domain.run import VerdictWord
 from orchestrator.forges.text import outgoing
 from orchestrator.qg.commands import Verb, commands

@@ -7,7 +7,8 @@ import pytest
 
 import producers
 from orchestrator.domain.forge import CheckState
-from orchestrator.domain.model import Cause, Language, Role, Stage, TriggerKind
+from orchestrator.domain.model import Cause, Stage, TriggerKind
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Outcome, VerdictWord
 from orchestrator.qg.checks import GATES as REAL_GATES
 from orchestrator.qg.documents import HEADINGS

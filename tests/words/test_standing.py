@@ -13,7 +13,8 @@ import producers
 from any_facts import ANY_FACTS, TASKS
 from green import ANNA, GREEN, HEAD, PROJECT, PULL, TASK, rejection_of, run
 from orchestrator.domain.forge import CheckState
-from orchestrator.domain.model import Cause, Language, Return, Stage, Switches, Task
+from orchestrator.domain.model import Cause, Return, Stage, Switches, Task
+from orchestrator.domain.roles import Language
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.forges.text import first_line, harmless
 from orchestrator.qg.commands import commands

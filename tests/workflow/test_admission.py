@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.domain.model import RepoName, Role, RunId, Stage
+from orchestrator.domain.model import RepoName, RunId, Stage
+from orchestrator.domain.roles import Role
 from orchestrator.workflow.admission import (
     CODES,
     OVERTAKEN_AT_MOST,

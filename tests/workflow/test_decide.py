@@ -38,16 +38,8 @@ from green import (
     run,
 )
 from orchestrator.domain.forge import CheckState, ReviewState
-from orchestrator.domain.model import (
-    Branch,
-    Cause,
-    Return,
-    ReviewPolicy,
-    Role,
-    Stage,
-    Switches,
-    Task,
-)
+from orchestrator.domain.model import Branch, Cause, Return, ReviewPolicy, Stage, Switches, Task
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, VerdictWord
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Facts, Unobserved
 from orchestrator.workflow.decide import decide

@@ -31,7 +31,8 @@ from green import (
 )
 from orchestrator.domain.feedback import Feedback
 from orchestrator.domain.forge import CheckState
-from orchestrator.domain.model import Branch, Cause, Return, ReviewPolicy, Role, Stage, Switches, Task
+from orchestrator.domain.model import Branch, Cause, Return, ReviewPolicy, Stage, Switches, Task
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState, VerdictWord
 from orchestrator.qg.checks import GATES
 from orchestrator.qg.facts import Absent, Facts, Unobserved

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.model import Role, RunId, Stage, TaskId
+from orchestrator.domain.model import RunId, Stage, TaskId
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.workflow.keeping import Keeping, OldRun, Removal, removals, wanted_runs
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from green import ANNA, GREEN, HEAD, PROJECT, TASK, remark, run
-from orchestrator.domain.model import Role, Stage, Switches
+from orchestrator.domain.model import Stage, Switches
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome
 from orchestrator.qg.facts import Facts, RunFact, SpendingLimits
 from orchestrator.workflow.decide import decide

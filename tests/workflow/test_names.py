@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.domain.model import Role
+from orchestrator.domain.roles import Role
 from orchestrator.workflow.names import branch_name, is_key, posted_branch_name, slug
 
 REF = re.compile(r"feature/ENDURO-1(-[a-z0-9]+)*")

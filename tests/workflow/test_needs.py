@@ -6,7 +6,8 @@ from itertools import pairwise
 import pytest
 
 from green import TASK
-from orchestrator.domain.model import Role, Stage
+from orchestrator.domain.model import Stage
+from orchestrator.domain.roles import Role
 from orchestrator.workflow.needs import Look, needs
 
 FREE = {Look.CHANGED_PATHS}

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from green import ANNA, BRANCH, GREEN, HEAD, OLD, PROJECT, TASK, codes, remark, run
-from orchestrator.domain.model import Role, Stage, Switches, Task
+from orchestrator.domain.model import Stage, Switches, Task
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome
 from orchestrator.qg.facts import Absent, Facts, RunFact
 from orchestrator.qg.runs import NOT_WANTED

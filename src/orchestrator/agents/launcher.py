@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestrator.agents import confine, shim
 from orchestrator.agents.rundir import RunPaths
 from orchestrator.domain.errors import Permanent
-from orchestrator.domain.model import Role
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import RunLimits
 
 _LOAD = "import sys; sys.path.append(sys.argv[2]); from orchestrator.agents import shim; "

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from orchestrator.agents.words import WORDS, Words
 from orchestrator.domain.errors import Permanent
-from orchestrator.domain.model import Language, Role
-from orchestrator.domain.run import TASK_FILES, Feedback, RunSpec
+from orchestrator.domain.roles import TASK_FILES, Language, Role
+from orchestrator.domain.run import Feedback, RunSpec
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 _TITLE_MAX_CHARS = 500

@@ -22,7 +22,8 @@ from orchestrator.agents.vigil import Vigil
 from orchestrator.agents.workspace import Workspaces
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RepoName, RunId, Sha
-from orchestrator.domain.run import TASK_FILES, Liveness, Outcome, RunResult, RunSpec, Usage
+from orchestrator.domain.roles import TASK_FILES
+from orchestrator.domain.run import Liveness, Outcome, RunResult, RunSpec, Usage
 
 _PIECE_BYTES = 1024 * 1024
 _AT_ONCE_BYTES = 128 * 1024

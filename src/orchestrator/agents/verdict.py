@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 
 from orchestrator.agents.prompt import clean
-from orchestrator.domain.model import Language, Role
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import RoleVerdict, VerdictWord
 
 REPORT_MAX_CHARS = 30_000

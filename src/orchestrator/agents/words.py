@@ -5,7 +5,7 @@ The documents' names stand in braces: {brd}, {architecture}, {dev_task}, {dev_re
 
 from dataclasses import dataclass
 
-from orchestrator.domain.model import Language, Role
+from orchestrator.domain.roles import Language, Role
 
 
 @dataclass(frozen=True, slots=True)

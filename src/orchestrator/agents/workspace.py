@@ -20,8 +20,9 @@ from orchestrator.agents.results import Results
 from orchestrator.agents.rundir import RunPaths, holding
 from orchestrator.agents.takeover import account, take_over
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
-from orchestrator.domain.model import GitRemote, Language, RepoName, Role, Sha, parse_sha
-from orchestrator.domain.run import TASK_FILES, RunSpec
+from orchestrator.domain.model import GitRemote, RepoName, Sha, parse_sha
+from orchestrator.domain.roles import TASK_FILES, Language, Role
+from orchestrator.domain.run import RunSpec
 
 log = structlog.get_logger()
 

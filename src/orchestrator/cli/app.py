@@ -11,7 +11,7 @@ from orchestrator.cli import lean
 from orchestrator.cli.complete import keys
 from orchestrator.cli.token_commands import token_app
 from orchestrator.cli.wishes import Wishes, asking, showing
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")

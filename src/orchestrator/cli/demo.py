@@ -17,8 +17,8 @@ from rich.console import Console
 from orchestrator.agents.version import cli_version
 from orchestrator.cli.demo_tale import Tale, returns
 from orchestrator.cli.setup import CONFIGURATION, read, say
-from orchestrator.domain.model import Language, Person, Stage, UserId
-from orchestrator.sim.claude import write_wrapper
+from orchestrator.domain.model import Person, Stage, UserId
+from orchestrator.domain.roles import Language
 from orchestrator.sim.gitea_people import People
 from orchestrator.sim.team import (
     CONTEXT,
@@ -31,6 +31,7 @@ from orchestrator.sim.team import (
     text_of,
 )
 from orchestrator.sim.world import API_TOKEN, APPROVER, ITEM, REPO, Service, World
+from orchestrator.sim.wrapper import write_wrapper
 from orchestrator.words.standing import PARKED
 
 ROOT = Path(__file__).resolve().parents[3]

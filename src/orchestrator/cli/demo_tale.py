@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.words.names import CAUSES, GATES, OUTCOMES, STAGES, in_language
 
 Json = Mapping[str, Any]

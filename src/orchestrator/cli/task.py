@@ -15,7 +15,7 @@ from orchestrator.cli.runs import runs_table
 from orchestrator.cli.screen import age_of, count, money, safe
 from orchestrator.cli.wishes import Wishes
 from orchestrator.clock import SystemClock
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.words.names import CAUSES, GATES, in_language
 
 Json = Mapping[str, Any]

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NewType
 
 from orchestrator.domain.feedback import Feedback
+from orchestrator.domain.roles import USUAL_FILES, DocumentName, Language, Role
 
 TaskId = NewType("TaskId", int)
 RunId = NewType("RunId", int)
@@ -45,23 +46,6 @@ class Stage(StrEnum):
     TESTING = "testing"
     READY = "ready"
     DONE = "done"
-
-
-class Role(StrEnum):
-    """Who works."""
-
-    ANALYST = "analyst"
-    ARCHITECT = "architect"
-    DEVELOPER = "developer"
-    REVIEWER = "reviewer"
-    TESTER = "tester"
-
-
-class Language(StrEnum):
-    """The language of documents and prompts."""
-
-    RU = "ru"
-    EN = "en"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -143,23 +127,14 @@ PROTECTED_PATHS = (
 """What decides how an agent's work is judged: CI, prompts, the CLI's own files."""
 
 
-class DocumentName(StrEnum):
-    """The pipeline's documents; a project may give their files other names."""
-
-    BRD = "brd"
-    ARCHITECTURE = "architecture"
-    DEV_TASK = "dev_task"
-    DEV_REPORT = "dev_report"
-
-
 @dataclass(frozen=True, slots=True)
 class DocumentFiles:
     """File names under tasks/<KEY>/."""
 
-    brd: str = "BRD.md"
-    architecture: str = "ARCHITECTURE.md"
-    dev_task: str = "DEV_TASK.md"
-    dev_report: str = "DEV_REPORT.md"
+    brd: str = USUAL_FILES[DocumentName.BRD]
+    architecture: str = USUAL_FILES[DocumentName.ARCHITECTURE]
+    dev_task: str = USUAL_FILES[DocumentName.DEV_TASK]
+    dev_report: str = USUAL_FILES[DocumentName.DEV_REPORT]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from orchestrator.domain.feedback import Feedback as Feedback  # noqa: PLC0414 - part of this module's words too
-from orchestrator.domain.model import DocumentFiles, Language, RepoName, Role, RunId, Seconds, Sha, Stage
+from orchestrator.domain.model import DocumentFiles, RepoName, RunId, Seconds, Sha, Stage
+from orchestrator.domain.roles import Language, Role
 
 
 class Outcome(StrEnum):
@@ -41,16 +42,6 @@ class Liveness(StrEnum):
     ALIVE = "alive"
     EXITED = "exited"
     VANISHED = "vanished"
-
-
-TASK_FILES: dict[Role, str] = {
-    Role.ANALYST: ".task.md",
-    Role.ARCHITECT: ".task-arch.md",
-    Role.DEVELOPER: ".task-dev.md",
-    Role.REVIEWER: ".task-review.md",
-    Role.TESTER: ".task-test.md",
-}
-"""The specification's task file of each role, in the root of the workspace, excluded from git."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from orchestrator.domain.model import DocumentName, Language, Project, Stage, Task
+from orchestrator.domain.model import Project, Stage, Task
+from orchestrator.domain.roles import DocumentName, Language
 from orchestrator.qg.approvals import Ballots, approvers, ballots, not_counted
 from orchestrator.qg.facts import Document, Facts, Unobserved
 from orchestrator.qg.once import once

@@ -6,7 +6,8 @@ from datetime import datetime
 from operator import attrgetter
 
 from orchestrator.domain.forge import BranchRules, Check, PullRequest, Review
-from orchestrator.domain.model import Branch, DocumentName, Sha, Stage, UserId, WorkItem
+from orchestrator.domain.model import Branch, Sha, Stage, UserId, WorkItem
+from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState
 from orchestrator.domain.tracker import CommentId
 from orchestrator.qg.verdict import Item

@@ -1,7 +1,8 @@
 """QG-3: the work is on the branch, in an open pull request that could be merged, and touches nothing protected."""
 
 from orchestrator.domain.forge import PullRequest
-from orchestrator.domain.model import Branch, DocumentName, Project, Sha, Task
+from orchestrator.domain.model import Branch, Project, Sha, Task
+from orchestrator.domain.roles import DocumentName
 from orchestrator.qg.documents import lacking, there_is
 from orchestrator.qg.facts import Facts, Unobserved
 from orchestrator.qg.globs import path_globs

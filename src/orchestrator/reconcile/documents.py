@@ -3,7 +3,8 @@
 import re
 
 from orchestrator.domain.forge import FileEntry
-from orchestrator.domain.model import DocumentFiles, DocumentName, RepoName, Sha
+from orchestrator.domain.model import DocumentFiles, RepoName, Sha
+from orchestrator.domain.roles import DocumentName
 from orchestrator.ports import Forge
 
 MAX_BYTES = 512 * 1024

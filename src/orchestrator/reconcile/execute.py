@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from orchestrator.db import Database
 from orchestrator.domain.errors import Permanent, Transient
-from orchestrator.domain.model import DocumentFiles, Language, Project, ProjectId, RunId, Sha, Task, TaskId
+from orchestrator.domain.model import DocumentFiles, Project, ProjectId, RunId, Sha, Task, TaskId
+from orchestrator.domain.roles import Language
 from orchestrator.domain.run import (
     Earlier,
     Liveness,

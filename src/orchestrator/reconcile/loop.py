@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 
 from orchestrator.db import Database
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
-from orchestrator.domain.model import Branch, DocumentName, Project, ProjectId, RunId, Stage, Task, TaskId
+from orchestrator.domain.model import Branch, Project, ProjectId, RunId, Stage, Task, TaskId
+from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.run import RunState
 from orchestrator.domain.tracker import Comment
 from orchestrator.ports import Clock, Engine

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.forge import BranchRules, Check, CheckState, FileEntry, PullRequest, Review
-from orchestrator.domain.model import Branch, DocumentName, Project, RepoName, Sha, Stage, Task, WorkItem
+from orchestrator.domain.model import Branch, Project, RepoName, Sha, Stage, Task, WorkItem
+from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.loglimit import Complaints
 from orchestrator.pace import Urgency, urgency

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.forge import FileEntry
-from orchestrator.domain.model import DocumentName, Project, RepoName, Sha, parse_sha
+from orchestrator.domain.model import Project, RepoName, Sha, parse_sha
+from orchestrator.domain.roles import DocumentName
 from orchestrator.ports import Forge
 from orchestrator.reconcile.documents import named
 from orchestrator.store.views import TaskView

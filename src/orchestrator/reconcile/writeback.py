@@ -16,7 +16,8 @@ from orchestrator.domain.effect import (
     TrackerNote,
 )
 from orchestrator.domain.forge import PullRequest
-from orchestrator.domain.model import Branch, Language, Project, Stage, Task, WorkItem
+from orchestrator.domain.model import Branch, Project, Stage, Task, WorkItem
+from orchestrator.domain.roles import Language
 from orchestrator.qg.verdict import items
 from orchestrator.reconcile.documents import named
 from orchestrator.store.decisions import Basis

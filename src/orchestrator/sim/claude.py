@@ -1,42 +1,39 @@
 """A scripted `claude`: takes the real one's flags, really writes and commits, prints records of the same shape.
 
-It needs no account and no network. Start it through a wrapper made by `write_wrapper`. Of a `--json-schema` the
+It needs no account and no network. Start it through a wrapper made by `wrapper`. Of a `--json-schema` the
 required names and the words of the top level are checked. Not played: permissions, turn and budget caps, control
 requests.
+
+It is started for each run of each test and lives for a moment, so it does without what takes longer to load than
+that: pathlib, uuid, datetime, dataclasses.
 """
 
-import argparse
 import json
 import os
-import shlex
+import re
 import signal
-import subprocess  # noqa: TID251 - the scripted agent's own tools: git and sleep, as argv lists
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NoReturn
 
+from orchestrator.sim.flags import Flags, read_flags
 from orchestrator.sim.script import (
     TOLD_IN_THE_TASK,
     Answer,
     Assignment,
-    Bash,
     Read,
     Say,
     Scenario,
     ScenarioName,
     Tool,
-    Write,
     read_assignment,
     step_at,
     steps,
     tool_arguments,
     tool_id,
 )
+from orchestrator.sim.tools import leave_a_daemon_behind, perform
 
 VERSION = "2.1.330 (scripted stand-in)"
 KNOWN = frozenset(
@@ -53,64 +50,25 @@ KNOWN = frozenset(
     }
 )
 MAX_STDIN_BYTES = 10 * 1024 * 1024
-MAX_READ_BYTES = 256 * 1024
 MAX_HANG_S = 3600
-DAEMON_S = 300
 CRASH_EXIT_CODE = 7
 MAX_STRUCTURED_ATTEMPTS = 5
 LIMIT_RESETS_AFTER_S = 3600
 MODELS = {"opus": "claude-opus-5-5", "sonnet": "claude-sonnet-5-5", "haiku": "claude-haiku-5-5"}
 USD_PER_INPUT_TOKEN = 2e-6
 USD_PER_OUTPUT_TOKEN = 1e-5
-_SOURCE = str(Path(__file__).parents[2])
-_START = (
-    f"import gc, sys; gc.disable(); sys.path.insert(0, {_SOURCE!r});"
-    " from orchestrator.sim.claude import main; raise SystemExit(main())"
-)
-"""It lives for a moment, so there is no garbage worth looking for; `-m` would import as much again to find it. The
-code is ours, not what the interpreter has installed: a sandbox may show it the one and not the other."""
+SESSIONS = ".claude/projects/scripted"
+"""Below HOME."""
+_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
-class Parser(argparse.ArgumentParser):
-    """Refuses as the real one does: exit code 1, the reason on stderr, nothing on stdout."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"error: {message}", file=sys.stderr)
-        raise SystemExit(1)
-
-
-def read_flags(argv: list[str]) -> argparse.Namespace:
-    """The flags of the real CLI that the orchestrator uses; any other is an error, as there."""
-    parser = Parser(prog="claude", add_help=False, allow_abbrev=False)
-    parser.add_argument("--scenario", default=ScenarioName.WORK.value)
-    parser.add_argument("--ledger", type=Path)
-    parser.add_argument("--version", "-v", action="store_true")
-    for switch in ("--print", "--verbose", "--strict-mcp-config", "--disable-slash-commands"):
-        parser.add_argument(switch, *(["-p"] if switch == "--print" else []), action="store_true")
-    parser.add_argument("--input-format", choices=["text", "stream-json"], default="text")
-    parser.add_argument("--output-format", choices=["text", "json", "stream-json"], default="text")
-    parser.add_argument("--session-id", default="")
-    parser.add_argument("--resume", default="")
-    parser.add_argument("--fork-session", action="store_true")
-    parser.add_argument("--permission-mode", default="default")
-    parser.add_argument("--json-schema", type=json.loads)
-    parser.add_argument("--model", default="opus")
-    parser.add_argument("--tools", "--allowedTools", nargs="+", action="append", default=[])
-    ignored = ("setting-sources", "permission-prompts", "append-system-prompt-file")
-    for name in (*ignored, "max-turns", "max-budget-usd"):
-        parser.add_argument(f"--{name}")
-    return parser.parse_args(argv)
-
-
-def fault_in(flags: argparse.Namespace) -> str:
+def fault_in(flags: Flags) -> str:
     """Why the real CLI would not start with these flags; empty when it would."""
     if not flags.print or flags.output_format != "stream-json" or flags.input_format != "stream-json":
         return "error: the scripted stand-in needs -p with --input-format and --output-format stream-json"
     if not flags.verbose:
         return "Error: When using --print, --output-format=stream-json requires --verbose"
-    try:
-        uuid.UUID(flags.session_id or str(uuid.uuid4()))
-    except ValueError:
+    if flags.session_id and not re.fullmatch(_UUID, flags.session_id, re.IGNORECASE):
         return "Error: Invalid session ID. Must be a valid UUID."
     if flags.resume and flags.session_id and not flags.fork_session:
         return (
@@ -122,17 +80,16 @@ def fault_in(flags: argparse.Namespace) -> str:
 
 
 def knows_session(session_id: str, home: str) -> bool:
-    return Path(home, ".claude", "projects", "scripted", f"{session_id}.jsonl").exists()
+    return os.path.exists(f"{home}/{SESSIONS}/{session_id}.jsonl")
 
 
 def claim_session(session_id: str, home: str) -> bool:
     """False when this HOME has seen the session. Without a usable HOME nothing is remembered."""
     if not (session_id and home):
         return True
-    sessions = Path(home, ".claude", "projects", "scripted")
     try:
-        sessions.mkdir(parents=True, exist_ok=True)
-        (sessions / f"{session_id}.jsonl").touch(exist_ok=False)
+        os.makedirs(f"{home}/{SESSIONS}", exist_ok=True)
+        open(f"{home}/{SESSIONS}/{session_id}.jsonl", "x").close()
     except FileExistsError:
         return False
     except OSError:
@@ -140,21 +97,27 @@ def claim_session(session_id: str, home: str) -> bool:
     return True
 
 
-@dataclass
+def new_id() -> str:
+    """A random UUID (version 4)."""
+    digits = os.urandom(16).hex()
+    return "-".join((digits[:8], digits[8:12], f"4{digits[13:16]}", f"a{digits[17:20]}", digits[20:]))
+
+
 class Session:
     """One process: prints records and keeps the sums that the result record reports."""
 
-    session_id: str
-    model: str
-    delay_s: float
-    schema: Mapping[str, Any] | None = None
-    cwd: str = field(default_factory=os.getcwd)
-    turns: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
+    def __init__(
+        self, session_id: str, model: str, delay_s: float = 0.0, schema: Mapping[str, Any] | None = None
+    ) -> None:
+        self.session_id = session_id or new_id()
+        self.model = model
+        self.delay_s = delay_s
+        self.schema = schema
+        self.cwd = os.getcwd()
+        self.turns = self.input_tokens = self.output_tokens = 0
 
     def emit(self, kind: str, **fields: object) -> None:
-        record = {"type": kind, **fields, "session_id": self.session_id, "uuid": str(uuid.uuid4())}
+        record = {"type": kind, **fields, "session_id": self.session_id, "uuid": new_id()}
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
         sys.stdout.flush()
 
@@ -227,16 +190,16 @@ class Session:
 
 def _timestamp() -> str:
     """The scripted agent plays another program, so it looks at the clock itself."""
-    now = datetime.now(UTC)  # noqa: TID251 - a stand-in's own record, not our service's time
-    return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at_ms = time.time_ns() // 1_000_000
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at_ms // 1000))}.{at_ms % 1000:03}Z"
 
 
-def tool_names(flags: argparse.Namespace) -> list[str]:
-    named = [name for group in flags.tools for text in group for name in text.replace(",", " ").split()]
+def tool_names(flags: Flags) -> list[str]:
+    named = [name for text in flags.tools for name in text.replace(",", " ").split()]
     return sorted({name for name in named if name.isalpha()})
 
 
-def begin(session: Session, flags: argparse.Namespace) -> None:
+def begin(session: Session, flags: Flags) -> None:
     by_key = {"ANTHROPIC_API_KEY", "CLAUDE_CODE_API_KEY_FILE_DESCRIPTOR"} & os.environ.keys()
     session.emit(
         "system",
@@ -254,49 +217,6 @@ def begin(session: Session, flags: argparse.Namespace) -> None:
         plugins=[],
         capabilities=[],
     )
-
-
-def perform(tool: Tool, cwd: str) -> tuple[str, bool]:
-    """Really does what the tool call says; the text for the model, and whether it is an error."""
-    try:
-        match tool:
-            case Read(path=path):
-                with Path(path).open("rb") as file:
-                    return file.read(MAX_READ_BYTES).decode(errors="replace"), False
-            case Write(path=path, content=content):
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                Path(path).write_text(content, encoding="utf-8")
-                return f"File created successfully at: {path}", False
-            case Bash(commands=commands, timeout_s=timeout_s):
-                return run_commands(commands, cwd, timeout_s)
-    except OSError as error:
-        return f"{type(error).__name__}: {error.strerror}", True
-    except subprocess.TimeoutExpired as error:
-        return f"Command timed out after {error.timeout:.0f} s", True
-
-
-def run_commands(commands: tuple[tuple[str, ...], ...], cwd: str, timeout_s: int) -> tuple[str, bool]:
-    """Each command in a session of its own, like the real CLI's Bash tool: killing our group does not reach it."""
-    said = ""
-    for command in commands:
-        child = subprocess.Popen(
-            command,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            output, _ = child.communicate(timeout=timeout_s)
-        except BaseException:  # interrupted, terminated or too slow: the tool ends with us, as with the real one
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-            raise
-        said += output.decode(errors="replace")
-        if child.returncode != 0:
-            return f"Exit code {child.returncode}\n{said}".strip(), True
-    return said.strip() or "(Bash completed with no output)", False
 
 
 def work(session: Session, assignment: Assignment, scenario: ScenarioName) -> int:
@@ -385,17 +305,6 @@ def hang() -> None:
     time.sleep(MAX_HANG_S)
 
 
-def leave_a_daemon_behind() -> None:
-    """A grandchild in a session of its own, as an agent's `setsid x &` leaves it."""
-    subprocess.Popen(
-        ["sleep", str(DAEMON_S)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
 def play(session: Session, prompt: str, scenario: ScenarioName) -> int:
     """One prompt; the exit code it earns."""
     assignment = read_assignment(prompt)
@@ -432,9 +341,9 @@ def prompts() -> Iterator[str]:
             yield "\n".join(str(block.get("text", "")) for block in content if isinstance(block, dict))
 
 
-def note_start(ledger: Path | None, session_id: str) -> None:
+def note_start(ledger: str, session_id: str) -> None:
     """One line per start, appended in one write: the witness of how often a run was started."""
-    if ledger is not None:
+    if ledger:
         line = f"{session_id or '-'} {os.getpid()}\n"
         handle = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.write(handle, line.encode())
@@ -461,11 +370,11 @@ def main(argv: list[str] | None = None) -> int:
     scenario = Scenario.parse(flags.scenario, KNOWN)
     model = MODELS.get(flags.model, flags.model)
     if flags.resume and not knows_session(flags.resume, os.environ.get("HOME", "")):
-        session = Session(flags.session_id or str(uuid.uuid4()), flags.model, 0.0)
+        session = Session(flags.session_id, flags.model)
         errors = [f"No conversation found with session ID: {flags.resume}"]
         session.unknown(errors)
         return 1
-    session = Session(flags.session_id or str(uuid.uuid4()), model, scenario.delay_s, flags.json_schema)
+    session = Session(flags.session_id, model, scenario.delay_s, flags.json_schema)
     exit_code = 0  # of a closed stdin: the real one, too, ends well without a word
     try:
         for prompt in prompts():
@@ -476,18 +385,6 @@ def main(argv: list[str] | None = None) -> int:
         session.result("error_during_execution", "aborted_tools", is_error=True, errors=errors)
         return 0
     return exit_code
-
-
-def write_wrapper(path: Path, scenario: str = "work", ledger: Path | None = None) -> Path:
-    """An executable for ORCH_CLAUDE_BIN. Isolated (-I), so that nothing in a hostile cwd is imported; it needs no
-    more than the standard library (-S).
-    """
-    Scenario.parse(scenario, KNOWN)
-    command = [sys.executable, "-I", "-S", "-c", _START, "--scenario", scenario]
-    command += ["--ledger", str(ledger.absolute())] if ledger else []
-    path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
-    path.chmod(0o755)
-    return path
 
 
 if __name__ == "__main__":

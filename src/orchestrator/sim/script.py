@@ -4,17 +4,14 @@ A work item may choose what is played for it: a line `Scenario: review_rejects_o
 text (in Russian `Сценарий: …`) reaches the agents in their task files. The names are `TOLD_IN_THE_TASK`'s.
 """
 
-import hashlib
+import posixpath
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from pathlib import PurePosixPath
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from orchestrator.domain.model import DocumentFiles, DocumentName, Language, Role
-from orchestrator.domain.run import TASK_FILES
+from orchestrator.domain.roles import TASK_FILES, USUAL_FILES, DocumentName, Language, Role
 from orchestrator.sim import writings
 
 MAX_TITLE_CHARS = 120
@@ -87,8 +84,7 @@ TOLD_IN_THE_TASK: dict[ScenarioName, frozenset[Role]] = {
 """What both stand-ins can play and a work item may ask for, and who plays it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
+class Scenario(NamedTuple):
     """A name and, for `slow:SECONDS`, the delay before each answer."""
 
     name: ScenarioName
@@ -107,8 +103,7 @@ class Scenario:
         return cls(ScenarioName.SLOW, min(float(delay), MAX_DELAY_S))
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """What the first lines of our prompt say. `scenario` is the raw text of a `Scenario:` line, or empty."""
 
     key: str
@@ -116,7 +111,7 @@ class Assignment:
     run: str
     language: Language
     scenario: str = ""
-    files: DocumentFiles = field(default_factory=DocumentFiles)
+    files: Mapping[DocumentName, str] = USUAL_FILES
 
 
 def read_assignment(prompt: str) -> Assignment | None:
@@ -132,34 +127,30 @@ def read_assignment(prompt: str) -> Assignment | None:
     return Assignment(marker["key"], Role(marker["role"]), marker["run"], language, scenario, files)
 
 
-def _files(line: str) -> DocumentFiles:
+def _files(line: str) -> Mapping[DocumentName, str]:
     """The project's names for its documents, in the order of the pipeline; the usual ones for anything else."""
     names = [name.strip() for name in line.split("|")]
     is_plain = len(names) == len(DocumentName) and all(_FILE.fullmatch(name) for name in names)
-    return DocumentFiles(*names) if is_plain else DocumentFiles()
+    return dict(zip(DocumentName, names, strict=True)) if is_plain else USUAL_FILES
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(NamedTuple):
     """Text only: the turn ends here."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     path: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     path: str
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bash:
+class Bash(NamedTuple):
     """Commands as argv lists, joined by `&&` for the real CLI; the scripted one needs no shell for them."""
 
     commands: tuple[tuple[str, ...], ...]
@@ -171,8 +162,7 @@ class Bash:
         return " && ".join(shlex.join(command) for command in self.commands)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The structured output that `--json-schema` asks for; the CLI ends the run when it fits."""
 
     output: dict[str, Any]
@@ -201,7 +191,7 @@ def tool_arguments(tool: Tool | Answer) -> tuple[str, dict[str, Any]]:
 
 def tool_id(assignment: Assignment, step: int) -> str:
     """The same step of the same run has the same id, so that a retried request gets the same answer."""
-    return "toolu_" + hashlib.sha256(f"{assignment.run}/{step}".encode()).hexdigest()[:20]
+    return f"toolu_{assignment.run.replace('-', '')[:16]}{step:04}"
 
 
 def title_from(task_file: str, fallback: str) -> str:
@@ -227,8 +217,7 @@ def scenarios_in(task_file: str, role: Role) -> frozenset[ScenarioName]:
     return frozenset(name for name in TOLD_IN_THE_TASK if name in named and role in TOLD_IN_THE_TASK[name])
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """What a script goes by: who works, where, what is played, and what the tools have answered so far."""
 
     assignment: Assignment
@@ -256,14 +245,14 @@ class _Part:
         return self.assignment.run[:8]
 
     def path(self, document: DocumentName) -> str:
-        return f"tasks/{self.assignment.key}/{getattr(self.assignment.files, document)}"
+        return f"tasks/{self.assignment.key}/{self.assignment.files[document]}"
 
     def filled(self, template: str) -> str:
         named = {"key": self.assignment.key, "title": self.title, "code": self.code, "test": self.test}
         return template.format(**named, module=self.module)
 
     def here(self, path: str) -> str:
-        return str(PurePosixPath(self.cwd, path))
+        return posixpath.join(self.cwd, path)
 
     def result(self, number: int) -> str:
         return _LINE_NUMBER.sub("", self.results[number]) if number < len(self.results) else ""
@@ -363,7 +352,7 @@ def _look(part: _Part, path: str) -> Read:
 def _commit(part: _Part, paths: Sequence[str]) -> list[Step]:
     if ScenarioName.NO_COMMIT in part.plays:
         return []
-    names = ", ".join(PurePosixPath(path).name for path in paths)
+    names = ", ".join(posixpath.basename(path) for path in paths)
     message = f"{part.assignment.key}: {names}"
     return [Bash((("git", "add", "--", *paths), ("git", "commit", "-q", "-m", message)), f"Commit {names}")]
 

@@ -18,7 +18,8 @@ from typing import Any, Protocol, Self
 import httpx
 
 from orchestrator.agents.rundir import RunPaths, forbid_start, is_held, order_stop
-from orchestrator.domain.model import Language, Person, Stage
+from orchestrator.domain.model import Person, Stage
+from orchestrator.domain.roles import Language
 from orchestrator.sim.gitea import Flavour, GiteaSim
 from orchestrator.sim.messages_api import create_app
 from orchestrator.sim.plane import PlaneSim

@@ -1,6 +1,6 @@
 """What scripted agents write: documents, code, verdicts. `{key}`, `{title}` … are filled in by the script."""
 
-from orchestrator.domain.model import DocumentName, Language, Role
+from orchestrator.domain.roles import DocumentName, Language, Role
 
 DOCUMENTS: dict[Role, tuple[DocumentName, ...]] = {
     Role.ANALYST: (DocumentName.BRD,),

@@ -10,7 +10,8 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from orchestrator.domain.model import RepoName, Role, RunId, Stage, TaskId
+from orchestrator.domain.model import RepoName, RunId, Stage, TaskId
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.qg.verdict import Item
 from orchestrator.store.runs import waits_for

@@ -8,7 +8,8 @@ import msgspec
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from orchestrator.domain.feedback import Feedback
-from orchestrator.domain.model import Role, RunId, Sha, Stage, TaskId
+from orchestrator.domain.model import RunId, Sha, Stage, TaskId
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RoleVerdict, RunResult, RunState, Usage, VerdictWord
 from orchestrator.qg.facts import RunFact
 from orchestrator.qg.verdict import Item

@@ -12,7 +12,8 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, bindparam, insert, select
 
-from orchestrator.domain.model import DocumentName, Source, TaskId
+from orchestrator.domain.model import Source, TaskId
+from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.qg.facts import Remark
 from orchestrator.store import remarks

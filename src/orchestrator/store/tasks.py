@@ -18,7 +18,6 @@ from orchestrator.domain.model import (
     ProjectId,
     RepoName,
     Return,
-    Role,
     Sha,
     Stage,
     Switches,
@@ -27,6 +26,7 @@ from orchestrator.domain.model import (
     WorkItem,
     WorkItemId,
 )
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.qg.runs import NOT_WANTED
 from orchestrator.qg.verdict import Item

@@ -6,7 +6,8 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, bindparam, func, select
 
-from orchestrator.domain.model import DocumentName, Source, TaskId
+from orchestrator.domain.model import Source, TaskId
+from orchestrator.domain.roles import DocumentName
 from orchestrator.qg.documents import OF_STAGE, digest_of
 from orchestrator.store import approvals
 from orchestrator.store.schema import agent_runs, decisions, events, tasks

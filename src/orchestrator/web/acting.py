@@ -9,7 +9,8 @@ import structlog
 from sqlalchemy import Connection
 
 from orchestrator.domain.errors import Rejected
-from orchestrator.domain.model import RepoName, Role, RunId, Stage, Task
+from orchestrator.domain.model import RepoName, RunId, Stage, Task
+from orchestrator.domain.roles import Role
 from orchestrator.store import journal, views
 from orchestrator.store import runs as run_rows
 from orchestrator.store import tasks as task_rows

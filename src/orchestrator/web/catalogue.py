@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 
 Words = Callable[..., str]
 

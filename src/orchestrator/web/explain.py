@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 
-from orchestrator.domain.model import Cause, GateOptions, Language, Stage
+from orchestrator.domain.model import Cause, GateOptions, Stage
+from orchestrator.domain.roles import Language
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting, items
 from orchestrator.store.approvals import Approval
 from orchestrator.store.decisions import Told

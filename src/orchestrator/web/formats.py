@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.qg.verdict import Item
 from orchestrator.web.catalogue import Words
 from orchestrator.words.marks import Code, Span, Spans, Strong, is_seen

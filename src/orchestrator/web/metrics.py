@@ -19,7 +19,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from orchestrator import __version__
-from orchestrator.domain.model import Role, Stage
+from orchestrator.domain.model import Stage
+from orchestrator.domain.roles import Role
 from orchestrator.store.dispatch import PauseKind
 from orchestrator.store.gauges import Gauges
 

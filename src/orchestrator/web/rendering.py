@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from orchestrator import __version__
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.ports import Clock
 from orchestrator.web import formats
 from orchestrator.web.caller import KEY, NOBODY, caller

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.domain.forge import ReviewState
-from orchestrator.domain.model import Language, Role
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import VerdictWord
 from orchestrator.qg.verdict import Item
 from orchestrator.words import marks

@@ -1,7 +1,8 @@
 """Names in words: stages, roles, gates, who acts, and the codes that parameters hold. Pure data."""
 
 from orchestrator.domain.forge import CheckState
-from orchestrator.domain.model import Cause, Language, Role, Stage, TriggerKind
+from orchestrator.domain.model import Cause, Stage, TriggerKind
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Outcome, VerdictWord
 
 Pair = tuple[str, str]

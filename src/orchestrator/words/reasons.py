@@ -1,6 +1,6 @@
 """Why a run ended as it did, in a sentence. Pure data; a code without one stands for itself."""
 
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.words.names import Pair, in_language
 
 REASONS: dict[str, Pair] = {

@@ -2,7 +2,7 @@
 
 from string import Formatter
 
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.qg.verdict import Item
 from orchestrator.words import marks
 from orchestrator.words.items import ITEMS

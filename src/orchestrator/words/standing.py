@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.forge import CheckState
-from orchestrator.domain.model import Language, Stage
+from orchestrator.domain.model import Stage
+from orchestrator.domain.roles import Language
 from orchestrator.domain.run import RunState
 from orchestrator.qg.facts import RunFact
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from orchestrator.domain.model import RepoName, Role, RunId, Stage
+from orchestrator.domain.model import RepoName, RunId, Stage
+from orchestrator.domain.roles import Role
 from orchestrator.qg.verdict import Item
 from orchestrator.workflow.halts import pause_of_task
 from orchestrator.workflow.pipeline import place

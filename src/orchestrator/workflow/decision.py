@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from orchestrator.domain.feedback import Feedback
 from orchestrator.domain.forge import ReviewState
-from orchestrator.domain.model import NO_SWITCHES, RepoName, Return, Role, Sha, Stage, Switches
+from orchestrator.domain.model import NO_SWITCHES, RepoName, Return, Sha, Stage, Switches
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import VerdictWord
 from orchestrator.domain.tracker import CommentId
 from orchestrator.qg.verdict import Item, Verdict

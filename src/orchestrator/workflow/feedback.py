@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from orchestrator.domain.feedback import Feedback
-from orchestrator.domain.model import Cause, Project, Role, Stage, Task
+from orchestrator.domain.model import Cause, Project, Stage, Task
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import VerdictWord
 from orchestrator.qg import ci, documents, review, runs
 from orchestrator.qg.facts import Facts

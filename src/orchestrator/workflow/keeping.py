@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from orchestrator.domain.model import Role, RunId, Stage, TaskId
+from orchestrator.domain.model import RunId, Stage, TaskId
+from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.workflow.pipeline import step_of_role
 

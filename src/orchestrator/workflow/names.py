@@ -5,7 +5,7 @@ import unicodedata
 
 from anyascii import anyascii
 
-from orchestrator.domain.model import Role
+from orchestrator.domain.roles import Role
 
 MAX_SLUG = 48
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,30}-[0-9]{1,12}")

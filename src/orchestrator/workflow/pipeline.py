@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from orchestrator.domain.model import DocumentName, Role, Stage
+from orchestrator.domain.model import Stage
+from orchestrator.domain.roles import DocumentName, Role
 
 VERSION = 5
 """Part of every decision's configuration digest; raise it when the table or what gates say changes."""

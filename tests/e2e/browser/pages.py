@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from playwright.async_api import Locator, expect
 
 from e2e.browser.visit import Visit
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.sim.world import API_TOKEN
 from orchestrator.web.catalogue import words
 from orchestrator.web.formats import named

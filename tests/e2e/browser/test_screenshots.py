@@ -11,7 +11,7 @@ from playwright.async_api import Browser
 from e2e.browser.pages import Reader
 from e2e.browser.town import Town, town
 from e2e.browser.visit import DESK, PHONE, Visit, visiting
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from support import ROOT
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.nightly]

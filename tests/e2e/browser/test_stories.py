@@ -10,9 +10,10 @@ from playwright.async_api import Browser, expect
 import warm
 from e2e.browser.pages import Reader
 from e2e.browser.visit import visiting
-from orchestrator.domain.model import Language, Person, UserId
-from orchestrator.sim.claude import write_wrapper
+from orchestrator.domain.model import Person, UserId
+from orchestrator.domain.roles import Language
 from orchestrator.sim.world import APPROVER, Service, World
+from orchestrator.sim.wrapper import write_wrapper
 from stories.team import Team, at_work
 from support import until
 

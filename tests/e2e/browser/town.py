@@ -17,9 +17,10 @@ from sqlalchemy import Connection, create_engine, delete, insert, select, update
 
 from green import GREEN, PROJECT, TASK
 from orchestrator.clock import SystemClock
-from orchestrator.domain.model import Language, Person, RunId, Stage, TaskId, UserId
-from orchestrator.sim.claude import write_wrapper
+from orchestrator.domain.model import Person, RunId, Stage, TaskId, UserId
+from orchestrator.domain.roles import Language
 from orchestrator.sim.world import APPROVER, World
+from orchestrator.sim.wrapper import write_wrapper
 from orchestrator.store import decisions, spending, stays
 from orchestrator.store.schema import UtcDateTime, agent_runs, events, tasks
 from orchestrator.store.schema import decisions as table

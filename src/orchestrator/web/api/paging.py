@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from fastapi import Path, Query, Request, Response
 
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.store.lists import MOST
 
 T = TypeVar("T")

@@ -9,7 +9,8 @@ from pydantic import AwareDatetime
 
 from orchestrator import __version__
 from orchestrator.domain.finding import Level
-from orchestrator.domain.model import Language, RepoName, Role, RunId, Source, Stage
+from orchestrator.domain.model import RepoName, RunId, Source, Stage
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.store import lists, remarks, views
 from orchestrator.store.lists import EventFilter, RunFilter, TaskFilter

@@ -8,7 +8,7 @@ import msgspec
 from pydantic import BaseModel, Field
 
 from orchestrator.domain.finding import Finding
-from orchestrator.domain.model import Language, Role
+from orchestrator.domain.roles import Language, Role
 from orchestrator.qg.verdict import Item, Passed, Unknown, Verdict, items
 from orchestrator.store import remarks
 from orchestrator.store.decisions import Told

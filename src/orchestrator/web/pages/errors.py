@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from orchestrator.domain.errors import OrchestratorError, Rejected
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.web.access import Refusal
 from orchestrator.web.catalogue import catalogue
 from orchestrator.web.front import REFUSED, REFUSED_PATH

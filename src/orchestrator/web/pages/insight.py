@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.store import statistics as numbers
 from orchestrator.store.statistics import Spent, Statistics, Times
 from orchestrator.web import charts, formats

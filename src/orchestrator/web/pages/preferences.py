@@ -3,7 +3,7 @@
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
 
-from orchestrator.domain.model import Language
+from orchestrator.domain.roles import Language
 from orchestrator.web.rendering import LANGUAGE_COOKIE, THEME_COOKIE, THEMES, Rendering
 from orchestrator.web.signin.local import local
 

@@ -7,7 +7,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 from sqlalchemy import Connection
 
-from orchestrator.domain.model import DocumentName, RepoName, Stage
+from orchestrator.domain.model import RepoName, Stage
+from orchestrator.domain.roles import DocumentName
 from orchestrator.qg.documents import OF_STAGE, digest_of
 from orchestrator.reconcile.papers import Paper
 from orchestrator.store import remarks, timeline, views
