@@ -10,35 +10,63 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import warm
+from orchestrator.sim.world import Process
 from support import until
 
 ROWS, COLUMNS = 50, 160
+Starter = Callable[[Sequence[str], Mapping[str, str], Path, int], Process]
+"""Arguments, the whole environment, a folder, and the program's end of the terminal."""
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """Who is started meanwhile hears Ctrl-C, though a shell may have had us ignore it (`make &`)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def executed(arguments: Sequence[str], environ: Mapping[str, str], cwd: Path, terminal: int) -> Process:
+    with _heard():
+        return subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *arguments],
+            cwd=cwd,
+            env=environ,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+
+
+def forked(arguments: Sequence[str], environ: Mapping[str, str], cwd: Path, terminal: int) -> Process:
+    """For who looks at what is shown; see `warm`."""
+    if warm.IS_MEASURED:
+        return executed(arguments, environ, cwd, terminal)
+    name = os.ttyname(terminal)
+    return warm.forked(arguments, environ, cwd, warm.Streams(name, name, name))
 
 
 class Terminal:
-    """`orch` on a pseudo-terminal. What it wrote is in `text`."""
+    """`orch` on a pseudo-terminal, started as a user would or `forked`. What it wrote is in `text`."""
 
-    def __init__(self, *arguments: str, cwd: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, *arguments: str, cwd: Path, environ: Mapping[str, str], starter: Starter = executed
+    ) -> None:
         self._written = bytearray()
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color", **environ}
-        with _heard():
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "orchestrator", *arguments],
-                cwd=cwd,
-                env=env,
-                stdin=theirs,
-                stdout=theirs,
-                stderr=theirs,
-                start_new_session=True,
-            )
-        os.close(theirs)
+        self._theirs = os.fdopen(theirs, "wb", 0)  # open until the end, for who is forked opens it when it runs
+        self._process = starter(arguments, env, cwd, theirs)
         self._reader = threading.Thread(target=self._read, name="terminal")
         self._reader.start()
 
@@ -56,6 +84,7 @@ class Terminal:
 
     def wait(self) -> int:
         code = self._process.wait(60)
+        self._theirs.close()
         self._reader.join()
         return code
 
@@ -73,13 +102,3 @@ class Terminal:
         self._process.kill()
         self.wait()
         os.close(self._ours)
-
-
-@contextlib.contextmanager
-def _heard() -> Iterator[None]:
-    """Who is started meanwhile hears Ctrl-C, though a shell may have had us ignore it (`make &`)."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -51,6 +51,17 @@ def test_a_refused_start_has_the_same_code_and_words(tmp_path: Path, starter: St
     assert service.process.wait(10) == 3
 
 
+@pytest.mark.parametrize(("command", "code"), [(("version",), 0), (("config", "validate", "none.yaml"), 3)])
+def test_a_forked_command_says_and_leaves_what_an_executed_one_does(
+    tmp_path: Path, command: tuple[str, ...], code: int
+) -> None:
+    forked, real = warm.orch(*command, cwd=tmp_path), warm.executed(*command, cwd=tmp_path)
+    assert (forked.returncode, forked.stdout, forked.stderr) == (code, real.stdout, real.stderr)
+    assert real.returncode == code
+    assert real.stdout + real.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_it_ends_with_the_process_that_forked_it(tmp_path: Path) -> None:
     """So nothing outlives a worker that is killed."""
     code = (

@@ -1,8 +1,6 @@
 """The original specification's acceptance, against a real process over HTTP."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -12,6 +10,7 @@ import warm
 from orchestrator.sim.webhook import load_recorded, post_recorded
 from orchestrator.sim.world import API_TOKEN, REPO, Service, World
 from support import FIXTURES, at_rest, query, starts, until
+from warm import orch
 
 
 def test_health_says_ok(service: Service) -> None:
@@ -91,8 +90,7 @@ def test_orch_launch_starts_the_agent(service: Service, ledger: Path, tmp_path: 
     task = tmp_path / "task.md"
     task.write_text("Write down what the routes are for.\n")
     environ = {**service.environ, "PATH": "/usr/bin:/bin", "ORCH_PORT": service.url.rpartition(":")[2]}
-    argv = [sys.executable, "-m", "orchestrator", "launch", "analyst", REPO, "--task", str(task)]
-    done = subprocess.run(argv, env=environ, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    done = orch("launch", "analyst", REPO, "--task", str(task), cwd=tmp_path, environ=environ)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["key"]
     until(lambda: len(starts(ledger)) == 1, "the agent was started")
@@ -102,9 +100,8 @@ def test_orch_launch_says_when_nobody_answers(service: Service, tmp_path: Path) 
     service.stop()
     (tmp_path / "task.md").write_text("x")
     environ = {**service.environ, "PATH": "/usr/bin:/bin", "ORCH_PORT": service.url.rpartition(":")[2]}
-    argv = [sys.executable, "-m", "orchestrator", "launch", "analyst", REPO, "--task", str(tmp_path / "task.md")]
-    done = subprocess.run(argv, env=environ, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    done = orch("launch", "analyst", REPO, "--task", str(tmp_path / "task.md"), cwd=tmp_path, environ=environ)
     assert done.returncode == 1
-    assert b"orch serve" in done.stderr
-    assert API_TOKEN.encode() not in done.stderr
+    assert "orch serve" in done.stderr
+    assert API_TOKEN not in done.stderr
     service.start()

@@ -23,17 +23,11 @@ from orchestrator.configfile import effective, parse
 from orchestrator.domain.roles import Role
 from orchestrator.sim.world import API_TOKEN, Service, World
 from support import ROOT, at_rest, only_task, until
+from warm import executed, orch
 
 ORCH = [sys.executable, "-m", "orchestrator"]
 DEMO_LIMIT_S = 240
 """A hang is found, and a machine that does six other things is none."""
-
-
-def orch(*arguments: str, cwd: Path, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **(environ or {})}
-    return subprocess.run(
-        [*ORCH, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=100, check=False
-    )
 
 
 def orch_script(*arguments: str, cwd: Path, environ: Mapping[str, str]) -> str:
@@ -46,8 +40,8 @@ def orch_script(*arguments: str, cwd: Path, environ: Mapping[str, str]) -> str:
 
 
 def test_version_and_help(tmp_path: Path) -> None:
-    assert orch("version", cwd=tmp_path).stdout.strip() == __version__
-    shown = orch("--help", cwd=tmp_path).stdout
+    assert executed("version", cwd=tmp_path).stdout.strip() == __version__
+    shown = executed("--help", cwd=tmp_path).stdout
     of_tasks = ("status", "task", "explain", "runs", "logs", "events", "launch", "approve", "retry", "verify")
     for command in ("serve", "doctor", "demo", *of_tasks):
         assert command in shown
@@ -175,8 +169,8 @@ def test_doctor_says_what_plane_and_gitea_refuse(world: World, scripted: Path) -
 
 
 def test_a_bad_setting_ends_every_command_with_code_3(tmp_path: Path) -> None:
-    for command in (["serve"], ["doctor"], ["status"]):
-        done = orch(*command, cwd=tmp_path, environ={"ORCH_PORT": "x"})
+    for start, command in ((executed, "serve"), (executed, "status"), (orch, "doctor")):
+        done = start(command, cwd=tmp_path, environ={"ORCH_PORT": "x"})
         assert done.returncode == 3
         assert done.stderr.startswith("ORCH_PORT")
         assert "Traceback" not in done.stderr
@@ -187,7 +181,7 @@ def test_status_shows_tasks_and_why_they_wait(world: World, service: Service) ->
     with service.client() as client:
         at_rest(client)
     environ = {**service.environ, "ORCH_PORT": service.url.rpartition(":")[2]}
-    shown = json.loads(orch("status", "--json", cwd=world.root, environ=environ).stdout)
+    shown = json.loads(executed("status", "--json", cwd=world.root, environ=environ).stdout)
     assert shown["active_tasks"][0]["key"] == "ENDURO-1"
     assert orch("retry", "NONE-1", cwd=world.root, environ=environ).returncode == 4
     assert orch("retry", "ENDURO-1", cwd=world.root, environ=environ).returncode == 1

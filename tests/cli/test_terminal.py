@@ -10,7 +10,7 @@ import pytest
 import warm
 from left import KEY, leave, settings
 from orchestrator.sim.world import Service
-from terminal import Terminal
+from terminal import Starter, Terminal, executed, forked
 from terminal_orders import HOSTILE, ruling
 
 EVIL = "".join(one for one in HOSTILE if len(one) < 100 and one.isprintable() is False and "\ud800" not in one)
@@ -18,8 +18,9 @@ _MOVES = re.compile(r"\x1b\[(?:[0-9;]*[ABJKHm]|\?25[lh])|\r")
 """What a picture that is drawn anew needs of a terminal."""
 
 
-def shown(folder: Path, *arguments: str, **environ: str) -> str:
-    with Terminal(*arguments, cwd=folder, environ={**settings(folder), **environ}) as terminal:
+def shown(folder: Path, *arguments: str, starter: Starter = forked, **environ: str) -> str:
+    whole = {**settings(folder), **environ}
+    with Terminal(*arguments, cwd=folder, environ=whole, starter=starter) as terminal:
         assert terminal.wait() == 0, terminal.text
     return terminal.text
 
@@ -47,7 +48,7 @@ def test_who_wants_no_colours_gets_none(tmp_path: Path, argument: str, environ: 
 def test_a_terminal_that_knows_ascii_alone_gets_question_marks(tmp_path: Path) -> None:
     leave(tmp_path, title="Имя")
     ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    assert "???" in shown(tmp_path, "task", KEY, **ascii_alone)
+    assert "???" in shown(tmp_path, "task", KEY, starter=executed, **ascii_alone)
 
 
 def test_json_is_asked_for_on_a_terminal_too(tmp_path: Path) -> None:

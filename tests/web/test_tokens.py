@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.test_commands import orch
 from doors import API_TOKEN, House, house
 from orchestrator.store import tokens as rows
 from orchestrator.store.tokens import Use
 from orchestrator.web.signin import tokens
+from warm import orch
 
 
 @pytest.fixture
