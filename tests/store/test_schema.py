@@ -199,10 +199,11 @@ def at_first_schema(path: Path) -> Path:
     return path
 
 
-def test_a_kill_in_the_middle_of_an_upgrade_loses_no_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.nightly)])
+def test_a_kill_in_the_middle_of_an_upgrade_loses_no_row(tmp_path: Path, every: int) -> None:
     first = at_first_schema(tmp_path / "first.db")
     before = contents(first)
-    for path in killed(tmp_path, first):
+    for path in killed(tmp_path, first, every=every):
         database = opened(path)
         assert revision(database) == newest_revision()
         database.close()
