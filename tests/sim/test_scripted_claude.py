@@ -214,11 +214,16 @@ def tool_calls(records: list[Record]) -> list[Record]:
     return [block for block in blocks if block["type"] == "tool_use"]
 
 
-def test_a_run_writes_the_document_and_commits_it(make: Make) -> None:
+def test_a_good_run_commits_its_document_and_meets_the_success_rule(make: Make) -> None:
     program = make()
     base = git(program.repo, "rev-parse", "HEAD")
     done = program.run()
     assert done.exit_code == 0, done.stderr + done.stdout[-2000:]
+    assert_the_document_is_committed(program, base)
+    assert_the_success_rule_is_met(done)
+
+
+def assert_the_document_is_committed(program: Program, base: str) -> None:
     assert git(program.repo, "rev-parse", "HEAD^") == base
     assert git(program.repo, "show", "--name-only", "--format=%an %ae %s", "HEAD").split("\n\n") == [
         "Analyst analyst@example.org ENDURO-1: BRD.md",
@@ -232,8 +237,7 @@ def test_a_run_writes_the_document_and_commits_it(make: Make) -> None:
     assert git(program.repo, "show", "HEAD:tasks/ENDURO-1/BRD.md") == wanted.content
 
 
-def test_a_good_run_meets_the_success_rule(make: Make) -> None:
-    done = make().run()
+def assert_the_success_rule_is_met(done: Finished) -> None:
     records = done.records
     assert (records[0]["type"], records[0]["subtype"]) == ("system", "init")
     assert {record["type"] for record in records} >= {"system", "assistant", "user", "result"}
@@ -252,13 +256,16 @@ def test_a_good_run_meets_the_success_rule(make: Make) -> None:
     assert set(records[0]["tools"]) == {"Bash", "Edit", "Glob", "Grep", "Read", "Write"}
 
 
-def test_a_run_may_end_well_without_a_commit(make: Make) -> None:
+def test_a_run_may_end_well_without_a_commit_and_its_session_id_is_accepted_once(make: Make) -> None:
     program = make("no_commit")
     base = git(program.repo, "rev-parse", "HEAD")
     done = program.run()
     assert (done.exit_code, done.last["is_error"]) == (0, False)
     assert git(program.repo, "rev-parse", "HEAD") == base
     assert (program.repo / "tasks/ENDURO-1/BRD.md").is_file()
+    again = program.run()
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert "already in use" in again.stderr
 
 
 Judged = Callable[..., Finished]
@@ -343,14 +350,6 @@ def test_sigint_ends_the_run_with_a_result_that_says_so(make: Make) -> None:
     assert done.exit_code == 0
     assert (done.last["subtype"], done.last["is_error"]) == ("error_during_execution", True)
     assert done.last["terminal_reason"] == "aborted_tools"
-
-
-def test_a_session_id_is_accepted_once(make: Make) -> None:
-    program = make("no_commit")
-    assert program.run().exit_code == 0
-    again = program.run()
-    assert (again.exit_code, again.stdout) == (1, "")
-    assert "already in use" in again.stderr
 
 
 @pytest.mark.parametrize(
