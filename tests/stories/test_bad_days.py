@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import warm
 from orchestrator.sim.webhook import TRUSTS_NOBODY, load_recorded, plane_headers
 from orchestrator.sim.world import Service, World
 from orchestrator.store.payload import unpacked
@@ -116,7 +117,7 @@ def test_a_full_disk_is_told_to_senders_and_room_again_needs_no_restart(service:
 def started_badly(world: World, scripted: Path, **changes: str | None) -> tuple[int, str]:
     environ = {**world.settings(scripted), **{name: value for name, value in changes.items() if value is not None}}
     environ = {name: value for name, value in environ.items() if not (name in changes and changes[name] is None)}
-    service = Service(world.root, environ)
+    service = Service(world.root, environ, starter=warm.started)
     with pytest.raises(RuntimeError) as fault:
         service.start()
     assert service.process is not None
@@ -157,7 +158,7 @@ def test_unsigned_deliveries_are_taken_only_on_loopback_and_only_when_asked_for(
 ) -> None:
     environ = {name: value for name, value in world.settings(scripted).items() if "WEBHOOK" not in name}
     environ["ORCH_HOST"] = "0.0.0.0"
-    with Service(world.root, environ, ("--allow-unsigned-loopback",)) as service:
+    with Service(world.root, environ, ("--allow-unsigned-loopback",), starter=warm.started) as service:
         body, _ = signed(1)
         headers = {"Content-Type": "application/json", "X-Plane-Event": "cycle"}
         assert service.url.startswith("http://127.0.0.1:")

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import warm
 from orchestrator.db import Database
 from orchestrator.domain.model import TaskId
 from orchestrator.sim.world import ITEM, PROJECT, REPO, Service, World
@@ -98,7 +99,7 @@ def test_a_restart_takes_up_the_run_that_is_at_work(world: World, tmp_path: Path
 
 def test_a_run_whose_shim_was_killed_is_lost_and_made_again(world: World, tmp_path: Path, ledger: Path) -> None:
     hanging = write_wrapper(tmp_path / "claude", "hang", ledger)
-    service = Service(world.root, world.settings(hanging)).start()
+    service = Service(world.root, world.settings(hanging), starter=warm.started).start()
     world.post_recorded(service, "issue__created__rest")
     until(lambda: starts(ledger), "the agent started")
     service.kill()
@@ -143,7 +144,7 @@ def has_open(process: Path, file: Path) -> bool:
 
 def test_an_agent_that_committed_nothing_did_not_succeed(world: World, tmp_path: Path) -> None:
     liar = write_wrapper(tmp_path / "claude", "no_commit")
-    with Service(world.root, world.settings(liar)) as service, service.client() as client:
+    with Service(world.root, world.settings(liar), starter=warm.started) as service, service.client() as client:
         world.post_recorded(service, "issue__created__rest")
         run = at_rest(client)["runs"][-1]
     assert (run["outcome"], run["reason"]) == ("failed", "no_commit")
@@ -152,7 +153,7 @@ def test_an_agent_that_committed_nothing_did_not_succeed(world: World, tmp_path:
 
 def test_a_failed_run_waits_for_an_operator_who_retries_it(world: World, tmp_path: Path) -> None:
     failing = write_wrapper(tmp_path / "claude", "fail")
-    with Service(world.root, world.settings(failing)) as service, service.client() as client:
+    with Service(world.root, world.settings(failing), starter=warm.started) as service, service.client() as client:
         world.post_recorded(service, "issue__created__rest")
         assert at_rest(client)["waiting"][0]["code"] == "run_not_successful"
         write_wrapper(tmp_path / "claude", "work")
@@ -164,7 +165,7 @@ def test_a_failed_run_waits_for_an_operator_who_retries_it(world: World, tmp_pat
 
 def test_a_run_is_cancelled_on_demand(world: World, tmp_path: Path, ledger: Path) -> None:
     hanging = write_wrapper(tmp_path / "claude", "hang", ledger)
-    with Service(world.root, world.settings(hanging)) as service, service.client() as client:
+    with Service(world.root, world.settings(hanging), starter=warm.started) as service, service.client() as client:
         world.post_recorded(service, "issue__created__rest")
         until(lambda: starts(ledger), "the agent started")
         assert client.post("/api/v1/runs/1/cancel").status_code == 202
@@ -174,7 +175,7 @@ def test_a_run_is_cancelled_on_demand(world: World, tmp_path: Path, ledger: Path
 
 def test_a_lost_delivery_is_healed_by_the_resync(world: World, scripted: Path, ledger: Path) -> None:
     environ = world.settings(scripted) | {"ORCH_RESYNC_INTERVAL_S": "1"}
-    with Service(world.root, environ) as service, service.client() as client:
+    with Service(world.root, environ, starter=warm.started) as service, service.client() as client:
         until(lambda: query(service, "SELECT * FROM watermarks"), "the project is followed")
         made = world.plane.create_work_item(PROJECT, {"name": "Никто не сказал"}, by="alice")
         task = at_rest(client)
@@ -207,7 +208,7 @@ def test_what_is_not_set_up_is_journaled_waits_and_is_said(
     environ = {name: value for name, value in world.settings(scripted).items() if name not in left_out}
     (world.root / "orchestrator.yaml").rename(world.root / "elsewhere.yaml")
     environ |= {"ORCH_CONFIG": str(world.root / "elsewhere.yaml")} if "ORCH_CONFIG" in environ else {}
-    with Service(world.root, environ) as service, service.client() as client:
+    with Service(world.root, environ, starter=warm.started) as service, service.client() as client:
         assert world.post_recorded(service, "issue__created__rest").json() == {"status": "accepted"}
         task = at_rest(client)
         assert [item["code"] for item in task["waiting"]] == [code]

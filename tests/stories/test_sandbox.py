@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import warm
 from orchestrator.agents.probe import landlock_abi
 from orchestrator.agents.sandbox import LANDLOCK_TCP_ABI
 from orchestrator.sim.world import Service, World
@@ -15,7 +16,7 @@ def test_a_run_tells_the_level_that_it_was_put_into(world: World, tmp_path: Path
     if landlock_abi() < LANDLOCK_TCP_ABI:
         pytest.skip(f"this kernel's Landlock (ABI {landlock_abi()}) does not know TCP")
     world.is_sandboxed = True
-    with Service(world.root, world.settings(write_wrapper(tmp_path / "claude"))) as service:
+    with Service(world.root, world.settings(write_wrapper(tmp_path / "claude")), starter=warm.started) as service:
         world.connect(service)
         world.post_recorded(service, "issue__created__rest")
         with service.client() as client:
@@ -31,7 +32,7 @@ def test_a_machine_below_the_least_level_starts_no_agent_and_says_how_to_accept_
     world: World, tmp_path: Path
 ) -> None:
     environ = world.settings(write_wrapper(tmp_path / "claude")) | {"ORCH_MIN_SANDBOX": "landlock"}
-    with Service(world.root, environ) as service:
+    with Service(world.root, environ, starter=warm.started) as service:
         world.connect(service)
         world.post_recorded(service, "issue__created__rest")
         with service.client() as client:
