@@ -54,7 +54,7 @@ test: setup ## all tests but the nightly and bench suites
 
 nightly: setup ## the long suites; then everything else, measured
 	@$(PYTEST) -n $(JOBS) --dist worksteal -m nightly
-	@$(MAKE) --no-print-directory cover-all
+	@TESTS_TIMES=10 $(MAKE) --no-print-directory cover-all
 
 check: setup ## format, lint, types, layers
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
@@ -88,7 +88,7 @@ cover-all: setup ## all tests but the nightly ones, and what they reach of every
 
 mutate: setup ## mutation tests of the pure packages; each survivor must be explained (ONLY=qg.ci: a part)
 	@rm -rf mutants
-	@$(BIN)/mutmut run --max-children $(CHILDREN) $(if $(ONLY),'orchestrator.$(ONLY)*')
+	@TESTS_TIMES=3 $(BIN)/mutmut run --max-children $(CHILDREN) $(if $(ONLY),'orchestrator.$(ONLY)*')
 	@$(BIN)/python scripts/mutants.py $(ONLY)
 
 requirements: ## lock the dependencies again (needs uv)

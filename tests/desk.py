@@ -19,7 +19,7 @@ from orchestrator.configfile import Directory
 from orchestrator.domain.model import RunId, Stage, TaskId
 from orchestrator.main import Orchestrator
 from orchestrator.qg.verdict import Item
-from orchestrator.sim.server import listening
+from orchestrator.sim.server import PromptServer, listening
 from orchestrator.sim.webhook import TRUSTS_NOBODY
 from orchestrator.store.schema import agent_runs, next_revision, tasks
 
@@ -37,7 +37,7 @@ async def served(
     front = main.asgi(orchestrator, allow_unsigned_loopback=True)
     listener = listening(0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(front, log_config=None, ws="none", timeout_graceful_shutdown=1))
+    server = PromptServer(uvicorn.Config(front, log_config=None, ws="none", timeout_graceful_shutdown=1))
     serving = asyncio.create_task(server.serve([listener]))
     try:
         while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells it no other way
@@ -46,7 +46,7 @@ async def served(
             yield orchestrator, client
     finally:
         orchestrator.changes.close()
-        server.should_exit = True
+        server.end()
         await serving
 
 

@@ -31,6 +31,7 @@ PRELOADED = (
     "orchestrator.cli.serve",
     # What a service imports only when it needs it.
     "orchestrator.web.app",
+    "warm_pages",
     "pydantic.v1",
     "aiohttp",
     "uvicorn.lifespan.on",

@@ -18,6 +18,8 @@ from urllib.parse import quote
 from orchestrator.store.payload import unpacked
 
 LEAST_CHARS = 16
+YOUNG, SELDOM = 20, 25
+"""Looks at a command line: who is new may still become another program, who is old seldom does."""
 _SPLITTERS = re.compile(rb"""[\s"'+,\\]+|\\n|\x1b\[[0-9;]*m""")
 
 
@@ -63,14 +65,18 @@ class Search:
     places: dict[str, int] = field(default_factory=dict)
     """Bytes by the kind of place."""
     found: set[str] = field(default_factory=set)
+    _signs: list[tuple[str, str, bytes]] = field(init=False)
+    """Every form of each canary, made once."""
+
+    def __post_init__(self) -> None:
+        self._signs = [(one.name, form, sign) for one in self.canaries for form, sign in one.forms()]
 
     def look(self, kind: str, where: str, text: bytes) -> None:
         self.places[kind] = self.places.get(kind, 0) + len(text)
         joined = _SPLITTERS.sub(b"", text)
-        for canary in self.canaries:
-            for form, sign in canary.forms():
-                if sign in text or sign in joined:
-                    self.found.add(f"{canary.name} ({form}) in {kind}: {where}")
+        for name, form, sign in self._signs:
+            if sign in text or sign in joined:
+                self.found.add(f"{name} ({form}) in {kind}: {where}")
 
     def files(self, kind: str, root: Path, *, but: Iterable[Path] = ()) -> None:
         """Every file below, and the names of all."""
@@ -134,13 +140,22 @@ class Watch:
             thread.join(30)
 
     def _watch(self, over: threading.Event) -> None:
+        looks: dict[str, int] = {}
         while not over.wait(0.002):
             self.rounds += 1
-            for entry in os.scandir("/proc"):
-                if entry.name.isdigit():
-                    with suppress(OSError):
-                        line = Path(entry.path, "cmdline").read_bytes()
-                        self.seen[line] = self.seen.get(line, 0) + 1
+            looks = {pid: looks.get(pid, 0) + 1 for pid in _processes()}
+            for pid, count in looks.items():
+                if count <= YOUNG or count % SELDOM == 0:
+                    self._read(pid)
+
+    def _read(self, pid: str) -> None:
+        with suppress(OSError):
+            line = Path("/proc", pid, "cmdline").read_bytes()
+            self.seen[line] = self.seen.get(line, 0) + 1
+
+
+def _processes() -> list[str]:
+    return [entry.name for entry in os.scandir("/proc") if entry.name.isdigit()]
 
 
 _NOSY = r"""#!{python} -IS

@@ -28,8 +28,8 @@ from properties.oracle import Told
 from properties.place import HALTS, Violation
 from properties.small_world import PATIENT, Standing, World, emptied
 
-SEEDS, SEQUENCES = (*range(9), 11), 30
-"""Short shards spread well over workers. Seed 9 has hardly a delivery that comes twice, see `judge`."""
+SEEDS, SEQUENCES = range(5), 30
+"""Short shards spread well over workers. With a resync that polls nothing, 3 and 4 fail."""
 NIGHTLY_SHARDS, NIGHTLY_SEQUENCES = 20, 500
 
 

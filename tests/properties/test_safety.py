@@ -22,7 +22,7 @@ from properties.acts import Act
 from properties.carrier import FATES, Carrier, Fate, played
 from properties.small_world import CAPPED, World, emptied
 
-SHARDS = 4
+SHARDS = 2
 SEQUENCES, NIGHTLY_SEQUENCES = 15, 2000
 INTERLEAVINGS, NIGHTLY_INTERLEAVINGS = 20, 5000
 """Of each shard."""

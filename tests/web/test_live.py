@@ -11,7 +11,7 @@ from orchestrator.db import Database
 from orchestrator.domain.errors import Transient
 from orchestrator.pace import Timing
 from orchestrator.store.schema import watermarks
-from orchestrator.web.live import LOOK_S, Changes, Over
+from orchestrator.web.live import LOOK_S, Changes, Common, Over
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -149,3 +149,51 @@ def test_a_look_at_a_file_that_cannot_be_read_is_no_news(database: Database) -> 
     lost = Database(f"sqlite:///{database.path.parent}/not/there.db")
     assert lost.version() == lost.version() == 0
     lost.close()
+
+
+@dataclass
+class Asked:
+    """Answers with the number of the question, as soon as it may; the first `faults` ones fail."""
+
+    faults: int = 0
+    count: int = 0
+    may: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self) -> int:
+        self.count += 1
+        number = self.count
+        await self.may.wait()
+        if number <= self.faults:
+            raise Transient("locked", "Not now.")
+        return number
+
+
+async def test_fifty_who_follow_ask_once_of_each_change() -> None:
+    asked = Asked()
+    common, told = Common(asked), []
+    for number in (1, 2):
+        wanted = [asyncio.create_task(common.at(number)) for _ in range(50)]
+        await turns()
+        asked.may.set()
+        told.append(set(await asyncio.gather(*wanted)))
+        asked.may.clear()
+    assert told == [{1}, {2}]
+
+
+async def test_who_asks_first_and_leaves_takes_nobody_along() -> None:
+    asked = Asked()
+    common = Common(asked)
+    first, second = (asyncio.create_task(common.at(1)) for _ in range(2))
+    await turns()
+    first.cancel()
+    asked.may.set()
+    assert await second == 1
+
+
+async def test_what_could_not_be_answered_is_asked_again() -> None:
+    asked = Asked(faults=1)
+    asked.may.set()
+    common = Common(asked)
+    with pytest.raises(Transient):
+        await common.at(1)
+    assert await common.at(1) == 2

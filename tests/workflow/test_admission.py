@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import by_day
 from orchestrator.domain.model import RepoName, RunId, Stage
 from orchestrator.domain.roles import Role
 from orchestrator.workflow.admission import (
@@ -177,7 +178,7 @@ LIMITS = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@by_day(100)
 @given(
     st.lists(st.builds(StartedRun, REPOS, ROLES), max_size=5),
     st.lists(st.tuples(ROLES, REPOS, st.booleans()), max_size=12),
@@ -275,7 +276,7 @@ class Shop:
             self.look()
 
 
-@settings(max_examples=100, deadline=None)
+@by_day(35)
 @given(
     st.integers(1, 3),
     st.integers(0, 2),

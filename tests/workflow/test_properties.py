@@ -1,9 +1,10 @@
 """What holds of `decide` for any task and any facts."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from any_facts import ANY_FACTS, PROJECTS, TASKS
+from examples import by_day
 from green import applied
 from orchestrator.domain.model import Project, Stage, Task
 from orchestrator.domain.run import RunState
@@ -15,7 +16,7 @@ from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import Decision, StartRun
 from orchestrator.workflow.pipeline import place, step_of_stage
 
-MANY = settings(max_examples=400, deadline=None)
+MANY = by_day(150)
 MAYBE_PROJECT = st.none() | PROJECTS
 
 

@@ -1,11 +1,12 @@
 """Runs a simulator's ASGI app on a loopback port, with faults to switch on and a log of the calls it got."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from random import Random
 from types import TracebackType
@@ -113,20 +114,65 @@ class Simulator:
             self.seconds_inside += seconds
 
 
-class _Server(uvicorn.Server):
-    """Says when it serves, so that nobody has to poll."""
+class PromptServer(uvicorn.Server):
+    """Says when it serves, and ends when it is told to: uvicorn looks every 0.1 s, and rests twice at its end."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.serving = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over = asyncio.Event()
+
+    def end(self) -> None:
+        """From any thread."""
+        self.should_exit = True
+        if self._loop:
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                self._loop.call_soon_threadsafe(self._over.set)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
         self.serving.set()
 
+    async def main_loop(self) -> None:
+        """Once a second for the date in the answers' headers."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), 1.0)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Leaves no connection behind: who connects in this very moment is not among those uvicorn closes."""
-        await super().shutdown(sockets=sockets)
+        await self._close(sockets or ())
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        await self._wait_for_the_rest()
+        for task in state.tasks:
+            task.cancel()
+        await self._cut()
+        if not self.force_exit:
+            await self.lifespan.shutdown()
+
+    async def _close(self, listeners: Sequence[socket.socket]) -> None:
+        """A connection that is accepted already gets its transport first: a closed server could not make one."""
+        for listener in listeners:
+            asyncio.get_running_loop().remove_reader(listener)
+        for _ in range(CLOSING_ROUNDS):
+            await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
+        for listener in listeners:
+            listener.close()
+
+    async def _wait_for_the_rest(self) -> None:
+        state, until = self.server_state, time.monotonic() + (self.config.timeout_graceful_shutdown or 0)
+        while time.monotonic() < until and not self.force_exit:
+            if not (state.connections or state.tasks):
+                return
+            await asyncio.sleep(0.002)
+
+    async def _cut(self) -> None:
+        """Leaves no connection behind: who connects in this very moment is not among those told to end."""
         for _ in range(CLOSING_ROUNDS):
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
@@ -153,7 +199,7 @@ class LoopbackServer:
 
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
         self._app = app
-        self._running: tuple[_Server, threading.Thread] | None = None
+        self._running: tuple[PromptServer, threading.Thread] | None = None
         self.port = port
 
     @property
@@ -163,7 +209,7 @@ class LoopbackServer:
     def start(self) -> Self:
         listener = listening(self.port)
         self.port = listener.getsockname()[1]
-        server = _Server(_config(self._app))
+        server = PromptServer(_config(self._app))
         thread = threading.Thread(
             target=server.run, kwargs={"sockets": [listener]}, name=f"loopback-{self.port}", daemon=True
         )
@@ -179,7 +225,7 @@ class LoopbackServer:
         if self._running is None:
             return
         (server, thread), self._running = self._running, None
-        server.should_exit = True
+        server.end()
         thread.join(STOP_TIMEOUT_S / 2)
         server.force_exit = True
         thread.join(STOP_TIMEOUT_S / 2)

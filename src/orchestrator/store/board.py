@@ -132,18 +132,19 @@ _COUNT = select(func.count()).select_from(tasks).where(tasks.c.stage == bindpara
 # As the indexes say it, letter by letter: with a bound value SQLite would not know that they hold all rows wanted.
 _NEEDS = _SHOWN.where(text(NEEDS_A_PERSON)).order_by(tasks.c.updated_at, tasks.c.id).limit(NEEDS + 1)
 _IS_OPEN = text("agent_runs.state != 'ended'")
+# Columns beside one max() are those of the row that has it: SQLite promises that. Only the newest run can be open.
 _RUNS: Select[Any] = (
     select(
-        agent_runs.c.id,
+        func.max(agent_runs.c.id).label("id"),
+        func.sum(agent_runs.c.turns).label("turns"),
+        func.sum(agent_runs.c.cost_usd).label("cost_usd"),
         agent_runs.c.task_id,
         agent_runs.c.agent,
         agent_runs.c.state,
-        agent_runs.c.turns,
-        agent_runs.c.cost_usd,
         agent_runs.c.waits_for,
     )
     .where(agent_runs.c.task_id.in_(bindparam("of", expanding=True)))
-    .order_by(agent_runs.c.id)
+    .group_by(agent_runs.c.task_id)
 )
 _ARRIVALS = (
     select(stays.c.task_id, func.max(stays.c.left_at).label("since"))
@@ -187,18 +188,14 @@ def _picked(cards: Mapping[int, Card], rows: Iterable[Row[Any]]) -> tuple[Card, 
 
 
 def _runs(connection: Connection, tasks_shown: Iterable[int]) -> dict[int, _Runs]:
-    """By task. Only the newest run can be open."""
-    found: dict[int, _Runs] = {}
-    for row in connection.execute(_RUNS, {"of": list(tasks_shown)}):
-        so_far = found.get(row.task_id, _Runs())
-        is_open = row.state != RunState.ENDED
-        found[row.task_id] = _Runs(
-            turns=so_far.turns + row.turns,
-            cost_usd=so_far.cost_usd + row.cost_usd,
-            at_work=AtWork(RunId(row.id), row.agent, row.state == RunState.RUNNING) if is_open else None,
-            reason=waits_for(row.waits_for),
-        )
-    return found
+    """By task."""
+    rows = connection.execute(_RUNS, {"of": list(tasks_shown)})
+    return {row.task_id: _Runs(row.turns, row.cost_usd, _at_work(row), waits_for(row.waits_for)) for row in rows}
+
+
+def _at_work(row: Row[Any]) -> AtWork | None:
+    is_open = row.state != RunState.ENDED
+    return AtWork(RunId(row.id), row.agent, row.state == RunState.RUNNING) if is_open else None
 
 
 def _arrivals(connection: Connection, tasks_shown: Iterable[int]) -> dict[int, datetime]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from orchestrator.domain.roles import Language
 from orchestrator.qg.verdict import Item
@@ -15,6 +16,8 @@ from orchestrator.words.sentences import People, what_is, what_to_do, who_can
 
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 _THIN = "\u202f"
+KEPT = 1000
+"""Sentences that are kept: of the cards on a board, most wait for the same few things."""
 RUN_STATES: dict[str, Pair] = {
     "intended": ("waits for a start", "ждёт запуска"),
     "running": ("at work", "работает"),
@@ -103,11 +106,13 @@ def say(language: Language, t: Words, key: str, values: Iterable[tuple[str, str]
     return t(key, **{name: named(language, name, value) if name in _NAMES else value for name, value in values})
 
 
+@lru_cache(KEPT)
 def so(language: Language, people: People, item: Item) -> Markup:
     """How it is."""
     return _markup(what_is(item, language, people))
 
 
+@lru_cache(KEPT)
 def todo(language: Language, people: People, item: Item) -> Markup:
     """The smallest step that supplies it; empty where there is none."""
     return _markup(what_to_do(item, language, people))
@@ -120,15 +125,15 @@ def who(language: Language, item: Item) -> Markup:
 
 
 def _markup(spans: Spans) -> Markup:
-    """Foreign text is in spans, and is escaped here."""
-    return Markup("").join(_span(span) for span in spans)
+    """Foreign text is in spans, and is escaped in each."""
+    return Markup("".join(_span(span) for span in spans))  # noqa: S704 - see above
 
 
-def _span(span: Span) -> Markup:
+def _span(span: Span) -> str:
     match span:
         case Code(text):
-            return Markup("<code>{}</code>").format(text)
+            return f"<code>{escape(text)}</code>"
         case Strong(text):
-            return Markup("<strong>{}</strong>").format(text)
+            return f"<strong>{escape(text)}</strong>"
         case _:
-            return Markup("{}").format(span.text)
+            return str(escape(span.text))

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
 
 from orchestrator.domain.errors import Transient
 from orchestrator.pace import REAL_TIME, Timing
 
+T = TypeVar("T")
 LOOK_S = 0.25
 """Between two looks; nobody sees a difference below that."""
 MOST = 200
@@ -18,6 +20,25 @@ BEAT_S = 15.0
 
 class Over(Exception):
     """The service stops, and so does what follows it."""
+
+
+class Common(Generic[T]):
+    """What all who follow want to know of a change: asked once, however many they are."""
+
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._ask = ask
+        self._number = 0
+        self._answer: asyncio.Task[T] | None = None
+
+    async def at(self, number: int) -> T:
+        """The answer of that change, or of a newer one. What could not be answered is asked again."""
+        known = self._answer
+        if known is None or number > self._number or (known.done() and known.exception()):
+            self._number = number
+            # Of its own: who asked first may be gone before the answer comes.
+            known = asyncio.get_running_loop().create_task(self._ask(), context=contextvars.Context())
+            self._answer = known
+        return await asyncio.shield(known)
 
 
 class Changes:

@@ -1,7 +1,7 @@
 """Templates to HTML: autoescaped, without scripts of their own, in the reader's language."""
 
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -50,35 +50,43 @@ def here(request: Request) -> str:
     return f"{request.scope['path']}?{query}" if query else str(request.scope["path"])
 
 
+@cache
+def environment(prefix: str) -> Environment:
+    """One for the whole process: to compile the templates takes longer than to render any of them."""
+    made = Environment(
+        loader=PackageLoader("orchestrator.web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=formats.seen,
+    )
+    made.globals |= {"url": partial(address, prefix), "version": __version__}
+    made.filters |= {
+        "stamp": formats.stamp,
+        "utc": formats.utc,
+        "money": formats.money,
+        "count_of": formats.count,
+        "short": formats.short,
+    }
+    return made
+
+
+def address(prefix: str, path: str, *parts: object) -> str:
+    """`url("/tasks", key)` of a template: each part is quoted, so that a key stays within its place."""
+    return "".join((prefix, path, *(f"/{quote(str(part), safe='')}" for part in parts)))
+
+
 class Rendering:
     """`prefix` is the path under which browsers see the app; every address in a page goes through `url`.
     `people` are names by the tracker's user ids.
     """
 
     def __init__(self, prefix: str, clock: Clock, people: People = ()) -> None:
-        self._prefix = prefix.rstrip("/")
         self._clock = clock
         self._people = people
-        self._environment = Environment(
-            loader=PackageLoader("orchestrator.web"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            finalize=formats.seen,
-        )
-        self._environment.globals |= {"url": self.url, "version": __version__}
-        self._environment.filters |= {
-            "stamp": formats.stamp,
-            "utc": formats.utc,
-            "money": formats.money,
-            "count_of": formats.count,
-            "short": formats.short,
-        }
-
-    def url(self, path: str, *parts: object) -> str:
-        """`url("/tasks", key)`: each part is quoted, so that a key stays within its place."""
-        return "".join((self._prefix, path, *(f"/{quote(str(part), safe='')}" for part in parts)))
+        self._environment = environment(prefix.rstrip("/"))
+        self.url = partial(address, prefix.rstrip("/"))
 
     def page(self, request: Request, template: str, /, status: int = 200, **context: Any) -> HTMLResponse:
         """A whole page, or a part of one for htmx: both are templates."""

@@ -15,7 +15,7 @@ from orchestrator.store import lists
 from orchestrator.store.lists import EventView, Position
 from orchestrator.web.api import reading, shapes
 from orchestrator.web.escaping import escaped
-from orchestrator.web.live import Over
+from orchestrator.web.live import Common, Over
 from orchestrator.web.services import Services
 
 BATCH = 200
@@ -72,6 +72,8 @@ class _Stream(StreamingResponse):
 
 
 def add(app: FastAPI, services: Services) -> None:
+    newest = Common(lambda: services.database.read(lists.position))
+
     @app.get(
         "/api/v1/events/stream",
         tags=["events"],
@@ -86,7 +88,7 @@ def add(app: FastAPI, services: Services) -> None:
         ] = None,
     ) -> StreamingResponse:
         """Begins with its `position`. `reset`: too much was missed; load the lists, then go on reading."""
-        return _Stream(services, _Reader(services).told(last_event_id))
+        return _Stream(services, _Reader(services, newest).told(last_event_id))
 
     reading.add_single(app, services)
 
@@ -94,8 +96,9 @@ def add(app: FastAPI, services: Services) -> None:
 class _Reader:
     """How far one reader is: behind each frame, so that one who is cut off between two loses nothing."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, newest: Common[Position]) -> None:
         self._services = services
+        self._newest = newest
         self._here = Position()
 
     async def told(self, last: str | None) -> AsyncIterator[bytes]:
@@ -107,8 +110,9 @@ class _Reader:
                 if before == seen:
                     yield KEEPALIVE_COMMENT
                     continue
-                async for frame in self._news():
-                    yield frame
+                if await self._newest.at(seen) != self._here:  # most commits are no news
+                    async for frame in self._news():
+                        yield frame
         except Over:
             return
 
