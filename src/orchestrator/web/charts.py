@@ -1,5 +1,6 @@
 """Plots as SVG made on the server, of our numbers and cleaned labels: no style, no script, colours by class."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from orchestrator.words.marks import clean
 
 MOST_POINTS = 120
 MOST_TICKS = 8
+_TICKS_OF_BARS = 6
+_ABOUT = 1 - 1e-9  # a step that is too small by a rounding is large enough
 LABEL_CHARS = 26
 WIDTH = 640
 _ROW, _AROUND, _COLUMNS_HEIGHT = 32, 84, 260
@@ -54,9 +57,21 @@ def bars(title: str, points: Sequence[Point], said: Callable[[float], str]) -> M
         return Markup()
     chart = leather.Chart()
     chart.add_bars(list(zip(_values(points), _names(points), strict=True)), fill_color="bar")
-    chart.add_x_axis(tick_formatter=lambda value, *_: said(float(value)))
+    ticks = even_ticks(max(_values(points)))
+    chart.add_x_scale(0, ticks[-1])
+    chart.add_x_axis(ticks=ticks, tick_formatter=lambda value, *_: said(float(value)))
     chart.add_y_axis(tick_formatter=lambda value, *_: _bare(value))
     return _svg(chart, title, points[::-1], _AROUND + _ROW * len(points))
+
+
+def even_ticks(most: float) -> list[float]:
+    """From 0 to the first that is not below `most`, which is above 0: at most six, in steps of 1, 2 or 5 times a
+    power of ten.
+    """
+    least = most / (_TICKS_OF_BARS - 1)
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * _ABOUT)
+    return [step * number for number in range(math.ceil(most / step * _ABOUT) + 1)]
 
 
 def _is_any(points: Sequence[Point]) -> bool:
