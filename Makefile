@@ -50,7 +50,12 @@ demo: setup ## from a recorded Plane delivery to ready-to-merge, through all gat
 serve: setup ## run the orchestrator here with the settings of .env
 	@$(BIN)/orch serve
 
-test: setup ## all tests but the nightly and bench suites
+# Once, and not by each of those that run at once.
+.venv/.compiled: .venv/.ready
+	@echo "Compiling the tests (once) ..."
+	@$(PYTEST) -q --collect-only >/dev/null && touch $@
+
+test: setup .venv/.compiled ## all tests but the nightly and bench suites
 	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not nightly"
 
 nightly: setup ## the long suites; then everything else, measured

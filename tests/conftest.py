@@ -21,6 +21,8 @@ CLAUDE = ROOT / ".tools" / "claude"
 TESTS = ROOT / "tests"
 LONG = frozenset({"chaos", "stories", "properties", "e2e"})
 """Folders whose tests take seconds, not milliseconds."""
+LONGEST = frozenset({"chaos", "properties"})
+"""Half a minute and more: they come first."""
 hypothesis.settings.register_profile("untimed", deadline=None)  # timing decides no test
 hypothesis.settings.register_profile("mutants", deadline=None, derandomize=True, database=None)  # `make mutate`
 hypothesis.settings.load_profile("untimed")
@@ -36,6 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     long = [one for one in items if one.path.relative_to(TESTS).parts[0] in LONG]
     short = [one for one in items if one.path.relative_to(TESTS).parts[0] not in LONG]
     random.Random(1).shuffle(long)
+    long.sort(key=lambda one: one.path.relative_to(TESTS).parts[0] not in LONGEST)
     share = -(-len(short) // count)
     items[:] = [
         one

@@ -209,6 +209,7 @@ def mutant(scene: Scene, argv: str = "sys.argv[1:]", env: str = SAME_ENV, told: 
     return path
 
 
+@pytest.mark.nightly  # what the test above would see if we did nothing
 async def test_the_checkout_would_run_and_redirect_without_the_setting_sources_flag(scene: Scene) -> None:
     spec = make_hostile(scene)
     spec = scene.world.spec(limits=spec.limits.__class__(timeout_s=12, max_turns=3, max_budget_usd=1))

@@ -40,7 +40,8 @@ class Killer:
         setattr(sim, "answer_delay_s" if self.how == "done" else "latency_s", seconds)
 
 
-@pytest.mark.parametrize("how", ["committed", pytest.param("done", marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # by day each effect has this to itself, in reconcile/test_outbox_crashes.py
+@pytest.mark.parametrize("how", ["committed", "done"])
 def test_killed_around_each_effect_and_started_again_each_is_there_once(
     world: World, scripted: Path, how: str
 ) -> None:
