@@ -311,7 +311,7 @@ def test_a_uid_is_never_lent_twice(root: Path) -> None:
 def test_two_orchestrators_on_one_machine_never_lend_the_same_uid(root: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root lends uids")
-    one, other = (Sandboxes(root / name, uids=(64310, 64311)).pool for name in ("one", "other"))
+    one, other = (Sandboxes(root / name, uids=(64340, 64341)).pool for name in ("one", "other"))
     with one.lend() as (first, _), other.lend() as (second, _):
         assert first != second
         with pytest.raises(Transient, match="lent to runs"), one.lend():
