@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from orchestrator.domain.errors import Permanent, Transient
@@ -284,28 +284,37 @@ def _run(connection: Connection, batch: Sequence[_Job]) -> None:
 
 def _run_alone(connection: Connection, job: _Job) -> None:
     """A savepoint for each caller. A full or locked file ends the transaction itself, savepoints and all."""
-    _say(connection, "SAVEPOINT caller")
+    say(connection, "SAVEPOINT caller")
     try:
         job.result = job.work(connection)  # type: ignore[call-arg]
-        _say(connection, "RELEASE caller")
+        say(connection, "RELEASE caller")
     except OperationalError:
         raise
     except Exception as error:  # noqa: BLE001 - belongs to the caller, and only to it
-        _say(connection, "ROLLBACK TO caller")
-        _say(connection, "RELEASE caller")
+        say(connection, "ROLLBACK TO caller")
+        say(connection, "RELEASE caller")
         job.error = error
 
 
-def _say(connection: Connection, statement: str) -> None:
-    """Straight to SQLite. SQLAlchemy compiles each savepoint anew, which takes longer than most of what is written
-    in it.
+def say(connection: Connection, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    """Straight to SQLite, in the connection's transaction: begins it where need be. Raises what SQLAlchemy would.
+
+    SQLAlchemy takes longer to hand over most of our statements than SQLite to run them.
     """
+    if not connection.in_transaction():
+        connection.begin()
+    return _hand_over(connection, statement, values)
+
+
+def _hand_over(connection: Connection, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - this module opens nothing else
     try:
-        driver.execute(statement)
+        return driver.execute(statement, values)
     except sqlite3.OperationalError as error:
         raise OperationalError(statement, None, error) from error
+    except sqlite3.IntegrityError as error:
+        raise IntegrityError(statement, None, error) from error
 
 
 def _touch(connection: Connection) -> None:
@@ -361,7 +370,7 @@ def _engine(url: str, wait_s: float, *, writes: bool) -> Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     event.listen(engine, "connect", on_connect)
-    event.listen(engine, "begin", lambda connection: _say(connection, begin))
+    event.listen(engine, "begin", lambda connection: _hand_over(connection, begin))
     return engine
 
 

@@ -145,11 +145,13 @@ class Dispatch:
 
     def _situation(self, connection: Connection, now: datetime) -> Situation:
         """Whether the model answers again is looked up here, since only rows tell it."""
-        pause = dispatch.pause_rows(connection).get(PauseKind.ACCOUNT)
+        paused = dispatch.pause_rows(connection)
+        pause = paused.get(PauseKind.ACCOUNT)
         if pause and now >= pause.until and dispatch.has_answered(connection, pause):
             dispatch.end_pause(connection, PauseKind.ACCOUNT)
+            del paused[PauseKind.ACCOUNT]
             log.info("account_resumed", paused_since=moment(pause.since))
-        return dispatch.situation(connection, now)
+        return dispatch.situation(connection, now, paused)
 
     def _admit(self, connection: Connection, now: datetime) -> Round:
         return self._judge(connection, self._situation(connection, now), now)

@@ -28,6 +28,7 @@ from orchestrator.domain.run import RoleVerdict
 from orchestrator.qg.facts import Absent, Document, Facts, Remark, RunFact, SpendingLimits, Unobserved, Us
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
 from orchestrator.store import canonical
+from orchestrator.store.prepared import Prepared
 from orchestrator.store.schema import decisions, observations
 from orchestrator.workflow.decision import (
     Decision,
@@ -181,14 +182,16 @@ def decoded_verdicts(text: str) -> tuple[tuple[str, Verdict], ...]:
     return verdicts
 
 
-# Statements are built once: SQLAlchemy takes longer to build most of them than SQLite to run them.
-_RECORD = insert(decisions)
+_RECORD = Prepared(insert(decisions), ("task_id", "decided_at", "facts", "verdicts", "decision", "config_digest"))
 _UPSERT = upsert(observations)
-_OBSERVE = _UPSERT.on_conflict_do_update(
-    index_elements=[observations.c.task_id],
-    set_={"facts": _UPSERT.excluded.facts, "observed_at": _UPSERT.excluded.observed_at},
+_OBSERVE = Prepared(
+    _UPSERT.on_conflict_do_update(
+        index_elements=[observations.c.task_id],
+        set_={"facts": _UPSERT.excluded.facts, "observed_at": _UPSERT.excluded.observed_at},
+    ),
+    ("task_id", "facts", "observed_at"),
 )
-_OBSERVED = select(observations.c.facts).where(observations.c.task_id == bindparam("task"))
+_OBSERVED = Prepared(select(observations.c.facts).where(observations.c.task_id == bindparam("task")))
 _OF_TASK = select(decisions).where(decisions.c.task_id == bindparam("task")).order_by(decisions.c.id)
 _NEWEST = (
     select(decisions.c.id, decisions.c.decided_at, decisions.c.config_digest, decisions.c.decision)
@@ -212,7 +215,8 @@ _JUDGED = (
 
 def record(connection: Connection, way: Sequence[Made], now: datetime) -> None:
     """Stores each decision with all that it rested on."""
-    connection.execute(_RECORD, [_row(one, now) for one in way])
+    for one in way:
+        _RECORD.run(connection, _row(one, now))
 
 
 def _row(one: Made, now: datetime) -> dict[str, object]:
@@ -228,12 +232,12 @@ def _row(one: Made, now: datetime) -> dict[str, object]:
 
 def observe(connection: Connection, task: TaskId, facts: Facts, now: datetime) -> None:
     """Facts as the task's latest, whether or not something new was decided of them."""
-    connection.execute(_OBSERVE, {"task_id": task, "facts": canonical.encode(facts), "observed_at": now})
+    _OBSERVE.run(connection, {"task_id": task, "facts": canonical.encode(facts), "observed_at": now})
 
 
 def observed(connection: Connection, task: TaskId) -> Facts | None:
     """The task's latest facts; None when nothing was decided yet."""
-    text = connection.execute(_OBSERVED, {"task": task}).scalar()
+    text = _OBSERVED.scalar(connection, {"task": task})
     facts: Facts | None = canonical.decode(text, _IN_A_BASIS) if text is not None else None
     return facts
 

@@ -1,6 +1,6 @@
 """What admission rests on: open runs, what was spent today, and the pauses of all dispatch."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,6 +14,7 @@ from orchestrator.domain.model import RepoName, RunId, Stage, TaskId
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.qg.verdict import Item
+from orchestrator.store.prepared import Prepared
 from orchestrator.store.runs import waits_for
 from orchestrator.store.schema import agent_runs, pauses, tasks
 from orchestrator.store.tasks import switches_of
@@ -42,8 +43,7 @@ class Waiting:
 _IS_OPEN = agent_runs.c.state != RunState.ENDED
 _IS_WAITING = (agent_runs.c.state == RunState.INTENDED) & agent_runs.c.admitted_at.is_(None)
 _HAS_SLOT = _IS_OPEN & ~_IS_WAITING
-# Statements of every look are built once: SQLAlchemy takes longer to build them than SQLite to run them.
-_STARTED = select(agent_runs.c.agent, tasks.c.repo).join(tasks).where(_HAS_SLOT)
+_STARTED = Prepared(select(agent_runs.c.agent, tasks.c.repo).join(tasks).where(_HAS_SLOT))
 _OPEN = (
     select(
         agent_runs.c.id,
@@ -57,12 +57,13 @@ _OPEN = (
     .join(tasks)
     .where(_IS_OPEN)
 )
-_WAITING = _OPEN.where(_IS_WAITING).order_by(agent_runs.c.id)
+_WAITING = Prepared(_OPEN.where(_IS_WAITING).order_by(agent_runs.c.id))
 _ONE_WAITING = _OPEN.where(_IS_WAITING, agent_runs.c.id == bindparam("run"))
-_ONE_OPEN = _OPEN.where(agent_runs.c.id == bindparam("run"))
-_SPENT = select(func.coalesce(func.sum(agent_runs.c.cost_usd), 0.0)).where(
-    (agent_runs.c.finished_at >= bindparam("since")) | _IS_OPEN
-)
+_ONE_OPEN = Prepared(_OPEN.where(agent_runs.c.id == bindparam("run")))
+_COST = select(func.coalesce(func.sum(agent_runs.c.cost_usd), 0.0))
+# Each by an index of its own: together they would be looked for in every run there ever was.
+_SPENT = _COST.where(agent_runs.c.finished_at >= bindparam("since"))
+_BEING_SPENT = _COST.where(_IS_OPEN)
 _ADMITTED = select(func.count()).where(agent_runs.c.admitted_at >= bindparam("since"))
 _OVERTAKER = (
     select(agent_runs.c.id)
@@ -71,27 +72,29 @@ _OVERTAKER = (
     .offset(OVERTAKEN_AT_MOST - 1)
     .limit(1)
 )
-_DAY = select(
-    _SPENT.scalar_subquery().label("spent"),
-    _ADMITTED.scalar_subquery().label("admitted"),
-    _OVERTAKER.scalar_subquery().label("overtaker"),
+_DAY = Prepared(
+    select(
+        (_SPENT.scalar_subquery() + _BEING_SPENT.scalar_subquery()).label("spent"),
+        _ADMITTED.scalar_subquery().label("admitted"),
+        _OVERTAKER.scalar_subquery().label("overtaker"),
+    )
 )
-"""One statement: each costs more to hand over than to run."""
-_PAUSES = select(pauses)
-_ADMIT = update(agent_runs).where(agent_runs.c.id == bindparam("run"))
+_PAUSES = Prepared(select(pauses))
+_OF_RUN = update(agent_runs).where(agent_runs.c.id == bindparam("run"))
+_ADMIT = Prepared(_OF_RUN.where(_IS_WAITING).values(waits_for=None), ("admitted_at",))
 
 
-def situation(connection: Connection, now: datetime) -> Situation:
-    """All that is the same for every waiting run."""
+def situation(
+    connection: Connection, now: datetime, paused: Mapping[PauseKind, AccountPause] | None = None
+) -> Situation:
+    """All that is the same for every waiting run. `paused`: what `pause_rows` says, for who has asked already."""
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    paused = pause_rows(connection)
-    row = connection.execute(_DAY, {"since": midnight}).one()
+    paused = pause_rows(connection) if paused is None else paused
+    row = _DAY.first(connection, {"since": midnight})
     pause = paused.get(PauseKind.ACCOUNT)
     return Situation(
         day=Day(midnight + timedelta(days=1), row.spent, row.admitted),
-        started=tuple(
-            StartedRun(RepoName.parse(one.repo), Role(one.agent)) for one in connection.execute(_STARTED)
-        ),
+        started=tuple(StartedRun(RepoName.parse(one.repo), Role(one.agent)) for one in _STARTED.rows(connection)),
         account=account(pause, _probes(connection, pause), now),
         is_dispatch_paused=PauseKind.OPERATOR in paused,
         overdue_before=row.overtaker or 0,
@@ -100,17 +103,17 @@ def situation(connection: Connection, now: datetime) -> Situation:
 
 def waiting(connection: Connection) -> list[Waiting]:
     """Intended runs that were not admitted, the oldest first."""
-    return [_waiting(row) for row in connection.execute(_WAITING)]
+    return [_waiting(row) for row in _WAITING.rows(connection)]
 
 
 def open_one(connection: Connection, run: RunId) -> Waiting | None:
     """A run that waits or has a slot; None when it is over."""
-    row = connection.execute(_ONE_OPEN, {"run": run}).one_or_none()
+    row = _ONE_OPEN.first(connection, {"run": run})
     return _waiting(row) if row else None
 
 
 def admitted(connection: Connection, run: RunId, now: datetime) -> None:
-    connection.execute(_ADMIT.where(_IS_WAITING).values(admitted_at=now, waits_for=None), {"run": run})
+    _ADMIT.run(connection, {"run": run, "admitted_at": now})
 
 
 def set_waits(connection: Connection, reasons: Iterable[tuple[RunId, Item]]) -> None:
@@ -118,7 +121,7 @@ def set_waits(connection: Connection, reasons: Iterable[tuple[RunId, Item]]) -> 
     for run, reason in reasons:
         stored = msgspec.json.encode(reason).decode()
         values = {"state": RunState.INTENDED, "admitted_at": None, "waits_for": stored}
-        connection.execute(_ADMIT.where(_IS_OPEN).values(values), {"run": run})
+        connection.execute(_OF_RUN.where(_IS_OPEN).values(values), {"run": run})
 
 
 def is_anybody_waiting(connection: Connection) -> bool:
@@ -140,7 +143,7 @@ def take_back(connection: Connection, left: Collection[RunId], launched: Collect
             if has_slot
             else {"admitted_at": None, "state": RunState.INTENDED}
         )
-        connection.execute(_ADMIT.values(values), {"run": row.id})
+        connection.execute(_OF_RUN.values(values), {"run": row.id})
 
 
 def task_of_waiting(connection: Connection, run: RunId) -> TaskId | None:
@@ -153,7 +156,7 @@ def pause_rows(connection: Connection) -> dict[PauseKind, AccountPause]:
     """An operator's pause has no end: its `until` is when it began."""
     return {
         PauseKind(row.kind): AccountPause(row.since, row.until or row.since, row.guesses)
-        for row in connection.execute(_PAUSES)
+        for row in _PAUSES.rows(connection)
     }
 
 

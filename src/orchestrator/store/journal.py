@@ -7,8 +7,9 @@ from functools import cache
 from typing import NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, bindparam, select, update
 
+from orchestrator.db import say
 from orchestrator.domain.events import (
     BranchMoved,
     CommentChanged,
@@ -142,13 +143,11 @@ def _known(connection: Connection, deliveries: Sequence[Entry]) -> dict[_Key, _C
 def _look_up(
     connection: Connection, book: dict[_Key, _Content], query: str, source: Source, keys: Sequence[str]
 ) -> None:
-    for row in connection.exec_driver_sql(query, (source.value, _json(keys))):
-        entry = book.get((row.source, "body", row.body_sha256)) or _Content(
-            row.source, row.body_sha256, row.task_id
-        )
-        book[row.source, "body", row.body_sha256] = entry
-        if row.event_id:
-            book[row.source, "event", row.event_id] = entry
+    for of_source, sha, event_id, task in say(connection, query, (source.value, _json(keys))):
+        entry = book.get((of_source, "body", sha)) or _Content(of_source, sha, task)
+        book[of_source, "body", sha] = entry
+        if event_id:
+            book[of_source, "event", event_id] = entry
 
 
 def _find_tasks(connection: Connection, entries: Iterable[_Content]) -> None:
@@ -184,7 +183,7 @@ def _flag_reused_ids(connection: Connection, entries: Sequence[_Content]) -> Non
     for source in {entry.source for entry in entries}:
         own = [(entry, entry.fresh.delivery_id) for entry in entries if entry.source == source and entry.fresh]
         ids = [ident for _, ident in own if ident]
-        used = set(connection.exec_driver_sql(_USED_IDS, (source, _json(ids))).scalars())
+        used = {used for (used,) in say(connection, _USED_IDS, (source, _json(ids)))}
         for entry, ident in own:
             entry.flag = REUSED_ID if ident in used else None
             used |= {ident} if ident else set()
@@ -199,7 +198,7 @@ _COLUMNS = (
 def _insert(connection: Connection, entries: Sequence[_Content]) -> None:
     """One statement for all: SQLite then takes one step, and nothing is compiled for each row."""
     values = [value for entry in entries for value in _row(entry)]
-    connection.exec_driver_sql(_insert_text(len(entries)), tuple(values))
+    say(connection, _insert_text(len(entries)), values)
 
 
 @cache
@@ -247,11 +246,11 @@ def _count_repeats(connection: Connection, known: Sequence[_Content], deliveries
     connection.execute(statement, rows)
 
 
-_PROCESSED = text("UPDATE events SET processed = 1 WHERE task_id = :task AND processed = 0 AND id <= :up_to")
+_PROCESSED = "UPDATE events SET processed = 1 WHERE task_id = ? AND processed = 0 AND id <= ?"
 
 
 def mark_processed(connection: Connection, task: TaskId, up_to: int) -> None:
-    connection.execute(_PROCESSED, {"task": task, "up_to": up_to})
+    say(connection, _PROCESSED, (task, up_to))
 
 
 def tasks_with_unprocessed(connection: Connection) -> list[TaskId]:

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from orchestrator.domain.effect import Again
 from orchestrator.domain.model import TaskId
+from orchestrator.store.prepared import Prepared
 from orchestrator.store.schema import effects
 
 
@@ -33,8 +34,13 @@ _REDONE = _UPSERT.on_conflict_do_update(
     set_={"arguments": _UPSERT.excluded.arguments, "done_at": None},
     where=effects.c.done_at.is_not(None) & (effects.c.error == ""),
 )
-_QUEUE = {Again.NEVER: _ONCE, Again.WHEN_CHANGED: _LATEST, Again.WHEN_WANTED: _REDONE}
-_DUE = (
+_COLUMNS = ("task_id", "key", "kind", "arguments", "created_at")
+_QUEUE = {
+    Again.NEVER: Prepared(_ONCE, _COLUMNS),
+    Again.WHEN_CHANGED: Prepared(_LATEST, _COLUMNS),
+    Again.WHEN_WANTED: Prepared(_REDONE, _COLUMNS),
+}
+_DUE = Prepared(
     select(effects)
     .where(effects.c.task_id == bindparam("task"), effects.c.done_at.is_(None))
     .order_by(effects.c.id)
@@ -53,14 +59,12 @@ def queue(  # noqa: PLR0913 - a row has these columns
 ) -> None:
     """One row a key for ever. What was refused for good is never done again."""
     row = {"task_id": task, "key": key, "kind": kind, "arguments": arguments, "created_at": now}
-    connection.execute(_QUEUE[again], row)
+    _QUEUE[again].run(connection, row)
 
 
 def due(connection: Connection, task: TaskId) -> list[EffectRow]:
     """In the order in which they were decided first."""
-    return [
-        EffectRow(row.id, row.key, row.kind, row.arguments) for row in connection.execute(_DUE, {"task": task})
-    ]
+    return [EffectRow(row.id, row.key, row.kind, row.arguments) for row in _DUE.rows(connection, {"task": task})]
 
 
 def done(connection: Connection, effect: EffectRow, now: datetime, refusal: str = "") -> None:

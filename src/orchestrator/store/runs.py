@@ -14,6 +14,7 @@ from orchestrator.domain.run import Outcome, RoleVerdict, RunResult, RunState, U
 from orchestrator.qg.facts import RunFact
 from orchestrator.qg.verdict import Item
 from orchestrator.store import canonical, spending
+from orchestrator.store.prepared import Prepared
 from orchestrator.store.schema import agent_runs, next_revision, tasks
 from orchestrator.workflow.decision import StartRun
 from orchestrator.workflow.keeping import OldRun
@@ -38,13 +39,27 @@ class RunRow:
 
 
 _SAID_MAX_CHARS = 300
-_INTEND = insert(agent_runs).returning(agent_runs.c.id)
+_INTEND = Prepared(
+    insert(agent_runs).returning(agent_runs.c.id),
+    (
+        "task_id",
+        "agent",
+        "stage",
+        "attempt",
+        "state",
+        "session_id",
+        "base_sha",
+        "intended_at",
+        "feedback",
+        "resumes",
+    ),
+)
 _TOUCH_TASK = (
     update(tasks)
     .where(tasks.c.id == select(agent_runs.c.task_id).where(agent_runs.c.id == bindparam("run")).scalar_subquery())
     .values(revision=next_revision())
 )
-_OF_TASK = select(agent_runs).where(agent_runs.c.task_id == bindparam("task")).order_by(agent_runs.c.id)
+_OF_TASK = Prepared(select(agent_runs).where(agent_runs.c.task_id == bindparam("task")).order_by(agent_runs.c.id))
 
 
 def intend(connection: Connection, task: TaskId, start: StartRun, session_id: str, now: datetime) -> RunId:
@@ -61,7 +76,7 @@ def intend(connection: Connection, task: TaskId, start: StartRun, session_id: st
         "feedback": canonical.encode(start.feedback) if start.feedback else None,
         "resumes": start.resumes or None,
     }
-    return RunId(connection.execute(_INTEND, row).scalar_one())
+    return RunId(_INTEND.scalar(connection, row))
 
 
 def get(connection: Connection, run: RunId) -> RunRow:
@@ -128,7 +143,7 @@ def facts_of(connection: Connection, task: TaskId) -> tuple[RunFact, ...]:
             # What an open run has cost changes all the time, and would make every look a new one.
             cost_usd=row.cost_usd if row.state == RunState.ENDED else 0.0,
         )
-        for row in connection.execute(_OF_TASK, {"task": task})
+        for row in _OF_TASK.rows(connection, {"task": task})
     )
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import Connection, String, bindparam, insert, literal_column, select
 
 from orchestrator.domain.model import Source, TaskId
 from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.qg.facts import Remark
 from orchestrator.store import remarks
+from orchestrator.store.prepared import Prepared
 from orchestrator.store.schema import events
 
 COMMENT, DOCUMENT = "comment_seen", "document_seen"
@@ -55,20 +56,18 @@ class _Seen(msgspec.Struct):
     after: int
 
 
-_OF_TASK = (
+_SOURCES = [literal_column(f"'{one}'", String) for one in (Source.ORCHESTRATOR, Source.OPERATOR)]
+_KINDS = [literal_column(f"'{one}'", String) for one in (COMMENT, DOCUMENT, remarks.REMARK)]
+_OF_TASK = Prepared(
     select(events.c.id, events.c.event_type, events.c.payload)
-    .where(
-        events.c.task_id == bindparam("task"),
-        events.c.source.in_((Source.ORCHESTRATOR, Source.OPERATOR)),
-        events.c.event_type.in_((COMMENT, DOCUMENT, remarks.REMARK)),
-    )
+    .where(events.c.task_id == bindparam("task"), events.c.source.in_(_SOURCES), events.c.event_type.in_(_KINDS))
     .order_by(events.c.id)
 )
 
 
 def of_task(connection: Connection, task: TaskId) -> Sightings:
     found = Sightings()
-    for row in connection.execute(_OF_TASK, {"task": task}):
+    for row in _OF_TASK.rows(connection, {"task": task}):
         if row.event_type == remarks.REMARK:
             found.remarks.append(remarks.decoded(row.id, row.payload))
         else:

@@ -5,24 +5,29 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, func, insert, select
 
 from orchestrator.domain.model import Stage, TaskId
+from orchestrator.store.prepared import Prepared
 from orchestrator.store.schema import UtcDateTime, agent_runs, stays, tasks
 
 _LEFT = select(func.max(stays.c.left_at)).where(stays.c.task_id == bindparam("task"))
 _CREATED = select(tasks.c.created_at).where(tasks.c.id == bindparam("task"))
-_ENTERED = select(func.coalesce(_LEFT.scalar_subquery(), _CREATED.scalar_subquery(), type_=UtcDateTime))
-_WORKED = select(agent_runs.c.started_at, agent_runs.c.finished_at).where(
-    agent_runs.c.task_id == bindparam("task"),
-    agent_runs.c.stage == bindparam("stage"),
-    agent_runs.c.started_at >= bindparam("since"),
-    agent_runs.c.finished_at.is_not(None),
+_ENTERED = Prepared(
+    select(func.coalesce(_LEFT.scalar_subquery(), _CREATED.scalar_subquery(), type_=UtcDateTime).label("since"))
 )
-_INSERT = insert(stays)
+_WORKED = Prepared(
+    select(agent_runs.c.started_at, agent_runs.c.finished_at).where(
+        agent_runs.c.task_id == bindparam("task"),
+        agent_runs.c.stage == bindparam("stage"),
+        agent_runs.c.started_at >= bindparam("since"),
+        agent_runs.c.finished_at.is_not(None),
+    )
+)
+_INSERT = Prepared(insert(stays), ("task_id", "stage", "entered_at", "left_at", "seconds", "worked_s", "cause"))
 
 
 def left(connection: Connection, task: TaskId, stage: Stage, cause: str, now: datetime) -> None:
     """The task moves on from `stage`, or is sent back for a cause. `worked_s` of it agents were at work."""
-    since = connection.execute(_ENTERED, {"task": task}).scalar_one()
-    runs = connection.execute(_WORKED, {"task": task, "stage": stage, "since": since})
+    since = _ENTERED.scalar(connection, {"task": task})
+    runs = _WORKED.rows(connection, {"task": task, "stage": stage, "since": since})
     row = {
         "task_id": task,
         "stage": stage,
@@ -32,7 +37,7 @@ def left(connection: Connection, task: TaskId, stage: Stage, cause: str, now: da
         "worked_s": sum(_seconds(run.started_at, run.finished_at) for run in runs),
         "cause": cause,
     }
-    connection.execute(_INSERT, row)
+    _INSERT.run(connection, row)
 
 
 def _seconds(begin: datetime, end: datetime) -> int:

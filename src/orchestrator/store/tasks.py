@@ -3,11 +3,13 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, TextClause, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import NoResultFound
 
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.events import WorkItemChanged
@@ -32,6 +34,7 @@ from orchestrator.qg.runs import NOT_WANTED
 from orchestrator.qg.verdict import Item
 from orchestrator.store import canonical, stays
 from orchestrator.store.decisions import Basis, Made
+from orchestrator.store.prepared import Prepared
 from orchestrator.store.schema import agent_runs, events, next_revision, tasks, watermarks
 from orchestrator.workflow.decision import Decision, StartRun
 from orchestrator.workflow.names import posted_branch_name
@@ -41,24 +44,37 @@ UNDECIDED = Item("to_be_decided", who="orchestrator")
 """Why a task waits between an event and the look that it wakes."""
 
 
-# Statements of every look are built once: SQLAlchemy takes longer to build them than SQLite to run them.
 _UPSERT = upsert(tasks).values(revision=next_revision())
-_ENSURE = _UPSERT.on_conflict_do_update(
-    index_elements=[tasks.c.plane_id],
-    set_={"seen_created": func.max(tasks.c.seen_created, _UPSERT.excluded.seen_created)},
-).returning(tasks.c.id)
+_ENSURE = Prepared(
+    _UPSERT.on_conflict_do_update(
+        index_elements=[tasks.c.plane_id],
+        set_={"seen_created": func.max(tasks.c.seen_created, _UPSERT.excluded.seen_created)},
+    ).returning(tasks.c.id),
+    ("plane_id", "plane_project_id", "title", "seen_created", "waiting", "created_at", "updated_at"),
+)
 _NEVER_SET = canonical.encode(NO_SWITCHES)
 _OF_ID = tasks.c.id == bindparam("of_task")
 _GET = select(tasks).where(_OF_ID)
-_FOR_LOOK = _GET.add_columns(
-    select(watermarks.c.since)
-    .where(watermarks.c.project_id == tasks.c.plane_project_id)
-    .scalar_subquery()
-    .label("followed_since"),
-    select(func.max(events.c.id)).where(events.c.task_id == tasks.c.id).scalar_subquery().label("newest_event"),
+_FOR_LOOK = Prepared(
+    _GET.add_columns(
+        select(watermarks.c.since)
+        .where(watermarks.c.project_id == tasks.c.plane_project_id)
+        .scalar_subquery()
+        .label("followed_since"),
+        select(func.max(events.c.id))
+        .where(events.c.task_id == tasks.c.id)
+        .scalar_subquery()
+        .label("newest_event"),
+    )
 )
 _SET = update(tasks).where(_OF_ID).values(revision=next_revision())
 _SET_SAME = _SET.where(func.coalesce(tasks.c.switches, _NEVER_SET) == bindparam("known"))
+
+
+@cache
+def _set_same(columns: tuple[str, ...]) -> Prepared:
+    """Decisions set one of a few lists of columns."""
+    return Prepared(_SET_SAME, columns)
 
 
 def ensure_for_item(connection: Connection, changed: WorkItemChanged, now: datetime) -> TaskId:
@@ -72,7 +88,7 @@ def ensure_for_item(connection: Connection, changed: WorkItemChanged, now: datet
         "created_at": now,
         "updated_at": now,
     }
-    return TaskId(connection.execute(_ENSURE, row).scalar_one())
+    return TaskId(_ENSURE.scalar(connection, row))
 
 
 def ensure_for_listed(connection: Connection, item: WorkItem, now: datetime) -> TaskId:
@@ -134,7 +150,9 @@ class ForLook:
 
 
 def for_look(connection: Connection, task: TaskId) -> ForLook:
-    row = connection.execute(_FOR_LOOK, {"of_task": task}).one()
+    row = _FOR_LOOK.first(connection, {"of_task": task})
+    if row is None:
+        raise NoResultFound(f"There is no task {task}.")
     return ForLook(_task(row), row.decided, row.followed_since, row.newest_event or 0)
 
 
@@ -147,8 +165,8 @@ def apply(connection: Connection, way: Sequence[Made], now: datetime) -> None:
     for one in way:
         values |= _values(one.basis, one.decision)
     values["decided"] = way[-1].digest
-    changed = connection.execute(_SET_SAME, {"of_task": first.id, "known": _switches(first)} | values)
-    if changed.rowcount == 0:
+    whose = {"of_task": first.id, "known": _switches(first)}
+    if not _set_same(tuple(values)).run(connection, whose | values):
         raise Transient("task_changed", "An operator changed the task while it was looked at.", retry_after_s=0)
     for one in way:
         if one.decision.stage is not one.basis.task.stage:
