@@ -29,7 +29,7 @@ Bulk = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 
 MAX_BATCH = 256
 READERS = 4
-PAGE_SIZE = 8192
+PAGE_SIZE = 4096
 """Twice the default: large rows need fewer pages, and each look-up key of a burst dirties a page of its own."""
 LOCK_POLL_S = 0.01
 MIGRATION_WAIT_S = 30.0

@@ -161,10 +161,19 @@ class Orchestrator:
         No coroutine, since that would hold the body for as long as it waits for the disk.
         """
         is_echo = self._is_echo(delivery.parsed.event)  # asked once: what is not looked at is marked as seen
+        if not is_echo:
+            self._foretell(delivery.parsed.event)
         stored = self.database.write_bulk(journal.record, journal.entry(delivery, is_echo=is_echo))
         if not is_echo:
             stored.add_done_callback(self._accepted)
         return stored
+
+    def _foretell(self, event: Event) -> None:
+        """The look that follows reads the work item first: Plane is asked while the disk writes."""
+        if isinstance(event, WorkItemChanged) and self.observer and self.directory.project(event.project):
+            self.observer.news(event.project, event.item)
+        elif isinstance(event, WorkItemDeleted) and self.observer:
+            self.observer.gone(event.item)
 
     def _accepted(self, stored: "asyncio.Future[journal.Recorded]") -> None:
         if stored.cancelled() or stored.exception() is not None:

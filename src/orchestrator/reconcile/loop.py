@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,7 @@ from orchestrator.reconcile.observe import (
     FIELDS,
     NOBODY,
     OF_TRACKER,
+    PRESUMED,
     REFUSED_PAUSE_S,
     Forges,
     Observed,
@@ -105,11 +106,14 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One decision. `is_new`: it differs from the one before."""
+    """One decision. `is_new`: it differs from the one before. `told`: its effects as the last step of its commit
+    and as an earlier one, as far as they are known.
+    """
 
     made: Made
     digest: str
     is_new: bool
+    told: dict[bool, tuple[Planned, ...]] = field(default_factory=dict)
 
     @property
     def basis(self) -> Basis:
@@ -137,6 +141,8 @@ class _Course:
     """What was seen is kept for the next poll though nothing new was decided of it."""
     seen: Observed | None = None
     steps: tuple[_Step, ...] = ()
+    presumed: tuple[_Step, ...] = ()
+    """What is decided if all goes as it mostly does; counts only for the very facts that it was decided of."""
     has_made_branch: bool = False
 
     def renew(self, rows: _Rows) -> None:
@@ -212,6 +218,9 @@ class Reconciler:
         course.seen = await self._observer.look(rows.project, rows.task, wanted, course.seen)
         course.rows = rows = replace(rows, sightings=await self._sighted(rows, course.seen))
         basis = self._basis(rows, course.seen)
+        for known in course.presumed:
+            if known.basis == basis:
+                return replace(known, is_new=known.digest != rows.decided)
         made = decisions.made(basis, decide(basis.project, basis.task, basis.facts))
         digest = made.digest
         return _Step(made, digest, digest != rows.decided)
@@ -245,7 +254,7 @@ class Reconciler:
         assert seen is not None  # noqa: S101 - the step rests on it
         made, applied, ahead = await asyncio.gather(
             self._ensure(wanted),
-            self._apply_meanwhile(course, engine),
+            self._apply_meanwhile(course, wanted, engine),
             self._ahead(course.rows.after(step), seen),
             return_exceptions=True,
         )
@@ -263,9 +272,32 @@ class Reconciler:
         course.seen, course.has_made_branch = replace(ahead, branch=made), True
         return None
 
-    async def _apply_meanwhile(self, course: _Course, engine: Engine) -> None:
+    async def _apply_meanwhile(self, course: _Course, wanted: EnsureBranch, engine: Engine) -> None:
         await _others_leave()
         await self._apply(course, engine)
+        course.presumed = await self._presume(course, wanted)
+
+    async def _presume(self, course: _Course, wanted: EnsureBranch) -> tuple[_Step, ...]:
+        """Decides on before the branch is there, and writes nothing: there is time while the forge makes it.
+        Where the presumption is wrong, what was decided of it fits no facts, and is forgotten.
+        """
+        rows, seen = course.rows.after(course.steps[-1]), course.seen
+        presumed = self._observer.presumption(rows.project, rows.task, wanted.name, seen) if seen else None
+        ahead = _Course(rows, seen=presumed)
+        while presumed and len(ahead.steps) < MAX_STEPS and self._is_presumed(ahead.rows):
+            step = await self._decide(ahead)
+            step.told[not step.is_passing] = await self._effects(step, is_shown=not step.is_passing)
+            step.made.encode()
+            ahead.steps = (*ahead.steps, step)
+            if not step.is_passing:
+                break
+            ahead.rows = ahead.rows.after(step)
+        return ahead.steps
+
+    @staticmethod
+    def _is_presumed(rows: _Rows) -> bool:
+        """All that is wanted is part of the presumption, and none of it would be journaled."""
+        return needs(rows.task, is_run_open=False) <= PRESUMED and not rows.sightings.documents
 
     async def _ahead(self, rows: _Rows, seen: Observed) -> Observed:
         """While the branch is made: sees what the next stage wants to know, as long as that is no document."""
@@ -422,7 +454,7 @@ class Reconciler:
                 decisions.record(connection, [step.made for step in new], now)
                 tasks.apply(connection, [step.made for step in new], now)
             if new or course.is_kept:
-                decisions.observe(connection, rows.task.id, last.basis.facts, now)
+                decisions.observe(connection, last.made, now)
             for one in effects:
                 _queue(connection, rows.task.id, one, now)
             journal.mark_processed(connection, rows.task.id, rows.newest_event)
@@ -439,6 +471,8 @@ class Reconciler:
         await self._stop(rows.task.id, last.decision, engine)
 
     async def _effects(self, step: _Step, *, is_shown: bool) -> tuple[Planned, ...]:
+        if is_shown in step.told:
+            return step.told[is_shown]
         project = step.basis.project
         people = await self._observer.people(project, named_people(step.decision)) if project else ()
         return planned(step.basis, step.decision, self._options.addresses, people, is_shown=is_shown)

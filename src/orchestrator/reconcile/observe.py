@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.forge import BranchRules, Check, CheckState, FileEntry, PullRequest, Review
-from orchestrator.domain.model import Branch, Project, RepoName, Sha, Stage, Task, WorkItem
+from orchestrator.domain.model import Branch, Project, ProjectId, RepoName, Sha, Stage, Task, WorkItem, WorkItemId
 from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.loglimit import Complaints
 from orchestrator.pace import Urgency, urgency
 from orchestrator.ports import Forge, Tracker
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Unobserved, Us
+from orchestrator.reconcile.ahead import ReadAhead
 from orchestrator.reconcile.documents import Library, named
 from orchestrator.words.sentences import People
 from orchestrator.workflow.names import branch_name
@@ -87,6 +88,10 @@ def _with(observed: Observed, changes: Mapping[str, Any]) -> Observed:
     return replace(observed, **changes)
 
 
+PRESUMED = frozenset({Look.ITEM, Look.PULL, Look.BRANCH, Look.DOCUMENTS, Look.REMARKS})
+"""What `Observer.presumption` says something about."""
+
+
 class Observer:
     """One for all tasks. What never changes (a blob, a commit's difference to its base) is remembered."""
 
@@ -106,7 +111,23 @@ class Observer:
         self._library = Library()
         self._paths: dict[tuple[RepoName, str, Sha], tuple[str, ...]] = {}
         self._us: Us | None = None
+        self._ahead = ReadAhead(tracker.work_item) if tracker else None
         self._asking: dict[Urgency, asyncio.Lock] = {}
+
+    def news(self, project: ProjectId, item: WorkItemId) -> None:
+        """A delivery about a work item has come, and its look will follow as soon as it is stored."""
+        if self._ahead:
+            self._ahead.news(project, item)
+
+    def gone(self, item: WorkItemId) -> None:
+        """A delivery says that it was deleted: what was read before does not count."""
+        if self._ahead:
+            self._ahead.gone(item)
+
+    async def work_item(self, project: ProjectId, item: WorkItemId) -> WorkItem | None:
+        """As it is now, or was after the last delivery about it. Raises as the adapter does."""
+        assert self._ahead is not None  # noqa: S101 - whoever asks has looked whether there is a tracker
+        return await self._ahead.take(project, item)
 
     async def look(
         self, project: Project | None, task: Task, wanted: frozenset[Look], known: Observed | None = None
@@ -125,6 +146,16 @@ class Observer:
         eye = _Eye(self, project, task, known)
         await asyncio.gather(eye.glance(Look.PULL), eye.glance(Look.REMARKS), eye.list_ahead())
         return eye.observed()
+
+    def presumption(self, project: Project | None, task: Task, branch: str, seen: Observed) -> Observed | None:
+        """What will mostly be seen of a branch that is being made: it begins where its base stood, nothing lies in
+        the task's folder, there is no pull request, and nobody has said anything. None when the base was not seen.
+        """
+        at, us = seen.base_head, self._us
+        if at is None or us is None or project is None or task.role is not None:
+            return None
+        listing = Listing(folder_of(task), at, ())
+        return replace(seen, branch=Branch(branch, at), pull=Absent(), comments=(), us=us, listing=listing)
 
     async def us(self) -> Us:
         """Our users, asked for once; nobody waits for somebody less urgent. Raises as the adapters do."""
@@ -269,7 +300,7 @@ class _Eye:
             return NOT_NEEDED
         if tracker is None:
             return Unobserved("no_plane_token")
-        return await tracker.work_item(task.project, task.plane_id) or Absent()
+        return await self._observer.work_item(task.project, task.plane_id) or Absent()
 
     async def _comments(self) -> tuple[Comment, ...] | Unobserved:
         tracker, task = self._observer.tracker, self._task
@@ -339,7 +370,7 @@ class _Eye:
         return await self._forge().files(repo, folder, head)
 
     def _folder(self) -> str:
-        return f"tasks/{self._task.key}"
+        return folder_of(self._task)
 
     async def _paths(self) -> tuple[str, ...] | Unobserved:
         head, where = self._head(), self._where()
@@ -400,6 +431,11 @@ class _Eye:
         if project is not None and isinstance(item, WorkItem):
             return project.repo, branch_name(item.key, item.title)
         return None
+
+
+def folder_of(task: Task) -> str:
+    """Where a task's documents lie in its repository."""
+    return f"tasks/{task.key}"
 
 
 async def _login(forge: Forge | None) -> str:

@@ -1,10 +1,10 @@
 """Decisions with all that they rested on, so that each can be made again, byte for byte."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 
 from sqlalchemy import Connection, bindparam, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -53,7 +53,7 @@ class Basis:
     facts: Facts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Made:
     """A decision that is not stored yet, and its text: encoded once, for the digest and for the row."""
 
@@ -61,9 +61,29 @@ class Made:
     decision: Decision
     text: str
 
-    @property
+    @cached_property
     def digest(self) -> str:
         return _sha256(self.text)
+
+    def encode(self) -> None:
+        """Now, so that it need not be done later."""
+        _ = self.facts, self.columns
+
+    @cached_property
+    def facts(self) -> str:
+        """As they are stored by themselves."""
+        return canonical.encode(self.basis.facts)
+
+    @cached_property
+    def columns(self) -> Mapping[str, object]:
+        """As it is stored, but for the time."""
+        return {
+            "task_id": self.basis.task.id,
+            "facts": canonical.encode(self.basis),
+            "verdicts": canonical.encode(self.decision.verdicts),
+            "decision": self.text,
+            "config_digest": config_digest(self.basis.project),
+        }
 
 
 _IN_A_BASIS = (
@@ -216,23 +236,12 @@ _JUDGED = (
 def record(connection: Connection, way: Sequence[Made], now: datetime) -> None:
     """Stores each decision with all that it rested on."""
     for one in way:
-        _RECORD.run(connection, _row(one, now))
+        _RECORD.run(connection, {**one.columns, "decided_at": now})
 
 
-def _row(one: Made, now: datetime) -> dict[str, object]:
-    return {
-        "task_id": one.basis.task.id,
-        "decided_at": now,
-        "facts": canonical.encode(one.basis),
-        "verdicts": canonical.encode(one.decision.verdicts),
-        "decision": one.text,
-        "config_digest": config_digest(one.basis.project),
-    }
-
-
-def observe(connection: Connection, task: TaskId, facts: Facts, now: datetime) -> None:
-    """Facts as the task's latest, whether or not something new was decided of them."""
-    _OBSERVE.run(connection, {"task_id": task, "facts": canonical.encode(facts), "observed_at": now})
+def observe(connection: Connection, seen: Made, now: datetime) -> None:
+    """Its facts as the task's latest, whether or not something new was decided of them."""
+    _OBSERVE.run(connection, {"task_id": seen.basis.task.id, "facts": seen.facts, "observed_at": now})
 
 
 def observed(connection: Connection, task: TaskId) -> Facts | None:

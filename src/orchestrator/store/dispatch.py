@@ -14,7 +14,7 @@ from orchestrator.domain.model import RepoName, RunId, Stage, TaskId
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.qg.verdict import Item
-from orchestrator.store.prepared import Prepared
+from orchestrator.store.prepared import Prepared, constant
 from orchestrator.store.runs import waits_for
 from orchestrator.store.schema import agent_runs, pauses, tasks
 from orchestrator.store.tasks import switches_of
@@ -40,8 +40,8 @@ class Waiting:
     reason: Item | None
 
 
-_IS_OPEN = agent_runs.c.state != RunState.ENDED
-_IS_WAITING = (agent_runs.c.state == RunState.INTENDED) & agent_runs.c.admitted_at.is_(None)
+_IS_OPEN = agent_runs.c.state != constant(RunState.ENDED)
+_IS_WAITING = (agent_runs.c.state == constant(RunState.INTENDED)) & agent_runs.c.admitted_at.is_(None)
 _HAS_SLOT = _IS_OPEN & ~_IS_WAITING
 _STARTED = Prepared(select(agent_runs.c.agent, tasks.c.repo).join(tasks).where(_HAS_SLOT))
 _OPEN = (

@@ -8,7 +8,7 @@ from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Insert, Select, Update
+from sqlalchemy import ColumnElement, Connection, Delete, Insert, Select, String, Update, literal_column
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import TypeEngine
 
@@ -18,6 +18,13 @@ _DIALECT = sqlite.dialect()
 _NOTHING: Mapping[str, Any] = {}
 _Convert = Callable[[Any], Any]
 Statement = Select[Any] | Insert | Update | Delete
+
+
+def constant(value: str) -> ColumnElement[str]:
+    """A word of ours that is part of a statement's text. One that SQLite is handed beside the text, and that decides
+    about a partial index, makes it plan the statement anew each time.
+    """
+    return literal_column(f"'{value}'", String)
 
 
 class Prepared:

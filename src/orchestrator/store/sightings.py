@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, String, bindparam, insert, literal_column, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from orchestrator.domain.model import Source, TaskId
 from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.qg.facts import Remark
 from orchestrator.store import remarks
-from orchestrator.store.prepared import Prepared
+from orchestrator.store.prepared import Prepared, constant
 from orchestrator.store.schema import events
 
 COMMENT, DOCUMENT = "comment_seen", "document_seen"
@@ -56,8 +56,8 @@ class _Seen(msgspec.Struct):
     after: int
 
 
-_SOURCES = [literal_column(f"'{one}'", String) for one in (Source.ORCHESTRATOR, Source.OPERATOR)]
-_KINDS = [literal_column(f"'{one}'", String) for one in (COMMENT, DOCUMENT, remarks.REMARK)]
+_SOURCES = [constant(one) for one in (Source.ORCHESTRATOR, Source.OPERATOR)]
+_KINDS = [constant(one) for one in (COMMENT, DOCUMENT, remarks.REMARK)]
 _OF_TASK = Prepared(
     select(events.c.id, events.c.event_type, events.c.payload)
     .where(events.c.task_id == bindparam("task"), events.c.source.in_(_SOURCES), events.c.event_type.in_(_KINDS))

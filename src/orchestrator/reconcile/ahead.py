@@ -1,0 +1,67 @@
+"""Work items are read while the deliveries that tell of them are still being written to the disk.
+
+Such a read was sent after the delivery had come, so it shows what that tells of. A later delivery makes it worth
+nothing: what it tells of may be missing in it.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from orchestrator.domain.model import ProjectId, WorkItem, WorkItemId
+
+KEPT_S = 2.0
+"""Longer than wakes are merged: the look that a delivery leads to begins before."""
+MAX_UNDER_WAY = 8
+"""In a burst the looks have to wait for their turn anyway."""
+Read = Callable[[ProjectId, WorkItemId], Awaitable[WorkItem | None]]
+_Key = tuple[ProjectId, WorkItemId]
+
+
+@dataclass(slots=True)
+class ReadAhead:
+    """All methods are called in the event loop's thread. An item is read ahead once in KEPT_S."""
+
+    read: Read
+    _reads: dict[_Key, asyncio.Future[WorkItem | None]] = field(default_factory=dict)
+    _recent: set[_Key] = field(default_factory=set)
+
+    def news(self, project: ProjectId, item: WorkItemId) -> None:
+        """A delivery about the item has come, and its look will follow."""
+        key = (project, item)
+        self._drop(key)
+        if key in self._recent or len(self._reads) >= MAX_UNDER_WAY:
+            return
+        loop = asyncio.get_running_loop()
+        self._recent.add(key)
+        self._reads[key] = read = loop.create_task(self._read(key), context=contextvars.Context())
+        read.add_done_callback(_heard)
+        loop.call_later(KEPT_S, self._forget, key)
+
+    def gone(self, item: WorkItemId) -> None:
+        """A delivery says that it was deleted."""
+        for key in [key for key in self._reads if key[1] == item]:
+            self._drop(key)
+
+    def take(self, project: ProjectId, item: WorkItemId) -> Awaitable[WorkItem | None]:
+        """The read that is under way or done; else one that begins now. Raises as the adapter does."""
+        return self._reads.pop((project, item), None) or self.read(project, item)
+
+    async def _read(self, key: _Key) -> WorkItem | None:
+        return await self.read(*key)
+
+    def _drop(self, key: _Key) -> None:
+        read = self._reads.pop(key, None)
+        if read is not None:
+            read.cancel()
+
+    def _forget(self, key: _Key) -> None:
+        self._recent.discard(key)
+        self._drop(key)
+
+
+def _heard(read: asyncio.Future[WorkItem | None]) -> None:
+    """A fault that nobody asked for is nobody's."""
+    if not read.cancelled():
+        read.exception()
