@@ -79,7 +79,7 @@ def _one(connection: Connection, number: int, say: Voice, logs: Path) -> int:
     connection.execute(insert(effects), _effect(number, say, moment))
     made = _decision(number, stage, say)
     decisions.record(connection, [made], moment)
-    decisions.observe(connection, TaskId(number), made.basis.facts, moment)
+    decisions.observe(connection, TaskId(number), made.facts, moment)
     return number
 
 

@@ -25,7 +25,7 @@ from orchestrator.qg.verdict import Item
 from orchestrator.sim.gitea import WRITE, GiteaSim
 from orchestrator.sim.gitea_people import People
 from orchestrator.sim.server import LoopbackServer
-from orchestrator.store import approvals, decisions, sightings
+from orchestrator.store import approvals, canonical, decisions, sightings
 from orchestrator.store import tasks as task_rows
 from orchestrator.store.decisions import Basis
 from orchestrator.store.schema import events, tasks
@@ -118,7 +118,7 @@ class Desk:
         basis = Basis(DIRECTORY.projects[0], task, facts)
         made = decisions.made(basis, decide(basis.project, task, facts))
         decisions.record(connection, [made], NOW)
-        decisions.observe(connection, task.id, facts, NOW)
+        decisions.observe(connection, task.id, canonical.encode(facts), NOW)
         approvals.record(connection, basis, made.decision, NOW)
         task_rows.apply(connection, (made,), NOW)
         connection.execute(tasks.update().values(head_sha=head))

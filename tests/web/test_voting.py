@@ -19,7 +19,7 @@ from orchestrator.qg.facts import Facts
 from orchestrator.qg.verdict import Passed, Waiting
 from orchestrator.reconcile.dispatch import Dispatch
 from orchestrator.reconcile.papers import Papers
-from orchestrator.store import decisions, sightings, tasks
+from orchestrator.store import canonical, decisions, sightings, tasks
 from orchestrator.store.schema import events
 from orchestrator.store.schema import tasks as task_table
 from orchestrator.store.tasks import Posted
@@ -78,7 +78,7 @@ async def task(database: Database) -> Task:
 
 
 async def seen(database: Database, task: TaskId, facts: Facts) -> None:
-    await database.write(lambda connection: decisions.observe(connection, task, facts, NOW))
+    await database.write(lambda connection: decisions.observe(connection, task, canonical.encode(facts), NOW))
 
 
 @pytest.fixture

@@ -454,7 +454,7 @@ class Reconciler:
                 decisions.record(connection, [step.made for step in new], now)
                 tasks.apply(connection, [step.made for step in new], now)
             if new or course.is_kept:
-                decisions.observe(connection, last.made, now)
+                decisions.observe(connection, rows.task.id, last.made.facts, now)
             for one in effects:
                 _queue(connection, rows.task.id, one, now)
             journal.mark_processed(connection, rows.task.id, rows.newest_event)

@@ -239,9 +239,9 @@ def record(connection: Connection, way: Sequence[Made], now: datetime) -> None:
         _RECORD.run(connection, {**one.columns, "decided_at": now})
 
 
-def observe(connection: Connection, seen: Made, now: datetime) -> None:
-    """Its facts as the task's latest, whether or not something new was decided of them."""
-    _OBSERVE.run(connection, {"task_id": seen.basis.task.id, "facts": seen.facts, "observed_at": now})
+def observe(connection: Connection, task: TaskId, facts: str, now: datetime) -> None:
+    """Encoded facts as the task's latest, whether or not something new was decided of them."""
+    _OBSERVE.run(connection, {"task_id": task, "facts": facts, "observed_at": now})
 
 
 def observed(connection: Connection, task: TaskId) -> Facts | None:

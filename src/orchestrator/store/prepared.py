@@ -21,8 +21,8 @@ Statement = Select[Any] | Insert | Update | Delete
 
 
 def constant(value: str) -> ColumnElement[str]:
-    """A word of ours that is part of a statement's text. One that SQLite is handed beside the text, and that decides
-    about a partial index, makes it plan the statement anew each time.
+    """A word of ours that is part of a statement's text. SQLite plans a statement anew each time it is handed one
+    beside the text that decides about a partial index.
     """
     return literal_column(f"'{value}'", String)
 
