@@ -1,8 +1,9 @@
 """Work items and pushes of a simulated Plane and Gitea, as ready deliveries, and the service's own log."""
 
 import json
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,12 +13,32 @@ from typing import Any
 from benchmarks.load import request
 from benchmarks.scale import FIXTURES
 from orchestrator.sim.webhook import Outgoing, load_recorded
-from orchestrator.sim.world import PROJECT, Service, World
+from orchestrator.sim.world import PROJECT, Process, Service, World, executed
 
 POLL_S = 0.005
 LONG_S = 86400
 PATH = "/webhook/plane"
 Line = Mapping[str, Any]
+
+
+def cores() -> tuple[set[int], set[int]]:
+    """For the simulated neighbours, and for the service with all that it starts. Elsewhere the neighbours are
+    other machines: they do not take the processor from who waits for them. With one core, all share it.
+    """
+    ours = os.sched_getaffinity(0)
+    theirs = {min(ours)}
+    return theirs, ours - theirs or theirs
+
+
+@contextmanager
+def on(some: set[int]) -> Iterator[None]:
+    """What this thread does and starts inside the block runs on these cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, some)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextmanager
@@ -40,10 +61,17 @@ def as_request(delivery: Outgoing) -> bytes:
     return request(PATH, delivery.headers, delivery.body)
 
 
-def service(made: World, claude: Path, **more: str) -> Service:
-    """No resync disturbs the figures, a run is tried once only, and the simulated Plane takes any rate."""
+def service(made: World, claude: Path, some: set[int] | None = None, **more: str) -> Service:
+    """No resync disturbs the figures, a run is tried once only, and the simulated Plane takes any rate. `some` are
+    the cores that it runs on.
+    """
     calm = {"ORCH_RESYNC_INTERVAL_S": str(LONG_S), "ORCH_MAX_ATTEMPTS": "1", "ORCH_PLANE_CALLS_PER_MINUTE": "6000"}
-    return Service(made.root, made.settings(claude) | calm | more)
+
+    def start(arguments: Sequence[str], environ: Mapping[str, str], root: Path, log: Path) -> Process:
+        with on(some or os.sched_getaffinity(0)):
+            return executed(arguments, environ, root, log)
+
+    return Service(made.root, made.settings(claude) | calm | more, starter=start)
 
 
 @dataclass(slots=True)

@@ -2,11 +2,12 @@
 
 All times are of the machine's one wall clock: ours when the delivery is written, the service's log line right
 after the commit of the intent, the clone's first and last file, and the agent, which writes the time first thing.
+The simulated Plane and Gitea have a core of their own, where there are two.
 Each delivery meets a service at rest: what it does for the one before is done.
 """
 
 import contextlib
-import http.client
+import socket
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -19,13 +20,13 @@ from benchmarks.processes import ANSWER_S, port_of, spawned_ms
 from benchmarks.report import Figure, median, percentile
 from benchmarks.scale import Bench
 from orchestrator.clock import SystemClock
-from orchestrator.sim.webhook import Outgoing
 from orchestrator.sim.world import World
 
 RUN_LIMIT_S = 60.0
 LAST_LOOK_LIMIT_S = 3.0
 QUIET_S = 0.5
 COMMIT_BYTES = 15_000
+ANSWER_MAX_BYTES = 64 * 1024
 _AGENT = '#!/bin/sh\nexec date +%s%N >"$HOME/first"\n'
 _CLOCK = SystemClock()
 
@@ -67,15 +68,17 @@ def measure(bench: Bench) -> list[Figure]:
 
 def _passages(bench: Bench, folder: Path, agent: Path, *, is_sandboxed: bool) -> list[_Passage]:
     """The first one makes the mirror and warms everything up, so it does not count."""
+    theirs, ours = neighbours.cores()
     with (
+        neighbours.on(theirs),
         neighbours.world(folder, is_sandboxed=is_sandboxed) as made,
-        neighbours.service(made, agent, ORCH_LOG_LEVEL="debug") as service,
-        contextlib.closing(http.client.HTTPConnection("127.0.0.1", port_of(service), timeout=ANSWER_S)) as line,
+        neighbours.service(made, agent, ours, ORCH_LOG_LEVEL="debug") as service,
+        contextlib.closing(socket.create_connection(("127.0.0.1", port_of(service)), ANSWER_S)) as line,
     ):
         return [*_each(bench, made, ServiceLog(service.log), line)][1:]
 
 
-def _each(bench: Bench, made: World, log: ServiceLog, line: http.client.HTTPConnection) -> Iterator[_Passage]:
+def _each(bench: Bench, made: World, log: ServiceLog, line: socket.socket) -> Iterator[_Passage]:
     for number in range(bench.scale.work_items + 1):
         yield _pass(made, log, line, number)
         # The look after the run comes up to a second later; the next work item should not meet it. Where it came
@@ -87,12 +90,13 @@ def _each(bench: Bench, made: World, log: ServiceLog, line: http.client.HTTPConn
             bench.tell(f"  work item {number} of {bench.scale.work_items}")
 
 
-def _pass(made: World, log: ServiceLog, line: http.client.HTTPConnection, number: int) -> _Passage:
+def _pass(made: World, log: ServiceLog, line: socket.socket, number: int) -> _Passage:
     _, delivery = new_work_item(made, number)
+    request = neighbours.as_request(delivery)
     made.gitea.calls.clear()
     log.skip()
     sent = _CLOCK.now().timestamp()
-    _post(line, delivery)
+    _post(line, request)
     intended = log.until("decided", RUN_LIMIT_S, lambda line: bool(line["runs"]))
     calls = [line for line in log.heard if line["event"] == "called"]
     log.until("run_ended", RUN_LIMIT_S)
@@ -118,11 +122,11 @@ def _waited_s(calls: Sequence[Line]) -> float:
     return whole
 
 
-def _post(line: http.client.HTTPConnection, delivery: Outgoing) -> None:
-    line.request("POST", neighbours.PATH, delivery.body, dict(delivery.headers))
-    answer = line.getresponse()
-    if answer.read() != b'{"status":"accepted"}':
-        raise RuntimeError(f"A work item's delivery was answered {answer.status}.")
+def _post(line: socket.socket, request: bytes) -> None:
+    line.sendall(request)
+    answer = line.recv(ANSWER_MAX_BYTES)
+    if not answer.endswith(b'{"status":"accepted"}'):
+        raise RuntimeError(f"A work item's delivery was answered {answer[:100]!r}.")
 
 
 def _commit_ms(folder: Path) -> float:

@@ -320,9 +320,9 @@ class Standing:
 class World(Place):
     """A place with the orchestrator in it."""
 
-    def __init__(self, database: Database, of: Project = PATIENT) -> None:
+    def __init__(self, database: Database, of: Project = PATIENT, observer: type[Observer] = Observer) -> None:
         super().__init__()
-        self.database, self.project = database, of
+        self.database, self.project, self._observer = database, of, observer
         self.changed_at = 0
         """When a comment was made, changed or deleted for the last time."""
         self.retries = 0
@@ -371,7 +371,7 @@ class World(Place):
             identity(self.database, self.clock, []),
         )
         complaints = Complaints(self.clock.monotonic)
-        observer = Observer(tracker, forges, self.agents.changed_paths, complaints)
+        observer = self._observer(tracker, forges, self.agents.changed_paths, complaints)
         self.orchestrator.observer, self.orchestrator.engine = observer, self.desk  # type: ignore[assignment]
         delivery = Delivery(self.database, self.clock, tracker, forges, complaints)
         options = Options(SETTINGS.max_attempts)

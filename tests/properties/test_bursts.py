@@ -1,6 +1,8 @@
 """Crowds of deliveries, and none at all."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -49,6 +51,23 @@ async def test_five_pushes_told_five_times_each_at_once_are_one_run_on_the_last_
     assert looked_at == [world.head]
     assert world.started().count("tester") == 1
     print(f"{len(copies)} repeats of {len(told)} deliveries: 0 more runs")
+
+
+async def test_a_work_item_is_read_once_a_look_first_while_its_delivery_waits_for_the_disk(world: World) -> None:
+    await acts.BEGIN.perform(world)
+    (delivery,) = world.mail.taken()
+    world.plane.calls.clear()
+    with contextlib.closing(sqlite3.connect(world.database.path, isolation_level=None)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        handing = asyncio.create_task(world.hand_over(delivery))
+        for _ in range(100):  # its turn comes after the receiver's
+            await asyncio.sleep(0)
+        assert len(world.plane.calls) == 1
+        assert not handing.done()
+        another.execute("ROLLBACK")
+    await handing
+    await world.desk.settle()
+    assert [call.path for call in world.plane.calls].count(world.plane.calls[0].path) == world.desk.looks
 
 
 async def test_with_every_delivery_lost_one_resync_after_each_act_is_enough(world: World) -> None:

@@ -30,6 +30,9 @@ class Neighbours:
     async def whoami(self) -> str:
         return "bot"
 
+    async def work_item(self, _project: ProjectId, _item: WorkItemId) -> None:
+        self._answer("item")
+
     async def comments(self, _project: ProjectId, _item: WorkItemId) -> tuple[Comment, ...]:
         self._answer("comments")
         return ()

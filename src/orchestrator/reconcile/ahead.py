@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 from orchestrator.domain.model import ProjectId, WorkItem, WorkItemId
 
-KEPT_S = 2.0
-"""Longer than wakes are merged: the look that a delivery leads to begins before."""
+KEPT_S = 0.5
+"""The look that a delivery leads to begins as soon as that is on the disk. A later one sees for itself."""
+ONCE_IN_S = 2.0
+"""Longer than wakes are merged: calls are few, and of several deliveries at once only one is looked at now."""
 MAX_UNDER_WAY = 8
 """In a burst the looks have to wait for their turn anyway."""
 Read = Callable[[ProjectId, WorkItemId], Awaitable[WorkItem | None]]
@@ -21,7 +23,7 @@ _Key = tuple[ProjectId, WorkItemId]
 
 @dataclass(slots=True)
 class ReadAhead:
-    """All methods are called in the event loop's thread. An item is read ahead once in KEPT_S."""
+    """All methods are called in the event loop's thread. An item is read ahead once in ONCE_IN_S."""
 
     read: Read
     _reads: dict[_Key, asyncio.Future[WorkItem | None]] = field(default_factory=dict)
@@ -31,13 +33,14 @@ class ReadAhead:
         """A delivery about the item has come, and its look will follow."""
         key = (project, item)
         self._drop(key)
-        if key in self._recent or len(self._reads) >= MAX_UNDER_WAY:
+        if key in self._recent or self.under_way >= MAX_UNDER_WAY:
             return
         loop = asyncio.get_running_loop()
         self._recent.add(key)
         self._reads[key] = read = loop.create_task(self._read(key), context=contextvars.Context())
         read.add_done_callback(_heard)
-        loop.call_later(KEPT_S, self._forget, key)
+        loop.call_later(KEPT_S, self._drop, key, read)
+        loop.call_later(ONCE_IN_S, self._recent.discard, key)
 
     def gone(self, item: WorkItemId) -> None:
         """A delivery says that it was deleted."""
@@ -48,17 +51,20 @@ class ReadAhead:
         """The read that is under way or done; else one that begins now. Raises as the adapter does."""
         return self._reads.pop((project, item), None) or self.read(project, item)
 
+    @property
+    def under_way(self) -> int:
+        """Reads that no look has taken yet."""
+        return len(self._reads)
+
     async def _read(self, key: _Key) -> WorkItem | None:
         return await self.read(*key)
 
-    def _drop(self, key: _Key) -> None:
-        read = self._reads.pop(key, None)
-        if read is not None:
-            read.cancel()
-
-    def _forget(self, key: _Key) -> None:
-        self._recent.discard(key)
-        self._drop(key)
+    def _drop(self, key: _Key, only: asyncio.Future[WorkItem | None] | None = None) -> None:
+        """Its read, or `only` this one."""
+        if only is None or self._reads.get(key) is only:
+            read = self._reads.pop(key, None)
+            if read is not None:
+                read.cancel()
 
 
 def _heard(read: asyncio.Future[WorkItem | None]) -> None:
