@@ -30,7 +30,7 @@ Bulk = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 MAX_BATCH = 256
 READERS = 4
 PAGE_SIZE = 4096
-"""Twice the default: large rows need fewer pages, and each look-up key of a burst dirties a page of its own."""
+"""Bytes. A commit writes each page that it changed as a whole: mostly some 25, with a row or two each."""
 LOCK_POLL_S = 0.01
 MIGRATION_WAIT_S = 30.0
 WAL_CHECKPOINT_BYTES = 64 * 1024 * 1024
