@@ -103,6 +103,10 @@ class _Rows:
         task = tasks.applied(step.basis, step.decision)
         return replace(self, task=task, decided=step.digest)
 
+    def answered(self) -> "_Rows":
+        """As they are when the events that were there are marked."""
+        return replace(self, newest_event=0)
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
@@ -268,7 +272,7 @@ class Reconciler:
         assert isinstance(made, Branch)  # noqa: S101 - all else was raised
         assert isinstance(ahead, Observed)  # noqa: S101 - as above
         # The forge's answer is the newest truth: asking for it again would cost a call.
-        course.renew(course.rows.after(step))
+        course.renew(course.rows.after(step).answered())
         course.seen, course.has_made_branch = replace(ahead, branch=made), True
         return None
 
@@ -457,7 +461,8 @@ class Reconciler:
                 decisions.observe(connection, rows.task.id, last.made.facts, now)
             for one in effects:
                 _queue(connection, rows.task.id, one, now)
-            journal.mark_processed(connection, rows.task.id, rows.newest_event)
+            if rows.newest_event:
+                journal.mark_processed(connection, rows.task.id, rows.newest_event)
             begun = [runs.intend(connection, rows.task.id, start, str(uuid.uuid4()), now) for start in starts]
             return begun, [self._dispatch.intended(connection, run, now) for run in begun]
 
