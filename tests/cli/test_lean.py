@@ -47,7 +47,8 @@ LISTENING = """
 import sys
 from orchestrator.cli import serve
 heavy = {"aiohttp", "alembic", "fastapi", "httpx", "jinja2", "starlette"}
-heavy |= {f"orchestrator.{name}" for name in ("main", "agents", "engines", "reconcile", "store", "web.front")}
+ours = ("main", "ports", "agents", "engines", "reconcile", "store", "web.front")
+heavy |= {f"orchestrator.{name}" for name in ours}
 assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 """
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from orchestrator.web.front import Front
 
 log = structlog.get_logger()
-GC_THRESHOLDS = (50_000, 50, 100)
-"""A delivery leaves hardly any cycles behind, and Python looks for them too often: a tenth of its cost."""
 GRACE_S = 5
 
 
@@ -91,7 +89,6 @@ class _Work:
 def _look_for_garbage() -> None:
     """From now on, and never among what was loaded."""
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
     gc.enable()
 
 
