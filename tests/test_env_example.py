@@ -4,7 +4,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from orchestrator import config, main
+from orchestrator import config
 from orchestrator.sim.webhook import plane_headers
 from orchestrator.sim.world import Service
 
@@ -26,7 +26,7 @@ def filled_in(folder: Path) -> Path:
 
 def test_a_copy_with_the_tokens_filled_in_is_whole(tmp_path: Path) -> None:
     settings = config.load({}, filled_in(tmp_path))
-    main.refuse_unsigned(settings, allow_unsigned_loopback=False)
+    config.refuse_unsigned(settings)
     assert [one.get_secret_value() for one in settings.gitea_token] == ["filled-in"]
 
 
@@ -47,8 +47,8 @@ def test_an_untouched_copy_loads_and_is_refused_for_its_missing_secrets_only(tmp
     copy = tmp_path / ".env"
     copy.write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
     settings = config.load({}, copy)
-    with pytest.raises(main.Refused) as refused:
-        main.refuse_unsigned(settings, allow_unsigned_loopback=False)
+    with pytest.raises(config.SettingsFault) as refused:
+        config.refuse_unsigned(settings)
     assert len(refused.value.faults) == 2
 
 

@@ -30,6 +30,7 @@ PRELOADED = (
     "orchestrator.cli.app",
     "orchestrator.cli.serve",
     # What a service imports only when it needs it.
+    "orchestrator.main",
     "orchestrator.web.app",
     "warm_pages",
     "pydantic.v1",

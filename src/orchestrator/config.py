@@ -469,6 +469,18 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(
     return settings
 
 
+def refuse_unsigned(settings: Settings) -> None:
+    """Raises SettingsFault: an empty secret never verifies, so without one a sender is only ever turned away."""
+    missing = [
+        f"ORCH_{name.upper()} is not set: deliveries of {system} could not be verified. Set it, "
+        "or try things out on this machine alone with --allow-unsigned-loopback."
+        for name, system in (("plane_webhook_secret", "Plane"), ("gitea_webhook_secret", "Gitea"))
+        if not getattr(settings, name)
+    ]
+    if missing:
+        raise SettingsFault(missing)
+
+
 def _made(values: Mapping[str, Any], faults: list[str]) -> Settings | None:
     """Adds to `faults` what is wrong. Contradictions are looked for among the values that are right by themselves:
     who mends a set-up wants to read everything at once.

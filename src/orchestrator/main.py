@@ -18,7 +18,7 @@ from orchestrator.agents.sandbox import Bounds, Capability
 from orchestrator.agents.sandboxes import Sandboxes, Wish
 from orchestrator.agents.workspace import Workspaces
 from orchestrator.clock import SystemClock
-from orchestrator.config import Secrets, Settings, load, secret_values
+from orchestrator.config import Secrets, Settings, load, refuse_unsigned, secret_values
 from orchestrator.configfile import Directory
 from orchestrator.configfile import load as load_directory
 from orchestrator.counters import Counters
@@ -75,28 +75,6 @@ if TYPE_CHECKING:
     from orchestrator.web.signin.gitea import GiteaSignIn
 
 log = structlog.get_logger()
-
-
-class Refused(Exception):
-    """The service may not start like this; `faults` has one line per reason."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = list(faults)
-
-
-def refuse_unsigned(settings: Settings, *, allow_unsigned_loopback: bool) -> None:
-    """An empty secret never verifies, so without one a sender would only ever be turned away."""
-    if allow_unsigned_loopback:
-        return
-    missing = [
-        f"ORCH_{name.upper()} is not set: deliveries of {system} could not be verified. Set it, "
-        "or try things out on this machine alone with --allow-unsigned-loopback."
-        for name, system in (("plane_webhook_secret", "Plane"), ("gitea_webhook_secret", "Gitea"))
-        if not getattr(settings, name)
-    ]
-    if missing:
-        raise Refused(missing)
 
 
 @dataclass(slots=True)
@@ -452,7 +430,7 @@ def create_app() -> Any:
     """For `uvicorn --factory orchestrator.main:create_app`. `orch serve` does more: deadlines, findings, hints."""
     settings = load()
     logs.set_up(settings.log_level, secret_values(settings))
-    refuse_unsigned(settings, allow_unsigned_loopback=False)
+    refuse_unsigned(settings)
     return asgi(build(settings, load_directory(settings.config)))
 
 

@@ -41,3 +41,20 @@ assert "orchestrator.main" not in sys.modules
 def test_who_asks_a_server_loads_none_of_what_a_server_needs() -> None:
     done = subprocess.run([sys.executable, "-c", ASKING], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+LISTENING = """
+import sys
+from orchestrator.cli import serve
+heavy = {"aiohttp", "alembic", "fastapi", "httpx", "jinja2", "starlette"}
+ours = ("main", "ports", "agents", "engines", "reconcile", "store", "web.front")
+heavy |= {f"orchestrator.{name}" for name in ours}
+assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
+"""
+
+
+def test_a_server_listens_before_it_loads_what_only_works_behind() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

@@ -303,6 +303,7 @@ def version() -> None:
 
 def main() -> None:
     """The entry point of the `orch` script."""
+    lean.look_for_garbage_seldom()
     lean.forgo_plugins()
     lean.speak_all_languages()
     app()

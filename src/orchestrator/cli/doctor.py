@@ -9,7 +9,7 @@ from orchestrator import findings, logs, main
 from orchestrator.cli import screen
 from orchestrator.cli.setup import read
 from orchestrator.cli.wishes import Wishes
-from orchestrator.config import Settings, secret_values
+from orchestrator.config import Settings, SettingsFault, refuse_unsigned, secret_values
 from orchestrator.configfile import Directory
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.finding import Finding, Level
@@ -52,8 +52,8 @@ async def examine(settings: Settings, directory: Directory) -> list[Finding]:
 
 def _secrets(settings: Settings) -> list[Finding]:
     try:
-        main.refuse_unsigned(settings, allow_unsigned_loopback=False)
-    except main.Refused as error:
+        refuse_unsigned(settings)
+    except SettingsFault as error:
         return [Finding("no_webhook_secret", Level.BROKEN, fault) for fault in error.faults]
     return []
 

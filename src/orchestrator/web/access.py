@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import msgspec
-
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.loopback import is_direct, is_from_page
+from orchestrator.web.bare import send_problem
 from orchestrator.web.caller import NOBODY, THIS_MACHINE, Caller, Scope
 from orchestrator.web.signin import form, local
 from orchestrator.web.signin.hosts import values
@@ -167,17 +166,3 @@ async def send_refusal(send: Any, refusal: Refusal) -> None:
     ]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
-
-
-async def send_problem(send: Any, status: int, detail: str) -> None:
-    """RFC 9457."""
-    title = {401: "Unauthorized", 403: "Forbidden", 503: "Unavailable"}.get(status, "Refused")
-    body = msgspec.json.encode({"type": "about:blank", "title": title, "status": status, "detail": detail})
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-    headers += [(b"cache-control", b"no-store")]
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if status == 503:
-        headers.append((b"retry-after", b"5"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -1,17 +1,16 @@
-"""The outermost ASGI app: /health and the webhooks without any framework, the rest behind Access."""
+"""The ASGI app of everything: /health and the webhooks without any framework, the rest behind Access."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.web.access import Access, Refusal, send_problem, send_refusal
+from orchestrator.web.access import Access, Refusal, send_refusal
+from orchestrator.web.bare import HEALTH, send_health, send_problem, without_prefix
 from orchestrator.web.caller import KEY, NOBODY
 from orchestrator.web.signin.streams import RECHECK_S, Stream
-
-_HEALTHY = b'{"status":"ok","service":"orchestrator"}'
-_HEALTH_HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(_HEALTHY)).encode())]
 
 REFUSED: Final = "orchestrator.refused"
 """Where the ASGI scope has the Refusal that a page is to tell of."""
@@ -50,14 +49,21 @@ class Front:
         route = self._open_routes.get(path)
         if route is not None:
             await route(scope, receive, send)
-        elif path == "/health":
-            await _health(scope, send)
+        elif path == HEALTH:
+            await send_health(scope, send)
         elif scope["type"] == "http":
             await self._guarded({**scope, "path": path, "raw_path": None, "root_path": ""}, receive, send)
 
     def open_route(self, path: str) -> Any:
         """What is answered to anyone at this path of the server; None when that is nothing."""
         return self._open_routes.get(self._path(path))
+
+    @contextlib.asynccontextmanager
+    async def living(self) -> AsyncIterator[None]:
+        """The time in which requests may come. The app is begun at once, so that it is there when one needs it."""
+        async with self._lifespan():
+            self._app()
+            yield
 
     def _app(self) -> asyncio.Task[Any]:
         """Made once, in a thread; whoever needs it awaits it."""
@@ -69,10 +75,9 @@ class Front:
         await receive()
         phase = "startup"
         try:
-            async with self._lifespan():
+            async with self.living():
                 await send({"type": "lifespan.startup.complete"})
                 phase = "shutdown"
-                self._app()
                 await receive()
         except BaseException as error:
             await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
@@ -80,10 +85,7 @@ class Front:
         await send({"type": "lifespan.shutdown.complete"})
 
     def _path(self, path: str) -> str:
-        """Works whether the proxy in front strips the prefix or not."""
-        if self._prefix and path.startswith(f"{self._prefix}/"):
-            return path[len(self._prefix) :]
-        return path
+        return without_prefix(path, self._prefix)
 
     async def _guarded(self, scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -113,12 +115,3 @@ def _is_page(scope: Any) -> bool:
     headers = dict(scope["headers"])
     is_asked = b"text/html" in headers.get(b"accept", b"") and b"hx-request" not in headers
     return is_asked and not scope["path"].startswith("/api/")
-
-
-async def _health(scope: Any, send: Any) -> None:
-    is_read = scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}
-    if not is_read:
-        await send_problem(send, 405, "Only GET and HEAD are answered here.")
-        return
-    await send({"type": "http.response.start", "status": 200, "headers": _HEALTH_HEADERS})
-    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else _HEALTHY})

@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -17,10 +17,12 @@ from orchestrator.domain.errors import OrchestratorError, Rejected, Transient
 from orchestrator.domain.events import Delivery, Parsed
 from orchestrator.domain.model import Source
 from orchestrator.loopback import is_direct, is_from_page
-from orchestrator.ports import Clock
 from orchestrator.webhooks import gitea, plane
 from orchestrator.webhooks.body import BodyReader, ClientGoneError, Message, Receive, discard, form_payload
 from orchestrator.webhooks.signatures import gitea_signature_ok, plane_signature_ok
+
+if TYPE_CHECKING:
+    from orchestrator.ports import Clock  # a server listens before it loads what only works behind
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -99,7 +101,7 @@ class Receiver:
         source: Source,
         secrets: Sequence[bytes],
         accept: Callable[[Delivery], Awaitable[Stored]],
-        clock: Clock,
+        clock: "Clock",
         max_body_bytes: int,
         receive_timeout_s: float,
         allow_unsigned_loopback: bool = False,
