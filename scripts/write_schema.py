@@ -1,4 +1,4 @@
-"""Writes what the migrations make of an empty SQLite file: `store/migrations/sqlite.sql`, see `Database.open`.
+"""Writes what the migrations make of an empty SQLite file: `store/migrations/sqlite.sql`, see `dbfile.py`.
 
 `make schema` calls it after a new migration.
 """
@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from orchestrator.db import FRESH, Database
+from orchestrator.dbfile import FRESH, bring_up_to_date
 
 
 def statements(database: Path) -> str:
@@ -24,10 +24,9 @@ def statements(database: Path) -> str:
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        database = Database(f"sqlite:///{folder}/migrated.db")
-        database.migrate()
-        database.close()
-        FRESH.write_text(statements(Path(folder, "migrated.db")), encoding="utf-8")
+        migrated = Path(folder, "migrated.db")
+        bring_up_to_date(migrated, by_migrations=True)
+        FRESH.write_text(statements(migrated), encoding="utf-8")
     return 0
 
 

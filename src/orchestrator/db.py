@@ -1,4 +1,4 @@
-"""The only place that opens a database: engine, pragmas, migrations, and one writer with group commit.
+"""A database that is in use: engine, readers, and one writer with group commit. Its file: see dbfile.py.
 
 Statements run in the event loop, where they take microseconds; only the commit, which waits for the disk, runs
 in a thread. What arrives meanwhile is committed together next, so a burst pays one flush for many rows, and every
@@ -8,7 +8,6 @@ at each of them; measured, that cost more than the statements.)
 
 import asyncio
 import contextlib
-import fcntl
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import QueuePool
 
-from orchestrator.domain.errors import Permanent, Transient
+from orchestrator.dbfile import PRAGMAS, bring_up_to_date, path_of, revision_of, unavailable
 
 T = TypeVar("T")
 Write = Callable[[Connection], Any]
@@ -29,21 +28,8 @@ Bulk = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 
 MAX_BATCH = 256
 READERS = 4
-PAGE_SIZE = 4096
-"""Bytes. A commit writes each page that it changed as a whole: mostly some 25, with a row or two each."""
 LOCK_POLL_S = 0.01
-MIGRATION_WAIT_S = 30.0
 WAL_CHECKPOINT_BYTES = 64 * 1024 * 1024
-MIGRATIONS = Path(__file__).parent / "store" / "migrations"
-FRESH = MIGRATIONS / "sqlite.sql"
-"""What all migrations together make of nothing; a test holds it to that. `make schema` writes it."""
-_PRAGMAS = (
-    f"page_size={PAGE_SIZE}",
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "temp_store=MEMORY",
-)
 
 
 @dataclass(slots=True)
@@ -63,7 +49,7 @@ class Database:
 
     def __init__(self, url: str, *, wait_s: float = 0.8) -> None:
         self.url = url
-        self.path = Path(url.removeprefix("sqlite:///"))
+        self.path = path_of(url)
         self._wait_s = wait_s
         self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="db-read")
         self._read_engine = _engine(url, wait_s, writes=False)
@@ -73,18 +59,7 @@ class Database:
 
     def open(self) -> None:
         """Creates or upgrades the schema. Raises Permanent when the file may not be used."""
-        self._open(_create)
-
-    def migrate(self) -> None:
-        """As `open`, but a new schema is made by the migrations, too: slower, to the same end."""
-        self._open(_upgrade)
-
-    def _open(self, create: Callable[[Connection], None]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        patient = _engine(self.url, MIGRATION_WAIT_S, writes=True)
-        with _translated():
-            _migrate(patient, self.path, create)
-        patient.dispose()
+        bring_up_to_date(self.path)
 
     async def aclose(self) -> None:
         """Commits what waits, then closes."""
@@ -110,7 +85,7 @@ class Database:
 
     def revision_now(self) -> str | None:
         """The schema that the file has; None when it is none of ours. Changes nothing."""
-        return self.read_now(_revision)
+        return self.read_now(lambda connection: revision_of(_driver(connection)))
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` in the next transaction, in the event loop: it must be quick. Returns after the commit.
@@ -306,11 +281,15 @@ def say(connection: Connection, statement: str, values: Sequence[Any] = ()) -> s
     return _hand_over(connection, statement, values)
 
 
-def _hand_over(connection: Connection, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+def _driver(connection: Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - this module opens nothing else
+    return driver
+
+
+def _hand_over(connection: Connection, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
     try:
-        return driver.execute(statement, values)
+        return _driver(connection).execute(statement, values)
     except sqlite3.OperationalError as error:
         raise OperationalError(statement, None, error) from error
     except sqlite3.IntegrityError as error:
@@ -338,12 +317,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise Transient(
-            "database_unavailable",
-            f"The database cannot be used now: {error.orig}",
-            retry_after_s=5,
-            hint="Another program may hold its lock, or the disk is full; what was accepted is safe.",
-        ) from error
+        raise unavailable(error.orig) from error
 
 
 def _is_lock(error: OperationalError) -> bool:
@@ -361,7 +335,7 @@ def _engine(url: str, wait_s: float, *, writes: bool) -> Engine:
     )
     engine.dialect.use_insertmanyvalues_wo_returning = True  # one INSERT of many rows is one step of SQLite
     begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
-    pragmas = [*_PRAGMAS, f"query_only={'OFF' if writes else 'ON'}", "wal_autocheckpoint=0"]
+    pragmas = [*PRAGMAS, f"query_only={'OFF' if writes else 'ON'}", "wal_autocheckpoint=0"]
 
     def on_connect(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
@@ -372,66 +346,3 @@ def _engine(url: str, wait_s: float, *, writes: bool) -> Engine:
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", lambda connection: _hand_over(connection, begin))
     return engine
-
-
-def _migrate(engine: Engine, path: Path, create: Callable[[Connection], None]) -> None:
-    """Brings the schema to the newest revision, in one transaction: a kill leaves the old schema or the new."""
-    with _migration_lock(path):
-        with engine.connect() as connection:
-            present = _revision(connection)
-        if present == newest_revision():
-            return
-        if present is not None and present not in known_revisions():
-            raise Permanent(
-                "schema_unknown",
-                f"{path} has schema {present}, unknown to this version (newest: {newest_revision()}).",
-                hint="Start the newer version that wrote it, or restore a backup made by this one.",
-            )
-        with engine.begin() as connection:
-            (_upgrade if _has_tables(connection) else create)(connection)
-
-
-def _has_tables(connection: Connection) -> bool:
-    return bool(connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar())
-
-
-def _create(connection: Connection) -> None:
-    """At once what the migrations would make one after another: that takes as long as the rest of a start."""
-    for statement in FRESH.read_text(encoding="utf-8").split(";\n")[:-1]:
-        connection.exec_driver_sql(statement)
-    connection.exec_driver_sql("INSERT INTO alembic_version (version_num) VALUES (?)", (newest_revision(),))
-
-
-def _upgrade(connection: Connection) -> None:
-    # Alembic costs 0.1 s to import, and is needed only when there is something to do.
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-@contextlib.contextmanager
-def _migration_lock(path: Path) -> Iterator[None]:
-    """Held by one process at a time; the kernel gives it back when that process dies."""
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    return found
-
-
-def known_revisions() -> list[str]:
-    """Revisions in order: the number that begins each file's name."""
-    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
-
-
-def newest_revision() -> str:
-    return known_revisions()[-1]

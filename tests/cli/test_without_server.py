@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from left import KEY, LOG, leave, settings
 from orchestrator.cli.app import app
 from orchestrator.cli.complete import keys
-from orchestrator.db import newest_revision
+from orchestrator.dbfile import newest_revision
 
 
 @pytest.fixture(autouse=True)

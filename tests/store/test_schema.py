@@ -14,7 +14,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
-from orchestrator.db import MIGRATIONS, Database, known_revisions, newest_revision
+from orchestrator.db import Database
+from orchestrator.dbfile import MIGRATIONS, bring_up_to_date, known_revisions, newest_revision
 from orchestrator.domain.errors import Permanent
 from orchestrator.store.schema import metadata
 
@@ -34,9 +35,7 @@ def opened(path: Path) -> Database:
 
 def migrated(path: Path) -> Path:
     """A new database by way of all migrations."""
-    database = Database(f"sqlite:///{path}")
-    database.migrate()
-    database.close()
+    bring_up_to_date(path, by_migrations=True)
     return path
 
 
@@ -93,34 +92,35 @@ def test_a_schema_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -
 
 
 KILLED = """
-import os, signal, sys
-from sqlalchemy import Engine, event
+import os, pathlib, signal, sqlite3, sys
 from alembic import command  # loaded here, so that it is not loaded again for each kill
-from orchestrator.db import Database
+import sqlalchemy
+from orchestrator.dbfile import bring_up_to_date
 
 left = 0
 
-def count(*_):
+def watch(_frame, event, called):
     global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+    is_ours = isinstance(getattr(called, "__self__", None), (sqlite3.Connection, sqlite3.Cursor))
+    if event == "c_call" and is_ours and called.__name__ in {"execute", "commit"}:
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-event.listen(Engine, "before_cursor_execute", count)
-event.listen(Engine, "commit", count)
+sys.setprofile(watch)
 every = int(sys.argv[1])
 for number, path in enumerate(sys.argv[2:]):
     if not (child := os.fork()):
         left = 1 + every * number
-        Database(f"sqlite:///{path}").open()
+        bring_up_to_date(pathlib.Path(path))
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(code)
     if code != -signal.SIGKILL:
         break
 """
-"""Opens one database after another, killed before its first statement or commit, the next before a later one and
-so on, until one comes through. Prints how each ended.
+"""Opens one database after another, killed before its first statement, the next before a later one and so on,
+commits included, until one comes through. Prints how each ended.
 """
 MOST_KILLS = 100
 

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from green import GREEN, NOW, PROJECT
-from orchestrator.db import MIGRATIONS, Database
+from orchestrator.db import Database
+from orchestrator.dbfile import MIGRATIONS
 from orchestrator.domain.model import Cause, RepoName, Return, RunId, Sha, Stage, TaskId
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RunResult, Usage

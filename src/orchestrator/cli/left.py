@@ -10,7 +10,7 @@ from orchestrator import logs, main
 from orchestrator.cli.server import Answer
 from orchestrator.config import Settings, secret_values
 from orchestrator.configfile import Directory
-from orchestrator.db import newest_revision
+from orchestrator.dbfile import newest_revision
 from orchestrator.web.caller import KEY, THIS_MACHINE
 
 _MAGIC, _WITH_WAL = b"SQLite format 3\0", b"\2\2"

@@ -12,7 +12,7 @@ import uvicorn
 from orchestrator import logs
 from orchestrator.cli.setup import CONFIGURATION, read, say
 from orchestrator.config import Settings, SettingsFault, refuse_unsigned, secret_values
-from orchestrator.db import Database
+from orchestrator.dbfile import bring_up_to_date, path_of
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.web.early import Early
 from orchestrator.web.signin import secret
@@ -64,11 +64,7 @@ class _Work:
 
     def prepare(self) -> None:
         """What would keep it from working is found before it listens, since then nobody has to be told."""
-        database = Database(self.settings.database, wait_s=self.settings.db_wait_s)
-        try:
-            database.open()
-        finally:
-            database.close()
+        bring_up_to_date(path_of(self.settings.database))
         if not self.settings.session_secret:
             secret.kept(self.settings.data_dir)
 

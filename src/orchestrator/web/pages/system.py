@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
 from orchestrator import __version__
-from orchestrator.db import newest_revision
+from orchestrator.dbfile import newest_revision
 from orchestrator.domain.finding import Finding, Level
 from orchestrator.store import dispatch, lists, pulse
 from orchestrator.store.dispatch import PauseKind
