@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks import neighbours
 from benchmarks.load import Burst, pushes
 from benchmarks.neighbours import as_request, new_work_item
-from benchmarks.processes import port_of
+from benchmarks.processes import port_when_loaded
 from benchmarks.report import Figure
 from benchmarks.scale import Bench
 from orchestrator.agents import rundir
@@ -130,7 +130,7 @@ def kill_in_bursts(bench: Bench, kills: int) -> Verdict:
             for turn in range(kills):
                 service.start()
                 sent = _deliveries(made, promises, turn, chance)
-                burst = Burst(port_of(service), [delivery.request for delivery in sent], CONNECTIONS)
+                burst = Burst(port_when_loaded(service), [delivery.request for delivery in sent], CONNECTIONS)
                 _Killer.of_turn(turn, service, len(sent), chance).run(burst)
                 service.kill()
                 promises.keep(sent, burst)
@@ -217,7 +217,7 @@ def _starts(ledger: Path) -> list[str]:
 
 
 def _send(service: Service, sent: Sequence[_Delivery], promises: _Promises) -> None:
-    burst = Burst(port_of(service), [delivery.request for delivery in sent], CONNECTIONS)
+    burst = Burst(port_when_loaded(service), [delivery.request for delivery in sent], CONNECTIONS)
     asyncio.run(burst.run())
     promises.keep(sent, burst)
 

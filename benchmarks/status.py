@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from benchmarks.processes import ANSWER_S, lonely_service, port_of
+from benchmarks.processes import ANSWER_S, lonely_service, port_when_loaded
 from benchmarks.report import Figure, median, percentile
 from benchmarks.scale import Bench
 from orchestrator.clock import SystemClock
@@ -81,7 +81,7 @@ def measure(bench: Bench) -> list[Figure]:
 
 
 def _served(ends: contextlib.ExitStack, folder: Path) -> _Service:
-    port = port_of(ends.enter_context(lonely_service(folder)))
+    port = port_when_loaded(ends.enter_context(lonely_service(folder)))
     line = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
     return _Service(port, ends.enter_context(contextlib.closing(line)))
 

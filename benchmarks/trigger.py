@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import neighbours
 from benchmarks.neighbours import Line, ServiceLog, new_work_item, said_at
-from benchmarks.processes import ANSWER_S, port_of, spawned_ms
+from benchmarks.processes import ANSWER_S, port_when_loaded, spawned_ms
 from benchmarks.report import Figure, median, percentile
 from benchmarks.scale import Bench
 from orchestrator.clock import SystemClock
@@ -73,7 +73,7 @@ def _passages(bench: Bench, folder: Path, agent: Path, *, is_sandboxed: bool) ->
         neighbours.on(theirs),
         neighbours.world(folder, is_sandboxed=is_sandboxed) as made,
         neighbours.service(made, agent, ours, ORCH_LOG_LEVEL="debug") as service,
-        contextlib.closing(socket.create_connection(("127.0.0.1", port_of(service)), ANSWER_S)) as line,
+        contextlib.closing(socket.create_connection(("127.0.0.1", port_when_loaded(service)), ANSWER_S)) as line,
     ):
         return [*_each(bench, made, ServiceLog(service.log), line)][1:]
 
