@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 import warm
 from orchestrator.db import Database
@@ -23,6 +24,13 @@ LONG = frozenset({"chaos", "stories", "properties", "e2e"})
 """Folders whose tests take seconds, not milliseconds."""
 LONGEST = frozenset({"chaos", "properties"})
 """Half a minute and more: they come first."""
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+"""Where a test leaves it as it is: to colour a traceback with all its variables takes a second."""
 hypothesis.settings.register_profile("untimed", deadline=None)  # timing decides no test
 hypothesis.settings.register_profile("mutants", deadline=None, derandomize=True, database=None)  # `make mutate`
 hypothesis.settings.load_profile("untimed")

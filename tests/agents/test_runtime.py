@@ -181,7 +181,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("point", ["preparing", "prepared", "popen", "launched"])
-@pytest.mark.parametrize("again", range(3))
+@pytest.mark.parametrize("again", [0, *(pytest.param(number, marks=pytest.mark.nightly) for number in (1, 2))])
 async def test_a_killed_orchestrator_loses_no_launch_and_doubles_none(world: Any, point: str, again: int) -> None:
     agent, spec = world.agent("ledger('up')\ntime.sleep(0.3)\n" + RESULT), world.spec()
     program = [sys.executable, "-c", KILLED_PROGRAM, str(Path(__file__).parent), str(world.root), str(agent)]

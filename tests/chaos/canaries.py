@@ -149,8 +149,13 @@ class Watch:
                     self._read(pid)
 
     def _read(self, pid: str) -> None:
+        """Without pathlib and buffers: it is done some hundred thousand times."""
         with suppress(OSError):
-            line = Path("/proc", pid, "cmdline").read_bytes()
+            handle = os.open(f"/proc/{pid}/cmdline", os.O_RDONLY)
+            try:
+                line = b"".join(iter(lambda: os.read(handle, 1 << 16), b""))
+            finally:
+                os.close(handle)
             self.seen[line] = self.seen.get(line, 0) + 1
 
 

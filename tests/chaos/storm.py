@@ -42,6 +42,8 @@ WAIT_S = 20.0
 """So long a kill waits at most for its victim; then the orchestrator gets it."""
 ENDING_S = 20.0
 """So long whoever lost its orchestrator may take to end: a shim that was just starting sees it first thing."""
+LONGEST_NAP_S = 0.2
+"""Of a carrier, who then looks whether all is over."""
 NOWHERE = "http://127.0.0.1:9"
 PATHS = {"plane": "/webhook/plane", "gitea": "/webhook/gitea"}
 RESTING = """agent_running = 0 AND (waiting LIKE '%"approval"%' OR waiting LIKE '%"run_not_successful"%')"""
@@ -268,7 +270,8 @@ class Post:
     _answer: threading.Event = field(default_factory=threading.Event)
     _over: threading.Event = field(default_factory=threading.Event)
     _under_way: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Condition = field(default_factory=threading.Condition)
+    """Told of what is put in; who carries sleeps until something is due."""
 
     def __post_init__(self) -> None:
         self._chance = random.Random(self.seed)
@@ -311,19 +314,26 @@ class Post:
     def _later(self, system: str, delivery: Outgoing, after_s: float) -> None:
         with self._lock:
             heapq.heappush(self._waiting, (time.monotonic() + after_s, next(self._numbers), system, delivery))
+            self._lock.notify()
 
     def _due(self) -> tuple[str, Outgoing] | None:
+        """Waits a moment for one when none is due."""
         with self._lock:
-            if not self._waiting or self._waiting[0][0] > time.monotonic():
+            if not self._is_due():
+                left_s = self._waiting[0][0] - time.monotonic() if self._waiting else LONGEST_NAP_S
+                self._lock.wait(min(max(left_s, 0.0), LONGEST_NAP_S))
+            if not self._is_due():
                 return None
             self._under_way += 1
             return heapq.heappop(self._waiting)[2:]
+
+    def _is_due(self) -> bool:
+        return bool(self._waiting) and self._waiting[0][0] <= time.monotonic()
 
     def _carry(self, service: Service) -> None:
         with httpx.Client(timeout=10, trust_env=False) as client:
             while not self._over.is_set():
                 if (due := self._due()) is None:
-                    time.sleep(0.005)
                     continue
                 if not self._accepted(client, service, *due):
                     self._later(*due, 0.1)
@@ -360,6 +370,7 @@ class Progress:
 
 
 def progress(service: Service) -> Progress:
+    """All at one moment, and by one opening of the file: that costs more than to count."""
     counts = (
         "SELECT count(*) FROM tasks",
         f"SELECT count(*) FROM tasks WHERE {RESTING}",
@@ -368,7 +379,7 @@ def progress(service: Service) -> Progress:
         "SELECT count(*) FROM events",
         "SELECT count(*) FROM decisions",
     )
-    return Progress(*(rows(service, sql)[0][0] for sql in counts))
+    return Progress(*rows(service, f"SELECT {', '.join(f'({sql})' for sql in counts)}")[0])
 
 
 def rows(service: Service, sql: str) -> list[tuple]:  # type: ignore[type-arg]

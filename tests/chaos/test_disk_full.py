@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -65,7 +66,7 @@ class Full(Telling):
             self._fill()
         super(Full, self)._begin()
 
-    def _act(self) -> None:
+    def _act(self, state: tuple[Any, ...]) -> None:
         if self.when == "an agent works" and not self.is_filled and lives(self.root / "ledger"):
             self._fill()
         if self.when == "page by page" and self.is_filled:
@@ -74,7 +75,7 @@ class Full(Telling):
             self._healthy()
             self.ballast.unlink()
             self.is_freed = True
-        super(Full, self)._act()
+        super(Full, self)._act(state)
 
     def _fill(self) -> None:
         self.ballast.parent.mkdir()

@@ -137,11 +137,12 @@ def _stage() -> Iterator[tuple[asyncio.Runner, Database]]:
     ):
         database = Database(f"sqlite:///{folder}/one.db")
         database.open()
+        before = structlog.get_config()
         structlog.configure(wrapper_class=quiet)
         try:
             gc.set_threshold(20_000, *often[1:])
             yield runner, database
         finally:
             gc.set_threshold(*often)
-            structlog.reset_defaults()
+            structlog.configure(**before)
             runner.run(database.aclose())

@@ -28,7 +28,7 @@ from properties.oracle import Told
 from properties.place import HALTS, Violation
 from properties.small_world import PATIENT, Standing, World, emptied
 
-SEEDS, SEQUENCES = range(5), 30
+SEEDS, SEQUENCES = (0, 3, 4), 30
 """Short shards spread well over workers. With a resync that polls nothing, 3 and 4 fail."""
 NIGHTLY_SHARDS, NIGHTLY_SEQUENCES = 20, 500
 

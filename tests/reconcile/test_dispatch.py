@@ -480,8 +480,12 @@ async def test_words_about_a_limit_in_a_normal_result_pause_nothing(office: Any,
     first = await one.intend()
     await one.settled()
     said = "You've hit your limit · resets 3pm. usage_limit_reached"
-    one.agents.end(first, RunResult(Outcome.FAILED, 0, "no_commit", said, resets_at=1e12))
+    resets_at = one.clock.now() + timedelta(hours=1)
+    one.agents.end(first, RunResult(Outcome.FAILED, 0, "no_commit", said, resets_at=resets_at))
     await one.until(lambda: not one.engine._runs, "it is over")
+    ended = database.read_now(lambda connection: views.run(connection, first))
+    assert ended is not None
+    assert ended.reason == "no_commit"
     assert database.read_now(rows.pause_rows) == {}
     assert await one.intend() in (await launched(one))
 

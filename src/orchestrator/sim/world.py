@@ -4,6 +4,7 @@ Demo, story tests and benchmarks live in it. The orchestrator is a child process
 """
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -129,11 +130,6 @@ class World:
     def settings(self, claude: Path) -> dict[str, str]:
         """The environment of an orchestrator that knows this world; secrets go by file."""
         self._write_config()
-        recorded = {
-            load_recorded(path).secret
-            for path in sorted((self.fixtures / "plane").glob("*.json"))
-            if _is_delivery(path)
-        }
         return {
             "ORCH_PORT": "0",
             "ORCH_DATA_DIR": str(self.root / "data"),
@@ -146,7 +142,9 @@ class World:
             "ORCH_ANTHROPIC_API_KEY_FILE": self._secret("model", "not-a-real-key"),
             "ORCH_API_TOKEN_FILE": self._secret("api", API_TOKEN),
             "ORCH_PLANE_API_TOKEN_FILE": self._secret("plane", self.plane.key_of("orchestrator")),
-            "ORCH_PLANE_WEBHOOK_SECRET_FILE": self._secret("plane-webhook", "\n".join(sorted(recorded))),
+            "ORCH_PLANE_WEBHOOK_SECRET_FILE": self._secret(
+                "plane-webhook", "\n".join(_recorded_secrets(self.fixtures))
+            ),
             "ORCH_GITEA_TOKEN_FILE": self._secret("gitea", self.gitea.add_token("orchestrator")),
             "ORCH_GITEA_TOKEN_DEVELOPER_FILE": self._secret("developer", self.gitea.add_token("developer")),
             "ORCH_GITEA_TOKEN_REVIEWER_FILE": self._secret("reviewer", self.gitea.add_token("reviewer")),
@@ -215,6 +213,13 @@ class World:
 def _entry(person: Person) -> list[str]:
     flags = [f"    {name}: true" for name in ("approver", "admin") if getattr(person, name)]
     return [f"  - plane_user: {person.plane_user}", f"    gitea_login: '{person.gitea_login}'", *flags]
+
+
+@functools.cache
+def _recorded_secrets(fixtures: Path) -> tuple[str, ...]:
+    """Recordings do not change, and there are dozens of them."""
+    paths = (path for path in (fixtures / "plane").glob("*.json") if _is_delivery(path))
+    return tuple(sorted({load_recorded(path).secret for path in paths}))
 
 
 def _is_delivery(path: Path) -> bool:
