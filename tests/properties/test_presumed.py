@@ -18,8 +18,8 @@ from properties import acts
 from properties.carrier import Carrier, Fate
 from properties.small_world import World, emptied
 
-CALLS = range(4, 9)
-"""Before the last ones of the look that starts the analyst, and after it."""
+CALLS = range(5, 8)
+"""The last ones of the look that starts the analyst: it hears of a pause before some of them."""
 
 
 class Sober(Observer):
