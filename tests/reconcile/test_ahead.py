@@ -8,6 +8,7 @@ import pytest
 from green import ITEM
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.model import ProjectId, WorkItem, WorkItemId
+from orchestrator.pace import Urgency, urgency
 from orchestrator.reconcile.ahead import MAX_UNDER_WAY, ReadAhead
 
 WHERE = (ProjectId("p"), WorkItemId("i"))
@@ -19,12 +20,15 @@ class Plane:
 
     reads: int = 0
     is_down: bool = False
+    urgencies: list[Urgency] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read(self, _project: ProjectId, _item: WorkItemId) -> WorkItem:
         self.reads += 1
+        self.urgencies.append(urgency())
         found = replace(ITEM, title=f"read {self.reads}")
         await self.gate.wait()
+        self.urgencies.append(urgency())
         if self.is_down:
             raise Transient("plane_unreachable", "Plane cannot be reached.")
         return found
@@ -100,6 +104,17 @@ async def test_so_many_are_under_way_and_no_more(plane: Plane, ahead: ReadAhead)
         ahead.news(WHERE[0], WorkItemId(str(number)))
     await others()
     assert plane.reads == MAX_UNDER_WAY
+
+
+async def test_it_is_urgent_from_the_moment_that_a_look_waits_for_it(plane: Plane, ahead: ReadAhead) -> None:
+    """Old deliveries that somebody repeats lead to no look, and must not use up what looks need."""
+    plane.gate.clear()
+    ahead.news(*WHERE)
+    await others()
+    found = ahead.take(*WHERE)
+    plane.gate.set()
+    await found
+    assert plane.urgencies == [Urgency.BACKGROUND, Urgency.LOOK]
 
 
 async def test_what_no_look_takes_is_forgotten(plane: Plane, ahead: ReadAhead) -> None:

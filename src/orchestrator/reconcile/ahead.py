@@ -1,7 +1,8 @@
 """Work items are read while the deliveries that tell of them are still being written to the disk.
 
 Such a read was sent after the delivery had come, so it shows what that tells of. A later delivery makes it worth
-nothing: what it tells of may be missing in it.
+nothing: what it tells of may be missing in it. Until a look takes it, it is as little urgent as the background:
+whoever repeats old deliveries, which lead to no look, must not use up the calls that looks need.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from orchestrator.domain.model import ProjectId, WorkItem, WorkItemId
+from orchestrator.pace import Urgency, Work, working
 
 KEPT_S = 0.5
 """The look that a delivery leads to begins as soon as that is on the disk. A later one sees for itself."""
@@ -21,12 +23,20 @@ Read = Callable[[ProjectId, WorkItemId], Awaitable[WorkItem | None]]
 _Key = tuple[ProjectId, WorkItemId]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """A read, and how urgent it is."""
+
+    found: asyncio.Future[WorkItem | None]
+    work: Work
+
+
 @dataclass(slots=True)
 class ReadAhead:
     """All methods are called in the event loop's thread. An item is read ahead once in ONCE_IN_S."""
 
     read: Read
-    _reads: dict[_Key, asyncio.Future[WorkItem | None]] = field(default_factory=dict)
+    _reads: dict[_Key, _Reading] = field(default_factory=dict)
     _recent: set[_Key] = field(default_factory=set)
 
     def news(self, project: ProjectId, item: WorkItemId) -> None:
@@ -35,11 +45,12 @@ class ReadAhead:
         self._drop(key)
         if key in self._recent or self.under_way >= MAX_UNDER_WAY:
             return
-        loop = asyncio.get_running_loop()
+        loop, work = asyncio.get_running_loop(), Work(Urgency.BACKGROUND)
         self._recent.add(key)
-        self._reads[key] = read = loop.create_task(self._read(key), context=contextvars.Context())
-        read.add_done_callback(_heard)
-        loop.call_later(KEPT_S, self._drop, key, read)
+        found = loop.create_task(self._read(key, work), context=contextvars.Context())
+        found.add_done_callback(_heard)
+        self._reads[key] = reading = _Reading(found, work)
+        loop.call_later(KEPT_S, self._drop, key, reading)
         loop.call_later(ONCE_IN_S, self._recent.discard, key)
 
     def gone(self, item: WorkItemId) -> None:
@@ -49,22 +60,27 @@ class ReadAhead:
 
     def take(self, project: ProjectId, item: WorkItemId) -> Awaitable[WorkItem | None]:
         """The read that is under way or done; else one that begins now. Raises as the adapter does."""
-        return self._reads.pop((project, item), None) or self.read(project, item)
+        reading = self._reads.pop((project, item), None)
+        if reading is None:
+            return self.read(project, item)
+        reading.work.hurry()
+        return reading.found
 
     @property
     def under_way(self) -> int:
         """Reads that no look has taken yet."""
         return len(self._reads)
 
-    async def _read(self, key: _Key) -> WorkItem | None:
-        return await self.read(*key)
+    async def _read(self, key: _Key, work: Work) -> WorkItem | None:
+        with working(work):
+            return await self.read(*key)
 
-    def _drop(self, key: _Key, only: asyncio.Future[WorkItem | None] | None = None) -> None:
+    def _drop(self, key: _Key, only: _Reading | None = None) -> None:
         """Its read, or `only` this one."""
         if only is None or self._reads.get(key) is only:
-            read = self._reads.pop(key, None)
-            if read is not None:
-                read.cancel()
+            reading = self._reads.pop(key, None)
+            if reading is not None:
+                reading.found.cancel()
 
 
 def _heard(read: asyncio.Future[WorkItem | None]) -> None:
