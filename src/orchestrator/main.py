@@ -148,10 +148,19 @@ class Orchestrator:
 
     def _foretell(self, event: Event) -> None:
         """The look that follows reads the work item first: Plane is asked while the disk writes."""
-        if isinstance(event, WorkItemChanged) and self.observer and self.directory.project(event.project):
-            self.observer.news(event.project, event.item)
-        elif isinstance(event, WorkItemDeleted) and self.observer:
-            self.observer.gone(event.item)
+        if self.observer is None:
+            return
+        match event:
+            case WorkItemChanged():
+                project = self.directory.project(event.project)
+                if project:
+                    self.observer.news(project, event.item)
+            case WorkItemDeleted():
+                self.observer.gone(event.item)
+            case BranchMoved():
+                self.observer.moved(event.branch)
+            case _:
+                pass
 
     def _accepted(self, stored: "asyncio.Future[journal.Recorded]") -> None:
         if stored.cancelled() or stored.exception() is not None:

@@ -150,9 +150,26 @@ class Pace:
         """Returns when it is this call's turn. `check` is asked while it waits, and may raise."""
         if self.waiting >= MAX_WAITING:
             raise self._busy("too many calls wait already", MAX_HOLD_S)
+        if self._is_at_once(urgency(), check):
+            return
         work = _work.get()
         if work is None or urgency() is Urgency.LOOK or not await self._turn_unless_hurried(work, check):
             await self._turn(Urgency.LOOK, check)
+
+    def _is_at_once(self, urgency: Urgency, check: Callable[[], None]) -> bool:
+        """Mostly nobody is in line, and there is room."""
+        line = self._lines[urgency]
+        if line.waiting:
+            return False
+        check()
+        if self._delay(urgency) > 0:
+            return False
+        self._take(line)
+        return True
+
+    def _take(self, line: _Turns) -> None:
+        self._tokens -= 1
+        line.went_at = self._timing.monotonic()
 
     async def _turn(self, urgency: Urgency, check: Callable[[], None]) -> None:
         line = self._lines[urgency]
@@ -211,8 +228,7 @@ class Pace:
             if delay <= 0:
                 break
             await self._timing.sleep(min(delay, _CHECK_S))
-        self._tokens -= 1
-        self._lines[urgency].went_at = self._timing.monotonic()
+        self._take(self._lines[urgency])
 
     def _delay(self, urgency: Urgency) -> float:
         self._fill()

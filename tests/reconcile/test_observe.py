@@ -1,18 +1,20 @@
 """In which order a look reads. Its tracker and its forge tell only what is asked here."""
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 import pytest
 
-from green import PROJECT, TASK
+from green import ITEM, NEW_TASK, PROJECT, TASK
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.forge import FileEntry
-from orchestrator.domain.model import Branch, ProjectId, RepoName, Sha, Stage, WorkItemId
+from orchestrator.domain.model import Branch, ProjectId, RepoName, Sha, Stage, WorkItem, WorkItemId
 from orchestrator.domain.tracker import Comment
 from orchestrator.loglimit import Complaints
 from orchestrator.qg.facts import NOT_NEEDED, Absent
 from orchestrator.reconcile.observe import Forges, Observed, Observer
+from orchestrator.workflow.names import branch_name
 from orchestrator.workflow.needs import Look
 
 HEAD = Sha("a" * 40)
@@ -26,12 +28,14 @@ class Neighbours:
     names: tuple[str, ...]
     asked: list[str] = field(default_factory=list)
     is_down: bool = False
+    item: WorkItem | None = None
 
     async def whoami(self) -> str:
         return "bot"
 
-    async def work_item(self, _project: ProjectId, _item: WorkItemId) -> None:
+    async def work_item(self, _project: ProjectId, _item: WorkItemId) -> WorkItem | None:
         self._answer("item")
+        return self.item
 
     async def comments(self, _project: ProjectId, _item: WorkItemId) -> tuple[Comment, ...]:
         self._answer("comments")
@@ -130,3 +134,47 @@ async def test_documents_that_the_base_has_already_are_read_and_then_the_comment
     assert there.asked == ["comments"]
     assert then.documents != NOT_NEEDED
     assert len(then.documents) == 1
+
+
+OURS = branch_name(ITEM.key, ITEM.title)
+SOON = ["item", f"branch {OURS}", f"branch {PROJECT.base_branch}"]
+
+
+async def told_of(there: Neighbours) -> Observer:
+    """A delivery about the work item has come, and all that it leads to without a look is done."""
+    observer = observing(there)
+    observer.news(PROJECT, ITEM.id)
+    for _ in range(8):
+        await asyncio.sleep(0)
+    return observer
+
+
+async def test_a_new_task_finds_its_item_and_its_branch_read_when_its_delivery_is_stored() -> None:
+    there = Neighbours((), item=ITEM)
+    observer = await told_of(there)
+    assert there.asked == SOON
+    seen = await observer.look(PROJECT, NEW_TASK, frozenset({Look.ITEM, Look.BRANCH}))
+    assert there.asked == SOON
+    assert (seen.item, seen.branch, seen.base_head) == (ITEM, Absent(), HEAD)
+
+
+async def test_a_branch_that_moved_since_is_read_again() -> None:
+    there = Neighbours((), item=ITEM)
+    observer = await told_of(there)
+    observer.moved(OURS)
+    await observer.look(PROJECT, NEW_TASK, frozenset({Look.ITEM, Look.BRANCH}))
+    assert there.asked == SOON + SOON[1:]
+
+
+async def test_a_task_whose_branch_may_be_there_takes_no_earlier_read_of_it() -> None:
+    """It may have been made meanwhile: a branch that is gone is another fact than one that is not made yet."""
+    there = Neighbours((), item=ITEM)
+    observer = await told_of(there)
+    await observer.look(PROJECT, replace(TASK, branch=OURS), FIRST)
+    assert there.asked == [*SOON, f"branch {OURS}"]
+
+
+async def test_of_an_item_that_is_not_there_no_branch_is_read() -> None:
+    there = Neighbours(())
+    await told_of(there)
+    assert there.asked == ["item"]

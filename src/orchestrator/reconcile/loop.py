@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -467,8 +467,8 @@ class Reconciler:
             return begun, [self._dispatch.intended(connection, run, now) for run in begun]
 
         intended, rounds = await self._database.write(commit)
-        for step in new:
-            _tell(step, intended if step is last else [])
+        if new:
+            _tell(new, intended)
         for one in rounds:
             _follow(one, engine, rows.task.id)
         if last.decision.switches.is_paused is not rows.task.switches.is_paused:
@@ -521,9 +521,12 @@ async def _others_leave() -> None:
         await asyncio.sleep(0)
 
 
-def _tell(step: _Step, intended: list[RunId]) -> None:
-    waiting = [item.code for item in step.decision.waiting]
-    log.info("decided", task=step.basis.task.id, stage=step.decision.stage, waiting=waiting, runs=intended)
+def _tell(way: Sequence[_Step], intended: list[RunId]) -> None:
+    """One line for what was committed together: where it led, and from where."""
+    task, reached = way[0].basis.task, way[-1].decision
+    moved = {} if reached.stage is task.stage else {"was": task.stage}
+    waiting = [item.code for item in reached.waiting]
+    log.info("decided", task=task.id, **moved, stage=reached.stage, waiting=waiting, runs=intended)
 
 
 def _without_news(rows: _Rows, seen: Observed) -> Observed | None:

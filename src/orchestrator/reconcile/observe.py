@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
@@ -83,6 +84,35 @@ class Observed:
         return _with(self, dict.fromkeys(names, NOT_NEEDED))
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a branch of ours is, or is to be made of its base."""
+
+    repo: RepoName
+    branch: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What is at such a place. `base` is a help, and None as well when it could not be seen."""
+
+    branch: Branch | None
+    base: Branch | None
+
+
+async def _beginning(forge: Forge, place: _Place) -> Beginning:
+    """Raises as the adapter does, of our branch."""
+    branch, base = await asyncio.gather(forge.branch(place.repo, place.branch), _base(forge, place))
+    return Beginning(branch, base)
+
+
+async def _base(forge: Forge, place: _Place) -> Branch | None:
+    with contextlib.suppress(Transient, Permanent):
+        return await forge.branch(place.repo, place.base)
+    return None
+
+
 def _with(observed: Observed, changes: Mapping[str, Any]) -> Observed:
     """`replace` for names that are known only now; FIELDS holds them to the class's."""
     return replace(observed, **changes)
@@ -111,23 +141,41 @@ class Observer:
         self._library = Library()
         self._paths: dict[tuple[RepoName, str, Sha], tuple[str, ...]] = {}
         self._us: Us | None = None
-        self._ahead = ReadAhead(tracker.work_item) if tracker else None
+        self._items = ReadAhead[tuple[ProjectId, WorkItemId], WorkItem | None]()
+        self._beginnings = ReadAhead[_Place, Beginning]()
         self._asking: dict[Urgency, asyncio.Lock] = {}
 
-    def news(self, project: ProjectId, item: WorkItemId) -> None:
+    def news(self, project: Project, item: WorkItemId) -> None:
         """A delivery about a work item has come, and its look will follow as soon as it is stored."""
-        if self._ahead:
-            self._ahead.news(project, item)
+        if self._tracker:
+            self._items.news((project.id, item), partial(self._read_ahead, self._tracker, project, item))
 
     def gone(self, item: WorkItemId) -> None:
         """A delivery says that it was deleted: what was read before does not count."""
-        if self._ahead:
-            self._ahead.gone(item)
+        self._items.forget(lambda key: key[1] == item)
+
+    def moved(self, branch: str) -> None:
+        """A delivery says so of a branch of this name, in whatever repository: as `gone`."""
+        self._beginnings.forget(lambda place: place.branch == branch)
+
+    async def _read_ahead(self, tracker: Tracker, project: Project, item: WorkItemId) -> WorkItem | None:
+        """The item names the branch, so that follows at once: a new task's look asks for both."""
+        found = await tracker.work_item(project.id, item)
+        if found and self.forge:
+            place = _Place(project.repo, branch_name(found.key, found.title), project.base_branch)
+            self._beginnings.news(place, partial(_beginning, self.forge, place))
+        return found
 
     async def work_item(self, project: ProjectId, item: WorkItemId) -> WorkItem | None:
         """As it is now, or was after the last delivery about it. Raises as the adapter does."""
-        assert self._ahead is not None  # noqa: S101 - whoever asks has looked whether there is a tracker
-        return await self._ahead.take(project, item)
+        assert self._tracker is not None  # noqa: S101 - whoever asks has looked whether there is a tracker
+        return await (self._items.take((project, item)) or self._tracker.work_item(project, item))
+
+    async def beginning(self, repo: RepoName, branch: str, base: str) -> "Beginning":
+        """As `work_item`, of a branch that we may have to make."""
+        assert self.forge is not None  # noqa: S101 - as above
+        place = _Place(repo, branch, base)
+        return await (self._beginnings.take(place) or _beginning(self.forge, place))
 
     async def look(
         self, project: Project | None, task: Task, wanted: frozenset[Look], known: Observed | None = None
@@ -336,16 +384,11 @@ class _Eye:
         where = self._where()
         if where is None:
             return NOT_NEEDED
-        found, _ = await asyncio.gather(self._forge().branch(*where), self._begin_at(where[0]))
-        return found or Absent()
-
-    async def _begin_at(self, repo: RepoName) -> None:
-        """Where a branch of ours would begin; needed by nobody but `list_ahead`."""
         if self._task.stage is not Stage.CREATED or self._task.role is not None:
-            return
-        with contextlib.suppress(Transient, Permanent):
-            base = await self._forge().branch(repo, self._base())
-            self._seen = replace(self._seen, base_head=base.head if base else None)
+            return await self._forge().branch(*where) or Absent()
+        begins = await self._observer.beginning(*where, self._base())
+        self._seen = replace(self._seen, base_head=begins.base.head if begins.base else None)
+        return begins.branch or Absent()
 
     async def _documents(self) -> tuple[Document, ...] | Unobserved:
         head, where = self._head(), self._where()
