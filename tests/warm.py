@@ -32,7 +32,6 @@ PRELOADED = (
     # What a service imports only when it needs it.
     "orchestrator.main",
     "orchestrator.web.app",
-    "warm_pages",
     "pydantic.v1",
     "aiohttp",
     "uvicorn.lifespan.on",
@@ -42,6 +41,7 @@ PRELOADED = (
     *(f"orchestrator.cli.{name}" for name in ("configuration", "runs", "transcripts", "verify")),
     "rich.console",
     "rich.table",
+    "warm_rest",
 )
 IS_MEASURED = "COVERAGE_PROCESS_START" in os.environ
 """`make cover-all` measures from the start of an interpreter to its end."""

@@ -5,7 +5,8 @@ from dataclasses import fields
 from datetime import datetime
 from enum import Enum
 from functools import cache, lru_cache
-from typing import Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -36,7 +37,7 @@ def _plain(value: object) -> object:
     return {"type": cls.__name__, **{name: _plain(getattr(value, name)) for name in names}}
 
 
-_LEAVES = frozenset({str, int, float, bool, type(None)})
+_LEAVES: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 
 
 @cache
@@ -48,15 +49,27 @@ def _names(cls: Any) -> tuple[str, ...]:
 
 
 def _restored(value: Any, hint: Any, classes: dict[str, type]) -> Any:
-    if isinstance(value, dict):
+    kind = type(value)
+    if kind is dict:
         cls = classes[value.pop("type")]
         hints = _hints(cls)
         return cls(**{name: _restored(one, hints[name], classes) for name, one in value.items()})
-    if isinstance(value, list):
+    if kind is list:
         return tuple(
             _restored(one, inner, classes) for one, inner in zip(value, _inner(hint, len(value)), strict=True)
         )
-    return value if hint is object else msgspec.convert(value, hint)
+    return value if kind in _as_is(hint) else msgspec.convert(value, hint)
+
+
+@cache
+def _as_is(hint: Any) -> frozenset[type]:
+    """What stands for itself where this is meant: a text does not where it may be an enum's or a moment's."""
+    if hint is object:
+        return _LEAVES
+    options = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+    real = {getattr(one, "__supertype__", one) for one in options}
+    is_worded = any(isinstance(one, type) and issubclass(one, Enum | datetime) for one in real)
+    return (_LEAVES & real) - ({str} if is_worded else set())
 
 
 @lru_cache(maxsize=1024)

@@ -39,14 +39,20 @@ class Prepared:
         self._columns = columns
         self._plan: _Plan | None = None
 
+    def prepare(self) -> "_Plan":
+        """Writes the text. Otherwise made at first use: at the start of the program nobody waits for it."""
+        if self._plan is None:
+            self._plan = _Plan(self._statement, self._columns)
+        return self._plan
+
     def run(self, connection: Connection, values: Mapping[str, Any] = _NOTHING) -> int:
         """How many rows it changed."""
-        plan = self._planned()
+        plan = self.prepare()
         return say(connection, plan.text, plan.bound(values)).rowcount
 
     def rows(self, connection: Connection, values: Mapping[str, Any] = _NOTHING) -> list[Any]:
         """All of them, each with its columns as attributes."""
-        plan = self._planned()
+        plan = self.prepare()
         return [plan.row(found) for found in say(connection, plan.text, plan.bound(values)).fetchall()]
 
     def first(self, connection: Connection, values: Mapping[str, Any] = _NOTHING) -> Any:
@@ -57,12 +63,6 @@ class Prepared:
         """The first column of the first row; None when there is no row."""
         row = self.first(connection, values)
         return None if row is None else row[0]
-
-    def _planned(self) -> "_Plan":
-        """Made at first use: at the start of the program nobody waits for it."""
-        if self._plan is None:
-            self._plan = _Plan(self._statement, self._columns)
-        return self._plan
 
 
 class _Plan:
