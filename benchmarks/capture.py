@@ -19,7 +19,7 @@ from orchestrator.agents.runtime import ClaudeRuntime
 from orchestrator.agents.workspace import Workspaces
 from orchestrator.domain.errors import Permanent
 from orchestrator.domain.model import GitRemote, RepoName, RunId, Sha, Stage
-from orchestrator.domain.roles import Language, Role
+from orchestrator.domain.roles import TASK_FILES, Language, Role
 from orchestrator.domain.run import Outcome, RunLimits, RunSpec, Usage
 from orchestrator.web.tail import follow
 
@@ -74,7 +74,7 @@ async def _captured(bench: Bench) -> _Costs:
     runtime, go = _runtime(bench), bench.folder / "go"
     specs = [_spec(number) for number in range(1, bench.scale.agents + 1)]
     for spec in specs:
-        _prepare(RunPaths.of(bench.folder, spec.run))
+        _prepare(RunPaths.of(bench.folder, spec.run), spec.role)
         await runtime.launch(spec)
     seen = list[Usage]()
     waits = [asyncio.create_task(runtime.wait(spec, seen.append)) for spec in specs]
@@ -147,11 +147,12 @@ def _spec(number: int) -> RunSpec:
     )
 
 
-def _prepare(paths: RunPaths) -> None:
+def _prepare(paths: RunPaths, role: Role) -> None:
     """What a launch needs of a prepared run; no clone, since nothing here is about git."""
     for folder in (paths.root, paths.workspace, paths.home, paths.tmp):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in (paths.lock, paths.tether, paths.prompt, paths.role, paths.prepared):
+    task_file = paths.workspace / TASK_FILES[role]
+    for path in (paths.lock, paths.tether, paths.prompt, paths.role, paths.prepared, task_file):
         path.touch(0o600)
     os.mkfifo(paths.control, 0o600)
 
