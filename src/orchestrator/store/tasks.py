@@ -7,10 +7,11 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, TextClause, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import NoResultFound
 
+from orchestrator.db import say
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.events import WorkItemChanged
 from orchestrator.domain.feedback import Feedback
@@ -313,32 +314,33 @@ def open_ids(connection: Connection) -> list[TaskId]:
     return [TaskId(row.id) for row in connection.execute(query)]
 
 
-# Every delivery asks one of these, so they are texts: a list of parameters would be compiled anew for each batch,
-# which takes ten times as long as the look-ups. CROSS JOIN says which side is looked up in which.
-_BY_ITEM = text("SELECT id, plane_id FROM tasks WHERE plane_id IN (SELECT value FROM json_each(:keys))")
-_BY_BRANCH = text(
-    "SELECT tasks.id, json_extract(wanted.value, '$[0]') AS repo, branch FROM json_each(:keys) AS wanted "
+# Every delivery asks one of these, so they are the driver's own texts: SQLAlchemy compiles a text anew each time,
+# which takes longer than the look-ups. CROSS JOIN says which side is looked up in which.
+_BY_ITEM = "SELECT plane_id, id FROM tasks WHERE plane_id IN (SELECT value FROM json_each(?))"
+_BY_BRANCH = (
+    "SELECT json_extract(wanted.value, '$[0]'), branch, tasks.id FROM json_each(?) AS wanted "
     "CROSS JOIN tasks ON branch = json_extract(wanted.value, '$[1]') "
     "AND tasks.repo = json_extract(wanted.value, '$[0]') COLLATE NOCASE"
 )
-_BY_HEAD = text("SELECT id, head_sha FROM tasks WHERE head_sha IN (SELECT value FROM json_each(:keys))")
+_BY_HEAD = "SELECT head_sha, id FROM tasks WHERE head_sha IN (SELECT value FROM json_each(?))"
 
 
 def ids_by_item(connection: Connection, items: Collection[str]) -> dict[str, TaskId]:
-    return {row.plane_id: TaskId(row.id) for row in _look_up(connection, _BY_ITEM, items)}
+    return {item: TaskId(task) for item, task in _look_up(connection, _BY_ITEM, items)}
 
 
 def ids_by_branch(connection: Connection, branches: Collection[tuple[str, str]]) -> dict[tuple[str, str], TaskId]:
     """Of repository and branch as the forge names them: capitals in the former do not matter to it."""
-    return {(row.repo, row.branch): TaskId(row.id) for row in _look_up(connection, _BY_BRANCH, branches)}
+    found = _look_up(connection, _BY_BRANCH, branches)
+    return {(repo, branch): TaskId(task) for repo, branch, task in found}
 
 
 def ids_by_head(connection: Connection, heads: Collection[str]) -> dict[str, TaskId]:
-    return {row.head_sha: TaskId(row.id) for row in _look_up(connection, _BY_HEAD, heads)}
+    return {head: TaskId(task) for head, task in _look_up(connection, _BY_HEAD, heads)}
 
 
-def _look_up(connection: Connection, query: TextClause, keys: Collection[object]) -> Iterable[Row[Any]]:
-    return connection.execute(query, {"keys": msgspec.json.encode(list(keys)).decode()}) if keys else ()
+def _look_up(connection: Connection, query: str, keys: Collection[object]) -> Iterable[tuple[Any, ...]]:
+    return say(connection, query, (msgspec.json.encode(list(keys)).decode(),)) if keys else ()
 
 
 def waiting_text(waiting: Sequence[Item]) -> str:
