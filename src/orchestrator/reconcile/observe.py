@@ -17,6 +17,7 @@ from orchestrator.pace import Urgency, urgency
 from orchestrator.ports import Forge, Tracker
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Unobserved, Us
 from orchestrator.reconcile.ahead import ReadAhead
+from orchestrator.reconcile.beginning import Beginning, Place, beginning_at
 from orchestrator.reconcile.documents import Library, named
 from orchestrator.words.sentences import People
 from orchestrator.workflow.names import branch_name
@@ -84,35 +85,6 @@ class Observed:
         return _with(self, dict.fromkeys(names, NOT_NEEDED))
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a branch of ours is, or is to be made of its base."""
-
-    repo: RepoName
-    branch: str
-    base: str
-
-
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """What is at such a place. `base` is a help, and None as well when it could not be seen."""
-
-    branch: Branch | None
-    base: Branch | None
-
-
-async def _beginning(forge: Forge, place: _Place) -> Beginning:
-    """Raises as the adapter does, of our branch."""
-    branch, base = await asyncio.gather(forge.branch(place.repo, place.branch), _base(forge, place))
-    return Beginning(branch, base)
-
-
-async def _base(forge: Forge, place: _Place) -> Branch | None:
-    with contextlib.suppress(Transient, Permanent):
-        return await forge.branch(place.repo, place.base)
-    return None
-
-
 def _with(observed: Observed, changes: Mapping[str, Any]) -> Observed:
     """`replace` for names that are known only now; FIELDS holds them to the class's."""
     return replace(observed, **changes)
@@ -142,7 +114,7 @@ class Observer:
         self._paths: dict[tuple[RepoName, str, Sha], tuple[str, ...]] = {}
         self._us: Us | None = None
         self._items = ReadAhead[tuple[ProjectId, WorkItemId], WorkItem | None]()
-        self._beginnings = ReadAhead[_Place, Beginning]()
+        self._beginnings = ReadAhead[Place, Beginning]()
         self._asking: dict[Urgency, asyncio.Lock] = {}
 
     def news(self, project: Project, item: WorkItemId) -> None:
@@ -162,8 +134,8 @@ class Observer:
         """The item names the branch, so that follows at once: a new task's look asks for both."""
         found = await tracker.work_item(project.id, item)
         if found and self.forge:
-            place = _Place(project.repo, branch_name(found.key, found.title), project.base_branch)
-            self._beginnings.news(place, partial(_beginning, self.forge, place))
+            place = Place(project.repo, branch_name(found.key, found.title), project.base_branch)
+            self._beginnings.news(place, partial(beginning_at, self.forge, place))
         return found
 
     async def work_item(self, project: ProjectId, item: WorkItemId) -> WorkItem | None:
@@ -171,11 +143,11 @@ class Observer:
         assert self._tracker is not None  # noqa: S101 - whoever asks has looked whether there is a tracker
         return await (self._items.take((project, item)) or self._tracker.work_item(project, item))
 
-    async def beginning(self, repo: RepoName, branch: str, base: str) -> "Beginning":
+    async def beginning(self, repo: RepoName, branch: str, base: str) -> Beginning:
         """As `work_item`, of a branch that we may have to make."""
         assert self.forge is not None  # noqa: S101 - as above
-        place = _Place(repo, branch, base)
-        return await (self._beginnings.take(place) or _beginning(self.forge, place))
+        place = Place(repo, branch, base)
+        return await (self._beginnings.take(place) or beginning_at(self.forge, place))
 
     async def look(
         self, project: Project | None, task: Task, wanted: frozenset[Look], known: Observed | None = None

@@ -314,8 +314,8 @@ def open_ids(connection: Connection) -> list[TaskId]:
     return [TaskId(row.id) for row in connection.execute(query)]
 
 
-# Every delivery asks one of these, so they are the driver's own texts: SQLAlchemy compiles a text anew each time,
-# which takes longer than the look-ups. CROSS JOIN says which side is looked up in which.
+# Every delivery asks one of these, so they are the driver's own texts, as the journal's are. CROSS JOIN says which
+# side is looked up in which.
 _BY_ITEM = "SELECT plane_id, id FROM tasks WHERE plane_id IN (SELECT value FROM json_each(?))"
 _BY_BRANCH = (
     "SELECT json_extract(wanted.value, '$[0]'), branch, tasks.id FROM json_each(?) AS wanted "
