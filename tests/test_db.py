@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.db import Database
+from orchestrator.db import WAL_CHECKPOINT_BYTES, Database
 from orchestrator.domain.errors import Transient
 from orchestrator.store.schema import watermarks
 
@@ -70,6 +70,16 @@ async def test_a_crowd_shares_commits_of_bounded_size(database: Database) -> Non
 
     assert await asyncio.gather(*[database.write_bulk(record, n) for n in range(600)]) == list(range(600))
     assert calls == [256, 256, 88]
+
+
+async def test_a_log_that_was_checkpointed_is_cut_or_every_later_commit_would_checkpoint(database: Database) -> None:
+    wal = database.path.with_name(database.path.name + "-wal")
+    longest, number = 0, 0
+    async with asyncio.timeout(30):
+        while longest <= WAL_CHECKPOINT_BYTES or wal.stat().st_size > WAL_CHECKPOINT_BYTES:
+            is_short = longest <= WAL_CHECKPOINT_BYTES
+            await database.write(add(f"{number}" + "x" * (2**20 if is_short else 0)))
+            longest, number = max(longest, wal.stat().st_size), number + 1
 
 
 async def test_while_another_program_holds_the_lock_writes_fail_soon_and_reads_go_on(database: Database) -> None:
