@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.db import WAL_CHECKPOINT_BYTES, Database
+from orchestrator.db import CROWD, WAL_CHECKPOINT_BYTES, Database
 from orchestrator.domain.errors import Transient
 from orchestrator.store.schema import watermarks
 
@@ -72,7 +72,75 @@ async def test_a_crowd_shares_commits_of_bounded_size(database: Database) -> Non
     assert calls == [256, 256, 88]
 
 
-async def test_a_log_that_was_checkpointed_is_cut_or_every_later_commit_would_checkpoint(database: Database) -> None:
+@pytest.fixture
+async def through(database: Database) -> Database:
+    """Its disk is through with a commit, and its loop has not heard of it."""
+    begun = asyncio.Event()
+
+    def work(connection: Connection) -> None:
+        begun.set()
+        add("first")(connection)
+
+    first = asyncio.ensure_future(database.write(work))
+    await begun.wait()
+    under_way = database._writer._under_way
+    assert under_way
+    under_way.flushed.result(timeout=30)  # the loop is held meanwhile
+    assert not first.done()
+    return database
+
+
+def crowd(database: Database, size: int, prefix: str = "") -> tuple[list[str], list[asyncio.Future[str]]]:
+    """So many come within one turn of the loop: whose statements were run meanwhile, and what they are told."""
+    begun: list[str] = []
+
+    def work(connection: Connection, items: Sequence[str]) -> Sequence[str]:
+        begun.extend(items)
+        return [add(item)(connection) for item in items]
+
+    told = [database.write_bulk(work, f"{prefix}{n}") for n in range(size)]
+    return list(begun), told
+
+
+async def test_a_crowd_goes_on_as_soon_as_the_disk_is_through(through: Database) -> None:
+    begun, told = crowd(through, 2 * CROWD)
+    assert begun == [str(n) for n in range(CROWD)]  # the rest waits for the disk, and for no turn of the loop
+    assert await asyncio.gather(*told) == [str(n) for n in range(2 * CROWD)]
+    with sqlite3.connect(through.path) as other:
+        assert other.execute("SELECT count(*) FROM watermarks").fetchone() == (1 + 2 * CROWD,)
+
+
+async def test_few_wait_for_the_turn_of_the_loop(through: Database) -> None:
+    begun, told = crowd(through, CROWD - 1)
+    assert not begun
+    assert await asyncio.gather(*told) == [str(n) for n in range(CROWD - 1)]
+
+
+async def test_what_fails_of_a_crowd_is_told_to_it_alone(through: Database) -> None:
+    with sqlite3.connect(through.path) as other:
+        other.execute("CREATE TRIGGER odd BEFORE INSERT ON watermarks WHEN new.project_id = 'bad7' "
+                      "BEGIN SELECT RAISE(ABORT, 'odd'); END")  # fmt: skip
+    begun, bad = crowd(through, CROWD, "bad")
+    _, good = crowd(through, 3)
+    assert begun
+    assert {type(one) for one in await asyncio.gather(*bad, return_exceptions=True)} == {IntegrityError}
+    assert await asyncio.gather(*good) == ["0", "1", "2"]
+    assert await names(through) == {"first", "0", "1", "2"}
+
+
+async def test_a_crowd_waits_for_the_lock_of_another_program(through: Database) -> None:
+    with sqlite3.connect(through.path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        begun, told = crowd(through, CROWD)
+        assert not begun
+        await asyncio.sleep(0)
+        other.execute("ROLLBACK")
+        assert await asyncio.gather(*told) == [str(n) for n in range(CROWD)]
+
+
+async def test_a_log_that_was_checkpointed_is_cut_or_every_later_commit_would_checkpoint(
+    database: Database,
+) -> None:
     wal = database.path.with_name(database.path.name + "-wal")
     longest, number = 0, 0
     async with asyncio.timeout(30):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import msgspec
 import uvicorn
 from sqlalchemy import Connection
 
@@ -166,8 +167,8 @@ class Composed(Orchestrator):
 
     def accept(self, delivery: Delivery) -> "asyncio.Future[Recorded]":
         if self.order.fault == "no_dedupe":
-            parsed = replace(delivery.parsed, event_id=None)
-            delivery = replace(delivery, body_sha256=secrets.token_hex(32), parsed=parsed)
+            parsed = msgspec.structs.replace(delivery.parsed, event_id=None)
+            delivery = msgspec.structs.replace(delivery, body_sha256=secrets.token_hex(32), parsed=parsed)
         if self.order.fault == "answer_before_commit":
             loop = asyncio.get_running_loop()
             loop.call_later(WRITES_BEHIND_S, super().accept, delivery)

@@ -354,9 +354,19 @@ def signed(*lines: bytes, body: bytes = BODY, version: bytes = b"1.1") -> bytes:
     return head(b"X-Plane-Signature: " + signature, length, *lines).replace(b"HTTP/1.1", b"HTTP/" + version) + body
 
 
+def in_chunks(*chunks: bytes) -> bytes:
+    """A signed request whose body tells its length by and by (RFC 9112, section 7.1)."""
+    whole = b"".join(chunks)
+    headers = signed(b"Transfer-Encoding: chunked", body=whole).removesuffix(whole)
+    headers = headers.replace(b"Content-Length: %d\r\n" % len(whole), b"")
+    return headers + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
+
+
 REQUESTS = {
     "accepted": signed(),
     "told to close": signed(b"Connection: close"),
+    "in one chunk": in_chunks(BODY),
+    "in three chunks": in_chunks(BODY[:1], BODY[1:5], BODY[5:]),
     "of HTTP 1.0": signed(version=b"1.0"),
     "unsigned": head(b"Content-Length: %d" % len(BODY)) + BODY,
     "no JSON": signed(body=b"rubbish"),
@@ -424,6 +434,32 @@ async def test_what_arrives_whole_is_taken_without_asgi_and_the_rest_is_not(site
     await socket.send(signed())
     assert b"duplicate" in await socket.answer()
     assert site.ordinary == 1
+    socket.writer.close()
+
+
+OTHER = BODY.rstrip(b"}") + b',"other":"%b"}' % (b"x" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("sent", "bodies"),
+    [
+        (signed(body=OTHER), [OTHER]),
+        (in_chunks(OTHER[:10], OTHER[10:4000], OTHER[4000:]), [OTHER]),
+        (in_chunks(*[OTHER[at : at + 1] for at in range(len(OTHER))]), [OTHER]),
+        (signed() + signed(body=OTHER), [BODY, OTHER]),
+        (in_chunks(BODY[:3], BODY[3:]) + signed(body=OTHER) + signed(), [BODY, OTHER, BODY]),
+        (signed(b"Content-Encoding: gzip") + signed(body=OTHER), [OTHER]),
+    ],
+)
+async def test_every_body_is_stored_as_it_was_sent(
+    site: Site, port: int, sent: bytes, bodies: list[bytes]
+) -> None:
+    socket = await connect(port)
+    await socket.send(sent)
+    give_up = time.monotonic() + PATIENCE_S
+    while len(site.stored) < len(bodies) and time.monotonic() < give_up:
+        assert await healthy(port)
+    assert [one.payload for one in site.stored] == bodies
     socket.writer.close()
 
 

@@ -73,6 +73,19 @@ def test_every_secret_of_the_list_is_tried(place: int) -> None:
     assert plane_signature_ok(RAW, GOOD, secrets)
 
 
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 500])
+def test_secrets_of_every_length_sign_as_the_standard_library_says(length: int) -> None:
+    secret = bytes(range(1, 256))[:length].ljust(length, b"x")
+    assert plane_signature_ok(RAW, digest(secret), [secret])
+    assert not plane_signature_ok(RAW, digest(secret + b"x"), [secret])
+
+
+def test_a_verification_leaves_nothing_behind_for_the_next() -> None:
+    for raw in (RAW, b"", RAW * 3):
+        assert plane_signature_ok(raw, digest(SECRET, raw), [b"other", SECRET])
+        assert not plane_signature_ok(raw + b" ", digest(SECRET, raw), [SECRET])
+
+
 @settings(deadline=None)
 @given(raw=st.binary(), claimed=st.binary(), secret=st.binary())
 def test_rubbish_is_refused_and_raises_nothing(raw: bytes, claimed: bytes, secret: bytes) -> None:

@@ -1,15 +1,13 @@
 """The journal: every delivery, once. Tasks are found or made in the same transaction as the event."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from typing import NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, bindparam, select, update
 
-from orchestrator.db import say
+from orchestrator.db import say, say_for_each
 from orchestrator.domain.events import (
     BranchMoved,
     CommentChanged,
@@ -61,16 +59,14 @@ def entry(delivery: Delivery, *, is_echo: bool = False) -> Entry:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """`task` is whom to wake, if anyone."""
 
     is_new: bool
     task: TaskId | None
 
 
-@dataclass(slots=True)
-class _Content:
+class _Content(msgspec.Struct):
     """One content: the row that has it (known) or the entry that will make it (fresh)."""
 
     source: str
@@ -195,16 +191,11 @@ _COLUMNS = (
 )
 
 
+_INSERT = f"INSERT INTO events ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(', ')))})"  # noqa: S608 - constants
+
+
 def _insert(connection: Connection, entries: Sequence[_Content]) -> None:
-    """One statement for all: SQLite then takes one step, and nothing is compiled for each row."""
-    values = [value for entry in entries for value in _row(entry)]
-    say(connection, _insert_text(len(entries)), values)
-
-
-@cache
-def _insert_text(rows: int) -> str:
-    row = f"({', '.join('?' * len(_COLUMNS.split(', ')))})"
-    return f"INSERT INTO events ({_COLUMNS}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - constants and a count
+    say_for_each(connection, _INSERT, [_row(entry) for entry in entries])
 
 
 def _row(entry: _Content) -> tuple[object, ...]:

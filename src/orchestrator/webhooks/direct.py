@@ -59,6 +59,8 @@ class _DirectProtocol(DeadlineProtocol):
     takers: ClassVar[_Takers]
     _is_feeding = False
     _held: tuple[RequestResponseCycle, Any, Taker] | None = None
+    _whole = b""
+    """The held request's body as it came, as long as that was in one piece: the cycle would copy it twice."""
 
     def data_received(self, data: bytes) -> None:
         self._is_feeding = True
@@ -68,8 +70,20 @@ class _DirectProtocol(DeadlineProtocol):
             self._is_feeding = False
             if self._held is not None:
                 (cycle, app, taker), self._held = self._held, None
-                if not self._took(cycle, taker):
+                whole, self._whole = self._whole, b""
+                if not self._took(cycle, taker, whole):
+                    _give(cycle, whole)
                     super()._start_asgi_task(cycle, app)
+
+    def on_body(self, body: bytes) -> None:
+        if self._held is None or self._held[0] is not self.cycle:
+            super().on_body(body)
+        elif not self._whole and not self.cycle.body:
+            self._whole = body
+        else:
+            whole, self._whole = self._whole, b""
+            _give(self.cycle, whole)
+            super().on_body(body)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         taker = self.takers.find(cycle.scope["path"]) if self._is_feeding else None
@@ -78,12 +92,12 @@ class _DirectProtocol(DeadlineProtocol):
         else:
             self._held = (cycle, app, taker)
 
-    def _took(self, cycle: RequestResponseCycle, taker: Taker) -> bool:
+    def _took(self, cycle: RequestResponseCycle, taker: Taker, whole: bytes) -> bool:
         """False: it goes the ordinary way, with its body where it was."""
         if cycle.more_body or self.transport.is_closing():
             return False
         try:
-            stored = taker.take(cast("Scope", cycle.scope), bytes(cycle.body))
+            stored = taker.take(cast("Scope", cycle.scope), whole or bytes(cycle.body))
         except (Rejected, Transient):
             return False
         cycle.body = bytearray()
@@ -113,3 +127,10 @@ class _DirectProtocol(DeadlineProtocol):
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
+
+
+def _give(cycle: RequestResponseCycle, body: bytes) -> None:
+    """As uvicorn's `on_body`, for a cycle that need not be the connection's last any more."""
+    if body:
+        cycle.body += body
+        cycle.message_event.set()
