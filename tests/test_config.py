@@ -6,6 +6,8 @@ import pytest
 
 from orchestrator import config
 from orchestrator.config import Settings, SettingsFault, load
+from orchestrator.configfile import Directory
+from orchestrator.main import build
 
 SPECIFIED = {
     "ORCH_PLANE_API_URL", "ORCH_PLANE_API_TOKEN", "ORCH_PLANE_WORKSPACE_SLUG", "ORCH_PLANE_WEBHOOK_SECRET",
@@ -90,6 +92,35 @@ def test_the_environment_is_stronger_than_the_file(tmp_path: Path) -> None:
     assert (settings.port, settings.host, settings.gitea_token) == (2, "0.0.0.0", ())
 
 
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({}, "sqlite:////data/orchestrator.db"),
+        ({"ORCH_DB_PATH": "/elsewhere/own.db"}, "sqlite:////elsewhere/own.db"),
+        ({"ORCH_DATABASE_URL": "sqlite:////other/own.db"}, "sqlite:////other/own.db"),
+    ],
+)
+def test_the_database_is_where_one_of_its_settings_says(given: dict[str, str], address: str) -> None:
+    settings = load({"ORCH_DATA_DIR": "/data", **given}, None)
+    assert settings.database == address
+    assert build(settings, Directory()).database.url == address
+
+
+def test_runs_get_the_proxy_and_the_copies_that_the_settings_name(tmp_path: Path) -> None:
+    (tmp_path / "repos").mkdir()
+    given = {
+        "ORCH_DATA_DIR": str(tmp_path / "data"),
+        "ORCH_GITEA_TOKEN": "t",
+        "ORCH_CLAUDE_PROXY": "http://proxy.test:3128",
+        "ORCH_REPOS_DIR": str(tmp_path / "repos"),
+    }
+    built = build(load(given, None), Directory())
+    built._engine()
+    assert (runtime := built.runtime) is not None
+    assert runtime.route.proxy == "http://proxy.test:3128"
+    assert runtime.workspaces.repos_dir == tmp_path / "repos"
+
+
 def test_secrets_are_not_in_the_settings_text() -> None:
     assert "s3cret" not in repr(load({"ORCH_GITEA_TOKEN": "s3cret"}, None))
 
@@ -99,7 +130,7 @@ def test_every_setting_has_help_and_every_number_a_unit() -> None:
         extra = field.json_schema_extra
         assert isinstance(extra, dict)
         assert field.description, name
-        if field.annotation in {int, float} and name not in {"port", "max_attempts"}:
+        if field.annotation in {int, float} and name != "port":
             assert extra["unit"], name
 
 

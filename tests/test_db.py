@@ -1,6 +1,7 @@
 """The writer: grouped commits, each caller's own fate, and clear words when the file cannot be used."""
 
 import asyncio
+import gc
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator.db import CROWD, WAL_CHECKPOINT_BYTES, Database
+from orchestrator.db import CROWD, MAX_BATCH, WAL_CHECKPOINT_BYTES, Database
 from orchestrator.domain.errors import Transient
 from orchestrator.store.schema import watermarks
 
@@ -72,9 +73,8 @@ async def test_a_crowd_shares_commits_of_bounded_size(database: Database) -> Non
     assert calls == [256, 256, 88]
 
 
-@pytest.fixture
-async def through(database: Database) -> Database:
-    """Its disk is through with a commit, and its loop has not heard of it."""
+async def through(database: Database) -> None:
+    """The disk is through with a commit, and the loop has not heard of it: it has had no turn since."""
     begun = asyncio.Event()
 
     def work(connection: Connection) -> None:
@@ -87,7 +87,6 @@ async def through(database: Database) -> Database:
     assert under_way
     under_way.flushed.result(timeout=30)  # the loop is held meanwhile
     assert not first.done()
-    return database
 
 
 def crowd(database: Database, size: int, prefix: str = "") -> tuple[list[str], list[asyncio.Future[str]]]:
@@ -102,36 +101,40 @@ def crowd(database: Database, size: int, prefix: str = "") -> tuple[list[str], l
     return list(begun), told
 
 
-async def test_a_crowd_goes_on_as_soon_as_the_disk_is_through(through: Database) -> None:
-    begun, told = crowd(through, 2 * CROWD)
+async def test_a_crowd_goes_on_as_soon_as_the_disk_is_through(database: Database) -> None:
+    await through(database)
+    begun, told = crowd(database, 2 * CROWD)
     assert begun == [str(n) for n in range(CROWD)]  # the rest waits for the disk, and for no turn of the loop
     assert await asyncio.gather(*told) == [str(n) for n in range(2 * CROWD)]
-    with sqlite3.connect(through.path) as other:
+    with sqlite3.connect(database.path) as other:
         assert other.execute("SELECT count(*) FROM watermarks").fetchone() == (1 + 2 * CROWD,)
 
 
-async def test_few_wait_for_the_turn_of_the_loop(through: Database) -> None:
-    begun, told = crowd(through, CROWD - 1)
+async def test_few_wait_for_the_turn_of_the_loop(database: Database) -> None:
+    await through(database)
+    begun, told = crowd(database, CROWD - 1)
     assert not begun
     assert await asyncio.gather(*told) == [str(n) for n in range(CROWD - 1)]
 
 
-async def test_what_fails_of_a_crowd_is_told_to_it_alone(through: Database) -> None:
-    with sqlite3.connect(through.path) as other:
+async def test_what_fails_of_a_crowd_is_told_to_it_alone(database: Database) -> None:
+    with sqlite3.connect(database.path) as other:
         other.execute("CREATE TRIGGER odd BEFORE INSERT ON watermarks WHEN new.project_id = 'bad7' "
                       "BEGIN SELECT RAISE(ABORT, 'odd'); END")  # fmt: skip
-    begun, bad = crowd(through, CROWD, "bad")
-    _, good = crowd(through, 3)
+    await through(database)
+    begun, bad = crowd(database, CROWD, "bad")
+    _, good = crowd(database, 3)
     assert begun
     assert {type(one) for one in await asyncio.gather(*bad, return_exceptions=True)} == {IntegrityError}
     assert await asyncio.gather(*good) == ["0", "1", "2"]
-    assert await names(through) == {"first", "0", "1", "2"}
+    assert await names(database) == {"first", "0", "1", "2"}
 
 
-async def test_a_crowd_waits_for_the_lock_of_another_program(through: Database) -> None:
-    with sqlite3.connect(through.path, isolation_level=None) as other:
+async def test_a_crowd_waits_for_the_lock_of_another_program(database: Database) -> None:
+    await through(database)
+    with sqlite3.connect(database.path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
-        begun, told = crowd(through, CROWD)
+        begun, told = crowd(database, CROWD)
         assert not begun
         await asyncio.sleep(0)
         other.execute("ROLLBACK")
@@ -161,6 +164,32 @@ async def test_while_another_program_holds_the_lock_writes_fail_soon_and_reads_g
         other.execute("ROLLBACK")
     await database.write(add("after"))
     assert await names(database) == {"before", "after"}
+
+
+async def test_a_crowd_larger_than_a_batch_is_told_of_a_lock_after_one_wait(database: Database) -> None:
+    def work(_connection: Connection, items: Sequence[int]) -> Sequence[int]:
+        return items
+
+    with sqlite3.connect(database.path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        crowd = [database.write_bulk(work, n) for n in range(5 * MAX_BATCH)]
+        crowd[0].add_done_callback(lambda _: other.execute("ROLLBACK"))  # who waits any longer is stored after all
+        answers = await asyncio.gather(*crowd, return_exceptions=True)
+    assert {type(one) for one in answers} == {Transient}
+    assert await database.write_bulk(work, 1) == 1
+
+
+async def test_a_fault_is_told_to_its_callers_and_to_nobody_else(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    with sqlite3.connect(database.path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Transient):
+            await database.write(add("a"))
+        other.execute("ROLLBACK")
+    await database.write(add("b"))
+    gc.collect()  # a future whose fault nobody took says so when it goes
+    assert not caplog.records
 
 
 async def test_a_full_disk_is_said_and_what_was_answered_stays(database: Database) -> None:

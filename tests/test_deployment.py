@@ -472,3 +472,17 @@ def test_a_proxy_that_keeps_the_prefix_works_too(running: Service) -> None:
     push = load_recorded(FIXTURES / "gitea" / "push.json")
     answer = httpx.post(f"{running.url}{PREFIX}/webhook/gitea", content=push.body, headers=push.headers)
     assert (answer.status_code, answer.json()) == (200, {"status": "accepted"})
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_requirement_is_pinned_by_its_content_and_names_no_index(name: str) -> None:
+    text = (ROOT / name).read_text()
+    pinned = re.findall(r"^([a-z0-9][^\s=]*)==\S+(.*(?:\n    .*)*)", text, re.MULTILINE)
+    assert len(pinned) > 20
+    assert [package for package, rest in pinned if "--hash=sha256:" not in rest] == []
+    assert not re.search(r"^\s*(-i|--index-url|--extra-index-url|--find-links)\b|https?://", text, re.MULTILINE)
+    assert not (ROOT / "uv.lock").exists()
+
+
+def test_in_ci_no_test_may_be_skipped() -> None:
+    assert "\nTESTS_MAY_NOT_SKIP=1 make test\n" in (ROOT / ".ci" / "run").read_text()

@@ -255,7 +255,9 @@ class Settings(BaseSettings):
         ge=1,
         le=14400,
     )
-    max_attempts: int = _setting(3, "Limits", "Attempts of one run before the task is parked.", ge=1, le=20)
+    max_attempts: int = _setting(
+        3, "Limits", "Attempts of one run before the task is parked.", unit="attempts", ge=1, le=20
+    )
     run_timeout_s: float = _setting(3600, "Limits", "Wall clock of one run.", unit="seconds", gt=0, le=86400)
     run_silence_s: float = _setting(
         1200,

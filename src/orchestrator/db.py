@@ -184,7 +184,8 @@ class _Writer:
     async def _write_all(self) -> None:
         while self._under_way or self._waiting:
             under_way = self._under_way or await self._next()
-            await asyncio.wait([asyncio.wrap_future(under_way.flushed)])
+            with contextlib.suppress(Exception):  # _finish tells it to whom it concerns
+                await asyncio.wrap_future(under_way.flushed)
             self._finish(under_way)
             await self._wal.keep_short()
 
@@ -194,7 +195,9 @@ class _Writer:
             connection = self._connection = self._connection or self._engine.connect()
             await self._begin(connection)
         except Exception as error:  # noqa: BLE001 - the outermost loop: told to every caller that waits
-            self._under_way = _Transaction(jobs, _failed(error))
+            # All of them: whoever came in the meantime would wait as long, one batch after the other.
+            self._under_way = _Transaction([*jobs, *self._waiting], _failed(error))
+            self._waiting.clear()
             return self._under_way
         return self._run(connection, jobs)
 

@@ -8,10 +8,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -105,7 +107,7 @@ def test_doctor_on_a_bare_machine_names_each_gap_and_its_mending(tmp_path: Path)
         "no_webhook_secret",
     }
     assert wanted <= set(found)
-    assert all(finding["mend"] or finding["level"] == "fine" or finding["message"] for finding in found.values())
+    assert [code for code, finding in found.items() if not finding["mend"] and finding["level"] != "fine"] == []
     assert found["database"]["level"] == "fine"
     for_people = orch("doctor", cwd=tmp_path)
     assert "ORCH_GITEA_TOKEN" in for_people.stdout
@@ -321,16 +323,26 @@ def demo(tmp_path: Path, *arguments: str, source: Path | None = None) -> subproc
     )
 
 
-def ended_at(words: str, running: subprocess.Popen[str]) -> str:
+def ended_at(words: str, running: subprocess.Popen[str], then: Callable[[str], None] = lambda _line: None) -> str:
     """Told to end as soon as it says that. All that it said."""
     assert running.stdout is not None
     said = ""
     for line in running.stdout:
         said += line
         if words in line:
+            then(line)
             running.send_signal(signal.SIGTERM)
             break
     return said + running.communicate(timeout=60)[0]
+
+
+def answers(line: str) -> None:
+    """Whoever is at the address that this line names."""
+    address = re.search(r"http://127\.0\.0\.1:\d+", line)
+    assert address, line
+    for _ in range(3):
+        assert httpx.get(f"{address[0]}/health").json()["status"] == "ok"
+        time.sleep(0.2)  # what ended by itself would be gone by then
 
 
 def assert_whole_story(said: str) -> None:
@@ -344,6 +356,11 @@ def assert_whole_story(said: str) -> None:
         "the test failed",
     ]
     assert "ENDURO-1 is ready to merge" in said
+    assert re.search(r"outcome\W+turns\W+tokens in \+ out\W+cost", said)
+    total = re.search(r"(\d+) runs\W+(\d+)\W+(\d+) \+ (\d+)\W+\$(\d+\.\d{4})", said)
+    assert total, said
+    assert int(total[1]) >= len(Role)
+    assert all(float(number) > 0 for number in total.groups())
     assert "yes" in said
     assert "NO " not in said
 
@@ -363,7 +380,7 @@ def test_without_the_cli_the_demo_says_so_and_the_stand_in_brings_it_to_its_end_
     tmp_path: Path, checkout_without_cli: Path
 ) -> None:
     running = demo(tmp_path, "--keep", source=checkout_without_cli / "src")
-    said = ended_at("Staying up", running)
+    said = ended_at("Staying up", running, answers)
     assert running.returncode == 0, said
     missing = f"The Claude Code CLI is not at {checkout_without_cli}/.tools/claude or does not run there"
     assert missing in said.splitlines()[0]

@@ -59,6 +59,12 @@ def test_while_the_database_is_locked_senders_are_told_to_come_back_and_nothing_
     assert post(service, 52).json() == {"status": "accepted"}
     assert post(service, 20).json() == {"status": "accepted"}
     assert bodies(service) == {signed(n)[0] for n in (*accepted, 52, 20)}
+    assert_a_log_of_records(service)
+
+
+def assert_a_log_of_records(service: Service) -> None:
+    """No traceback of the interpreter's own between the lines."""
+    assert [line for line in service.log.read_text().splitlines() if not line.startswith("{")] == []
 
 
 @pytest.mark.nightly

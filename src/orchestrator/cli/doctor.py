@@ -54,7 +54,8 @@ def _secrets(settings: Settings) -> list[Finding]:
     try:
         refuse_unsigned(settings)
     except SettingsFault as error:
-        return [Finding("no_webhook_secret", Level.BROKEN, fault) for fault in error.faults]
+        told = [fault.partition(". ") for fault in error.faults]
+        return [Finding("no_webhook_secret", Level.BROKEN, f"{what}.", mend) for what, _, mend in told]
     return []
 
 
