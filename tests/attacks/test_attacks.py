@@ -296,6 +296,34 @@ def test_a_daemon_that_hides_from_its_shim_ends_with_the_uid(root: Path, targets
     until(lambda: not with_mark(targets.aim["mark"]), "the daemon is dead", 20)
 
 
+ALONE = """
+import os, resource, sys
+sys.path.append(sys.argv[1]); uid = int(sys.argv[2])
+from orchestrator.agents import confine
+heard, said = os.pipe()
+other = os.fork()
+os.setgroups([]); os.setresgid(uid, uid, uid); os.setresuid(uid, uid, uid)
+if other == 0:
+    os.write(said, b"x")
+    sys.stdin.read()
+    os._exit(0)
+os.read(heard, 1)
+resource.setrlimit(resource.RLIMIT_NPROC, (2, 2))
+print(confine._is_alone(), flush=True)
+os.kill(other, 9)
+os.waitpid(other, 0)
+print(confine._is_alone(), confine._is_alone())
+"""
+
+
+def test_who_ends_all_of_a_uid_knows_when_nobody_is_left(root: Path) -> None:
+    """Or each launch would go on killing for a time that is enough for the worst."""
+    skip_unless_possible(root, LEVELS["landlock+user"])
+    command = [sys.executable, "-c", ALONE, str(ROOT / "src"), str(SOMEBODY + 1)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["False", "True", "True"]
+
+
 def test_a_uid_is_never_lent_twice(root: Path) -> None:
     pool = Pool(root / "uids", 64300, 64301)
     with pool.lend() as (first, _), pool.lend() as (second, kept):
