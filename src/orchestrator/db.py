@@ -209,8 +209,9 @@ class _Writer:
         if before is None or not before.flushed.done() or self._wal.is_long:
             return
         self._finish(before)
-        if self._connection is not None and _is_free(self._connection):
-            self._run(self._connection, self._taken())
+        with contextlib.suppress(DBAPIError):  # the task meets it again, and tells it
+            if self._connection is not None and _try_begin(self._connection):
+                self._run(self._connection, self._taken())
 
     def _taken(self) -> list[_Job]:
         return [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
@@ -240,7 +241,7 @@ class _Writer:
         """Waits for another program's lock without holding up the event loop."""
         until = asyncio.get_running_loop().time() + self._wait_s
         while asyncio.get_running_loop().time() <= until:
-            if _has_begun(connection):
+            if _try_begin(connection):
                 return
             await asyncio.sleep(LOCK_POLL_S)
         connection.begin()
@@ -303,14 +304,7 @@ def _failed(error: Exception) -> Future[None]:
     return failed
 
 
-def _is_free(connection: Connection) -> bool:
-    """As `_has_begun`, and for no fault more."""
-    with contextlib.suppress(DBAPIError):
-        return _has_begun(connection)
-    return False
-
-
-def _has_begun(connection: Connection) -> bool:
+def _try_begin(connection: Connection) -> bool:
     """False: another program has the lock. Raises OperationalError for anything else."""
     try:
         connection.begin()
