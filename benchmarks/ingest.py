@@ -7,22 +7,19 @@ from dataclasses import dataclass, field
 from benchmarks.load import Order, Result
 from benchmarks.processes import GITEA_SECRET, Server, baseline, burst, lonely_service, server_of
 from benchmarks.report import Figure, median
-from benchmarks.scale import Bench
+from benchmarks.scale import Bench, Scale
 
 PATH = "/webhook/gitea"
+_BURSTS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Rival:
-    """Whom a burst is sent to. `seen` and `cpu_us` (processor time a request) gather one value a round."""
+    """Whom bursts are sent to. `seen` and `cpu_us` (processor time a request) gather one value a burst."""
 
     name: str
     server: Server
     secret: str
-    times: int = 1
-    """How many bursts long its round is: the machine's speed changes from one second to the next, so who is faster
-    is measured with more, for about as long.
-    """
     seen: list[Result] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)
 
@@ -33,36 +30,44 @@ class _Rival:
     def per_s(self) -> float:
         return self.of(lambda result: result.per_s)
 
+    @property
+    def so_far(self) -> str:
+        p99, cpu_us = self.of(lambda result: result.p99_ms), median(self.cpu_us)
+        return f"{self.per_s:,.0f}/s, p99 {p99:.1f} ms, {cpu_us:,.0f} µs of its processor (medians so far)"
+
 
 def measure(bench: Bench) -> list[Figure]:
-    """Rounds are interleaved, so that a change of the machine's mood meets everybody."""
+    """Bursts are interleaved, so that a change of the machine's mood meets everybody. It changes by the
+    second, and the slow one's burst alone takes seconds: who is quick gets `_BURSTS` turns to one of his.
+    """
     with contextlib.ExitStack() as servers:
         hello = servers.enter_context(baseline("hello", bench.folder))
         spec = servers.enter_context(baseline("spec", bench.at("spec")))
         service = servers.enter_context(lonely_service(bench.at("ingest")))
-        rivals = (
+        quick = (
             _Rival("service", server_of(service), GITEA_SECRET),
-            _Rival("hello, GET", hello, "", times=4),
-            _Rival("hello, same burst", hello, GITEA_SECRET, times=4),
-            _Rival("spec", spec, GITEA_SECRET),
+            _Rival("hello, GET", hello, ""),
+            _Rival("hello, same burst", hello, GITEA_SECRET),
         )
-        for rival in rivals:
-            _send(bench, rival, "warm-up", max(bench.scale.burst // 10, 10))
+        slow = _Rival("spec", spec, GITEA_SECRET)
+        for rival in (*quick, slow):
+            _send(rival, "warm-up", max(bench.scale.burst // 10, 10), bench.scale.connections)
         for turn in range(bench.scale.repeats):
-            for rival in rivals:
-                before, count = rival.server.cpu_s(), rival.times * bench.scale.burst
-                last = _send(bench, rival, str(turn), count)
-                rival.seen.append(last)
-                rival.cpu_us.append((rival.server.cpu_s() - before) / count * 1e6)
-                told = (
-                    f"{last.per_s:,.0f}/s, p99 {last.p99_ms:.1f} ms, {rival.cpu_us[-1]:,.0f} µs of its processor"
-                )
-                bench.tell(f"  round {turn + 1}, {rival.name}: {told}")
-    return _figures(*rivals)
+            for rival in (*quick * _BURSTS, slow):
+                _measure(rival, bench.scale)
+            for rival in (*quick, slow):
+                bench.tell(f"  round {turn + 1}, {rival.name}: {rival.so_far}")
+    return _figures(*quick, slow)
 
 
-def _send(bench: Bench, rival: _Rival, seed: str, count: int) -> Result:
-    result = burst(Order(rival.server.port, PATH, rival.secret, count, bench.scale.connections, seed))
+def _measure(rival: _Rival, scale: Scale) -> None:
+    before = rival.server.cpu_s()
+    rival.seen.append(_send(rival, str(len(rival.seen)), scale.burst, scale.connections))
+    rival.cpu_us.append((rival.server.cpu_s() - before) / scale.burst * 1e6)
+
+
+def _send(rival: _Rival, seed: str, count: int, connections: int) -> Result:
+    result = burst(Order(rival.server.port, PATH, rival.secret, count, connections, seed))
     if result.refused:
         raise RuntimeError(f"{rival.name} refused {result.refused} of {count} requests: nothing was measured.")
     return result
