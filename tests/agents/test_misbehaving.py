@@ -201,7 +201,7 @@ def test_the_whole_ladder_takes_less_than_ten_seconds_and_so_does_the_watch_over
     assert supervise.TICK_S + ladder < 10
     vigil = Vigil(world.paths(world.spec()), RunLimits(60, 1, 1), process, heard=0.0)
     assert vigil.grace_s > ladder
-    assert vigil.grace_s + 0.5 < 10
+    assert vigil.grace_s + 0.5 < 10  # the first look comes half a second after a restart
 
 
 def test_limits_are_counted_from_moments_that_lie_in_files(world: Any) -> None:
@@ -222,6 +222,8 @@ def test_limits_are_counted_from_moments_that_lie_in_files(world: Any) -> None:
     first = rundir.stopped_at(paths)
     rundir.note_stop(paths)
     assert rundir.stopped_at(paths) == first
+    assert vigil.overdue(4, first + over - 0.01) is None
+    assert vigil.due == first + over  # the next look is made then, and not a tick later
     assert vigil.overdue(4, now + 30) == supervise.CANCELLED
     paths.stop.write_bytes(b"%f" % (now + 10_000))
     assert rundir.stopped_at(paths) is None

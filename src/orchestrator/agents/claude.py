@@ -187,11 +187,11 @@ class Transcript:
         turns, read, written = self._new
         if turns:
             self._new, known = (0, 0, 0), self.usage
-            self.usage = replace(
-                known,
+            self.usage = Usage(
                 turns=known.turns + turns,
                 input_tokens=known.input_tokens + read,
                 output_tokens=known.output_tokens + written,
+                cost_usd=known.cost_usd,
             )
 
     def _settle(self, record: Record) -> None:

@@ -171,16 +171,18 @@ def read_exit(paths: RunPaths) -> ExitRecord | None:
 
 def started_at(paths: RunPaths) -> float | None:
     """On the machine's monotonic clock; None when the shim did not get to write it."""
-    return _moment(paths.started)
+    return moment(paths.started)
 
 
 def stopped_at(paths: RunPaths) -> float | None:
     """When somebody first ordered it, on the same clock; None when nobody did."""
-    return _moment(paths.stop)
+    return moment(paths.stop)
 
 
-def _moment(path: Path) -> float | None:
-    """None for a moment of the future, too: the machine was started anew since."""
+def moment(path: Path) -> float | None:
+    """What the file says, on the machine's monotonic clock. None where there is none, and for a moment of the
+    future: the machine was started anew since.
+    """
     try:
         found = float(path.read_bytes()[:40])
     except (FileNotFoundError, ValueError):

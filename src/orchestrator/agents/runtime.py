@@ -14,9 +14,10 @@ from orchestrator.agents import claude, launcher, rundir, sandbox
 from orchestrator.agents.claude_code import ClaudeCode
 from orchestrator.agents.cli import Cli, Reading
 from orchestrator.agents.folders import Room
+from orchestrator.agents.follow import Ending, Log, to_next_look
 from orchestrator.agents.launcher import ApiRoute, Credential, ProcessLimits, Reserve
 from orchestrator.agents.room import needs_room
-from orchestrator.agents.rundir import RunPaths
+from orchestrator.agents.rundir import ExitRecord, RunPaths
 from orchestrator.agents.sandboxes import Sandboxes
 from orchestrator.agents.vigil import Vigil
 from orchestrator.agents.workspace import Workspaces
@@ -25,13 +26,10 @@ from orchestrator.domain.model import RepoName, RunId, Sha
 from orchestrator.domain.roles import TASK_FILES
 from orchestrator.domain.run import Liveness, Outcome, RunResult, RunSpec, Usage
 
-_PIECE_BYTES = 1024 * 1024
-_AT_ONCE_BYTES = 128 * 1024
-"""Less than a millisecond's work."""
 _STDERR_BYTES = 4096
 _START_S = 15.0
-_POLL_S = 0.2
-_TICK_S = 0.5
+_FIRST_LOOK_S = 0.5
+"""By then an agent has begun; and one whose limit passed while nobody watched waits no longer."""
 _NOTE_S = 5.0
 """How often it is told that an agent is still saying something."""
 
@@ -102,23 +100,39 @@ class ClaudeRuntime:
 
     async def wait(self, spec: RunSpec, on_progress: Callable[[Usage], None]) -> RunResult:
         """For a run whose shim is dead it ends what that left behind and says `lost`."""
-        paths, transcript = self._paths(spec.run), self._cli().reading(spec)
-        position, told, at = 0, (0, Usage()), time.monotonic()
-        vigil = Vigil(paths, spec.limits, self.limits, heard=at)
-        while not await self._has_ended(spec.run, paths):
-            await self._renew()  # by now the agent has begun, and nobody waits for the processor
-            position = await _caught_up(paths.log, transcript, position, self.limits)
-            now = time.monotonic()
-            if transcript.usage != told[1] or (position != told[0] and now > at + _NOTE_S):
-                told, at = (position, transcript.usage), now
-                on_progress(transcript.usage)
-            if why := vigil.overdue(position, now):
-                await asyncio.to_thread(rundir.end_by_force, paths, why)
+        paths, reading = self._paths(spec.run), self._cli().reading(spec)
+        log, at = Log(paths.log, reading, self.limits.log_max_bytes), time.monotonic()
+        told, vigil = (0, Usage()), Vigil(paths, spec.limits, self.limits, heard=at)
+        pause_s = _FIRST_LOOK_S
+        with Ending(paths.lock, self._shims.get(spec.run)) as ending:
+            while not await ending.within(pause_s):
+                await self._renew()  # by now the agent has begun, and nobody waits for the processor
+                await log.catch_up()
+                now = time.monotonic()
+                if reading.usage != told[1] or (log.position != told[0] and now > at + _NOTE_S):
+                    told, at = (log.position, reading.usage), now
+                    on_progress(reading.usage)
+                why, pause_s = vigil.overdue(log.position, now), to_next_look(now)
+                if why:
+                    await asyncio.to_thread(rundir.end_by_force, paths, why)
+                else:
+                    pause_s = min(pause_s, vigil.due - now)
         await self._renew()  # of a run that was over at once
         self._reap(spec.run)
-        if rundir.read_exit(paths) is None:
-            await asyncio.to_thread(self._end_uid, paths)
-        return await asyncio.to_thread(_settle, paths, self.limits, transcript, position)
+        return await self._concluded(paths, log)
+
+    async def _concluded(self, paths: RunPaths, log: Log) -> RunResult:
+        ended = rundir.read_exit(paths) or await asyncio.to_thread(self._cleared, paths)
+        await log.catch_up()
+        return log.reading.conclude(ended, _tail(paths.errors)) if ended else _lost(log.reading)
+
+    def _cleared(self, paths: RunPaths) -> ExitRecord | None:
+        """Ends what a shim without a word left behind. The record, where somebody wrote one in the meantime."""
+        self._end_uid(paths)
+        ended = rundir.read_exit(paths)
+        if ended is None:
+            _end_leftovers(paths)
+        return ended
 
     async def stop(self, run: RunId) -> bool:
         """Also forbids the start of a run that has no shim yet."""
@@ -200,19 +214,6 @@ class ClaudeRuntime:
             hint="It is tried again; the run's directory has its stderr.log.",
         )
 
-    async def _has_ended(self, run: RunId, paths: RunPaths) -> bool:
-        """Waits a tick at most. Our own shim's end is told by the kernel; another's lock is asked for."""
-        shim = self._shims.get(run)
-        if shim is not None and shim.returncode is None:
-            await _ended_within(shim.pid, _TICK_S)
-            return shim.poll() is not None and not rundir.is_held(paths.lock)
-        until = time.monotonic() + _TICK_S
-        while rundir.is_held(paths.lock):
-            if time.monotonic() > until:
-                return False
-            await asyncio.sleep(_POLL_S)
-        return True
-
     async def _renew(self) -> None:
         if self._reserve is not None and not self._reserve.is_waiting:
             await asyncio.to_thread(self._reserve.renew)
@@ -220,21 +221,6 @@ class ClaudeRuntime:
     def _reap(self, run: RunId) -> None:
         if shim := self._shims.pop(run, None):
             shim.wait()
-
-
-async def _ended_within(child: int, pause_s: float) -> None:
-    """A child that was not waited for keeps its pid, so the handle is surely its own."""
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    handle = os.pidfd_open(child)
-    loop.add_reader(handle, ended.set)
-    try:
-        async with asyncio.timeout(pause_s):
-            await ended.wait()
-    except TimeoutError:
-        return
-    finally:
-        loop.remove_reader(handle)
-        os.close(handle)
 
 
 def _note_digest(paths: RunPaths, spec: RunSpec, argv: Sequence[str]) -> None:
@@ -245,32 +231,6 @@ def _note_digest(paths: RunPaths, spec: RunSpec, argv: Sequence[str]) -> None:
     told = [path.read_bytes() for path in (paths.role, paths.prompt, task_file)]
     flags = [word for word in argv[1:] if word != str(paths.role)]
     paths.digest.write_text(launcher.digest(*told, *(word.encode() for word in flags)))
-
-
-async def _caught_up(log: Path, transcript: Reading, position: int, limits: ProcessLimits) -> int:
-    """What is little is read here and now: to ask a thread for it costs ten times as much."""
-    try:
-        new = log.stat().st_size - position  # noqa: ASYNC240 - a look at what the kernel has in memory
-    except FileNotFoundError:
-        return position
-    if new <= 0:
-        return position
-    if new <= _AT_ONCE_BYTES:
-        return _follow(log, transcript, position, limits)
-    return await asyncio.to_thread(_follow, log, transcript, position, limits)
-
-
-def _follow(log: Path, transcript: Reading, position: int, limits: ProcessLimits) -> int:
-    """Reads what came since; the file is only ever appended to. Not much beyond the limit: that run is over."""
-    try:
-        with log.open("rb") as file:
-            file.seek(position)
-            while position <= limits.log_max_bytes and (piece := file.read(_PIECE_BYTES)):
-                transcript.feed(piece)
-                position += len(piece)
-    except FileNotFoundError:
-        return position
-    return position
 
 
 def _stop(paths: RunPaths) -> bool:
@@ -287,28 +247,22 @@ def _stop(paths: RunPaths) -> bool:
     return not paths.started.exists()
 
 
-def _settle(paths: RunPaths, limits: ProcessLimits, transcript: Reading, position: int) -> RunResult:
-    ended = rundir.read_exit(paths)
-    if ended is None:
-        return _lost(paths, limits, transcript, position)
-    _follow(paths.log, transcript, position, limits)
-    return transcript.conclude(ended, _tail(paths.errors))
-
-
-def _lost(paths: RunPaths, limits: ProcessLimits, transcript: Reading, position: int) -> RunResult:
+def _end_leftovers(paths: RunPaths) -> None:
     rundir.forbid_start(paths)
     until = time.monotonic() + _START_S
     while rundir.kill_leftovers(paths) and time.monotonic() < until:
         time.sleep(0.01)
-    _follow(paths.log, transcript, position, limits)
+
+
+def _lost(reading: Reading) -> RunResult:
     return RunResult(
         outcome=Outcome.LOST,
         exit_code=None,
         reason="vanished",
         detail="The run's supervisor died without a word, and its agent with it. What was left alive is ended.",
-        usage=transcript.usage,
-        cli_version=transcript.cli_version,
-        model=transcript.model,
+        usage=reading.usage,
+        cli_version=reading.cli_version,
+        model=reading.model,
     )
 
 

@@ -1,7 +1,8 @@
 """The shim's limits seen from outside: for a shim that was stopped, or hangs, or was never told."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from orchestrator.agents import rundir, supervise
 from orchestrator.agents.launcher import ProcessLimits
@@ -24,6 +25,15 @@ class Vigil:
     heard: float
     position: int = 0
     full_since: float = math.inf
+    due: float = math.inf
+    """When, as seen at the last look, the run should be over."""
+    began: float | None = None
+    """Once known it stays so; a stop may be ordered at any time."""
+    _stop: Path = field(init=False)
+    """Made once: a path takes longer to be put together than to be asked for."""
+
+    def __post_init__(self) -> None:
+        self._stop = self.paths.stop
 
     def overdue(self, position: int, now: float) -> str | None:
         """Why the run should be over by now, though its shim did not end it. `position`: how long the log is."""
@@ -32,11 +42,14 @@ class Vigil:
         if position > self.process.log_max_bytes:
             self.full_since = min(self.full_since, now)
         since, why = min(self._reached())
-        return why if now >= since + self.grace_s else None
+        self.due = since + self.grace_s
+        return why if now >= self.due else None
 
     def _reached(self) -> list[tuple[float, str]]:
         """When each limit is reached, or an order was given."""
-        began, stopped = rundir.started_at(self.paths), rundir.stopped_at(self.paths)
+        if self.began is None:
+            self.began = rundir.started_at(self.paths)
+        began, stopped = self.began, rundir.moment(self._stop)
         return [
             (math.inf if stopped is None else stopped, supervise.CANCELLED),
             (math.inf if began is None else began + self.limits.timeout_s, supervise.TIMED_OUT),
