@@ -14,6 +14,16 @@ SAMPLE = 4
 AT_ONCE = 3
 SHARES = 6
 LIMIT_S = 3600
+ONCE_STUCK = {
+    # A look that missed something went on after an effect of its own, and forgot that it had to come again.
+    "agents judge": (
+        Point("gitea GET repos/acme/enduro-trails/commits/N/status", 5, "after"),
+        Point("gitea GET repos/acme/enduro-trails/contents/tasks/N", 5, "before"),
+    ),
+    # The commit that admitted a run was done and reported as failed: nobody was told to start it.
+    "an agent writes": (Point("write reconcile.loop.Reconciler._apply.commit", 2, "after"),),
+}
+"""A night's sweep found these: the task waited for ever."""
 KINDS = {"read", "write", "plane", "gitea", "developer", "reviewer", "git", "runtime"}
 """Of calls. A seam that went away would leave nothing to sweep, and nobody would notice."""
 
@@ -40,13 +50,12 @@ def test_points_are_reached_in_every_part_and_a_failure_at_any_of_some_changes_n
     assert {name.split()[0] for name in reached} == KINDS
     assert {"runtime launch", "write store.journal.record"} <= reached
     assert story.is_written or "git push forge" in reached
-    points = chosen(sweep.points(), SAMPLE)
-    in_parallel([partial(_struck_once, sweep, Point(name, 1, how)) for name, how in points], AT_ONCE)
+    points = [Point(name, 1, how) for name, how in chosen(sweep.points(), SAMPLE)]
+    in_parallel([partial(_struck_once, sweep, one) for one in (*points, *ONCE_STUCK[story.name])], AT_ONCE)
     end(sweep)
 
 
 def _struck_once(sweep: Sweep, point: Point) -> None:
-    """The first hit is surely reached."""
     assert sweep.strike(point), point
 
 

@@ -117,6 +117,12 @@ class Admissions:
         self.asked = self.given = 0
         self.answers: list[Exception | Round] = []
         self.taken_over: list[list[RunId]] = []
+        self.slots_taken: list[RunId] | Transient = []
+
+    def with_slots(self) -> list[RunId]:
+        if isinstance(self.slots_taken, Transient):
+            raise self.slots_taken
+        return self.slots_taken
 
     async def admit(self) -> Round:
         self.asked += 1
@@ -461,6 +467,41 @@ async def test_an_admission_that_failed_is_asked_for_again(engine: Made) -> None
     one._pace = Pace(longest_pause_s=0.01)
     one.admit()
     await until(lambda: executions.carried == [1])
+
+
+async def test_a_run_whose_admission_was_done_and_reported_as_failed_is_started_all_the_same(engine: Made) -> None:
+    """Whether by a look or by a round of admissions. While the rows cannot be asked it stays unsure."""
+    looks, executions = Looks(Transient("database_unavailable", "down")), Executions()
+    executions.hold.clear()  # they stay at work
+    admissions = Admissions(executions)
+    one = await engine(looks, executions, admissions)
+    await until(lambda: admissions.asked == 1)
+    admissions.slots_taken = Transient("database_unavailable", "still down")
+    one.wake(TASK)
+    await until(lambda: one._workers[TASK].faults >= 2)
+    assert (executions.carried, len(looks.begun)) == ([], 1)
+    admissions.slots_taken = [RunId(1)]
+    await until(lambda: executions.carried == [1])
+    await until(lambda: len(looks.begun) == 2)
+    await until(lambda: admissions.asked == 2)  # a pause may have ended, too, without a word to us
+
+    admissions.answers = [Transient("database_unavailable", "down")]
+    one._pace = Pace(longest_pause_s=0.01)
+    one.admit()
+    admissions.slots_taken = [RunId(1), RunId(2)]
+    await until(lambda: executions.carried == [1, 2])
+
+
+async def test_rows_are_asked_for_runs_only_where_a_commit_is_in_doubt(engine: Made) -> None:
+    looks, executions = Looks(), Executions()
+    admissions = Admissions(executions)
+    one = await engine(looks, executions, admissions)
+    admissions.slots_taken = [RunId(1)]
+    one.wake(TASK)
+    one.admit()
+    await until(lambda: len(looks.begun) == 1)
+    await quiet()
+    assert executions.carried == []
 
 
 async def test_a_run_that_waits_is_withdrawn_and_one_at_work_is_stopped(engine: Made) -> None:

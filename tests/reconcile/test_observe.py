@@ -178,3 +178,16 @@ async def test_of_an_item_that_is_not_there_no_branch_is_read() -> None:
     there = Neighbours(())
     await told_of(there)
     assert there.asked == ["item"]
+
+
+async def test_what_was_missed_is_to_be_looked_at_again_however_the_look_goes_on() -> None:
+    """A decision of the same look that comes after an effect of ours rests on the same gap."""
+    there = Neighbours((), is_down=True)
+    observer, begun = observing(there), Observed(branch=Branch("b", HEAD), comments=())
+    missed = await observer.look(PROJECT, TASK, WANTED, begun)
+    assert missed.retry_in_s == 0.0
+    later = await observer.look(PROJECT, TASK, WANTED, missed.forgetting("reviews"))
+    assert (later.documents, later.retry_in_s) == (missed.documents, 0.0)
+    there.is_down = False
+    seen = await observer.look(PROJECT, TASK, WANTED, later.forgetting("documents"))
+    assert (seen.documents, seen.retry_in_s) == ((), None)

@@ -122,6 +122,8 @@ class LocalEngine:
         }
         self._tasks = _Tasks()
         self._is_open = False
+        self._is_unsure = False
+        """A commit was reported as failed. It may have been done all the same."""
 
     def open(self, unprocessed: list[TaskId], open_tasks: list[TaskId], open_runs: list[RunId]) -> None:
         """Takes up what an earlier process left, tasks with news first; then begins to resync."""
@@ -250,11 +252,13 @@ class LocalEngine:
         poll: float | None = None
         began, how = asyncio.get_running_loop().time(), "done"
         try:
+            self._make_sure()
             with working(worker.work):
                 looked = await self._looked(task, rank)
             pause, poll = looked.again_in_s, looked.poll_in_s
         except Transient as error:
             self._complaints.say("look_put_off", error, task=task)
+            self._is_unsure = True
             pause, how = error.retry_after_s or 0.0, "put_off"
         except Exception as error:
             log.exception("look_broke", task=task)
@@ -331,18 +335,31 @@ class LocalEngine:
 
     async def _admit(self, first: Awaitable[Round] | None = None) -> None:
         try:
+            if first is None:
+                self._make_sure()
             while first is not None or self._is_asked_to_admit:
                 self._is_asked_to_admit = False
                 asked, first = first or self._dispatch.admit(), None
                 self._follow(await asked)
         except Transient as error:
             self._complaints.say("admission_put_off", error)
+            self._is_unsure = True
             self._admit_in(self._pace.longest_pause_s)
         except Exception:
             log.exception("admission_broke")
             self._admit_in(self._pace.longest_pause_s)
         finally:
             self._is_admitting = False
+
+    def _make_sure(self) -> None:
+        """Whoever a commit of unknown fate let start was not told to us: the rows are asked. Transient when they
+        cannot be; then it is still not known.
+        """
+        if self._is_unsure and self._execution is not None:
+            for run in self._dispatch.with_slots():
+                self.start_run(run)
+            self._is_unsure = False
+            self.admit()
 
     def _follow(self, admitted: Round) -> None:
         for run in admitted.starts:

@@ -75,6 +75,12 @@ class Dispatch:
             return Round()
         return await self._database.write(lambda connection: self._admit(connection, now))
 
+    def with_slots(self) -> list[RunId]:
+        """Runs that were admitted and are not over. In the calling thread: nothing comes between the answer and
+        what is made of it. Transient when our database is unavailable.
+        """
+        return self._database.read_now(dispatch.with_slots)
+
     async def take_over(self, left: Collection[RunId], launched: Collection[RunId]) -> Round:
         """After a restart: who was launched keeps the slot; who was only admitted is judged anew."""
         now = self._clock.now()

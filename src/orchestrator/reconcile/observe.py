@@ -59,9 +59,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was seen. `documents` have no number of the journal yet, hence `seen` is 0; `comments` are all.
-    `retry_in_s` is set when something could not be looked at.
-    """
+    """What was seen. `documents` have no number of the journal yet, hence `seen` is 0; `comments` are all."""
 
     item: WorkItem | Absent | Unobserved = NOT_NEEDED
     branch: Branch | Absent | Unobserved = NOT_NEEDED
@@ -78,11 +76,20 @@ class Observed:
     base_head: Sha | None = None
     """Of the branch that ours begins at, while ours is not made."""
     listing: Listing | None = None
-    retry_in_s: float | None = None
+    missed: tuple[tuple[str, float], ...] = ()
+    """What could not be looked at, and how long it wants to be left alone at least, in seconds. It stays with the
+    rest of what was seen: a later decision of the same look rests on the gap as well.
+    """
+
+    @property
+    def retry_in_s(self) -> float | None:
+        """None when nothing was missed."""
+        return min((pause for _, pause in self.missed), default=None)
 
     def forgetting(self, *names: str) -> "Observed":
         """Without what an effect of ours may have changed: it is looked at again."""
-        return _with(self, dict.fromkeys(names, NOT_NEEDED))
+        missed = tuple(one for one in self.missed if one[0] not in names)
+        return _with(replace(self, missed=missed), dict.fromkeys(names, NOT_NEEDED))
 
 
 def _with(observed: Observed, changes: Mapping[str, Any]) -> Observed:
@@ -259,11 +266,10 @@ class _Eye:
         self._observer = observer
         self._project = project
         self._task = task
-        self._seen = replace(known, retry_in_s=None)
-        self._retries: list[float] = []
+        self._seen = known
 
     def observed(self) -> Observed:
-        return replace(self._seen, retry_in_s=min(self._retries, default=None))
+        return self._seen
 
     async def see(self, look: Look) -> None:
         name = FIELDS[look]
@@ -292,9 +298,10 @@ class _Eye:
 
     def _missed(self, name: str, error: Transient | Permanent) -> None:
         self._observer.complain(name, error)
-        self._retries.append((error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S)
+        pause_s = (error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S
         detail = f"{error.message} {error.hint}".strip()
-        self._seen = _with(self._seen, {name: Unobserved(error.code, detail)})
+        missed = (*self._seen.missed, (name, pause_s))
+        self._seen = _with(replace(self._seen, missed=missed), {name: Unobserved(error.code, detail)})
 
     async def _ask(self, look: Look) -> object:
         if self._observer.forge is None and look not in OF_TRACKER:
@@ -375,7 +382,7 @@ class _Eye:
             if entry and text:
                 found.append(Document(name, entry.blob, 0, text.is_blank, text.headings, text.is_ready))
         if found:  # whatever was heard before they were read is heard again: see store/sightings.py
-            self._seen = replace(self._seen, comments=NOT_NEEDED)
+            self._seen = self._seen.forgetting(FIELDS[Look.REMARKS])
         return tuple(found)
 
     async def _listed(self, repo: RepoName, folder: str, head: Sha) -> Sequence[FileEntry]:

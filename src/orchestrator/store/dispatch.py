@@ -112,6 +112,11 @@ def open_one(connection: Connection, run: RunId) -> Waiting | None:
     return _waiting(row) if row else None
 
 
+def with_slots(connection: Connection) -> list[RunId]:
+    """Runs that were admitted and are not over."""
+    return [RunId(one) for one in connection.execute(select(agent_runs.c.id).where(_HAS_SLOT)).scalars()]
+
+
 def admitted(connection: Connection, run: RunId, now: datetime) -> None:
     _ADMIT.run(connection, {"run": run, "admitted_at": now})
 
