@@ -86,12 +86,13 @@ def record(connection: Connection, deliveries: Sequence[Entry]) -> list[Recorded
     answers: list[tuple[bool, _Content]] = []
     for delivery in deliveries:
         keys = _keys(delivery)
-        entry = next((book[key] for key in keys if key in book), None)
+        entry = _first(book, keys)
         is_new = entry is None
         entry = entry or _Content(*_body(delivery), fresh=delivery)
         answers.append((is_new, entry))
         entry.repeats += 1
-        book.update(dict.fromkeys(keys, entry))
+        for key in keys:
+            book[key] = entry
     entries = [entry for is_new, entry in answers if is_new]
     if entries:
         _find_tasks(connection, entries)
@@ -114,6 +115,13 @@ def _keys(delivery: Entry) -> list[_Key]:
     if delivery.parsed.event_id:
         keys.append((source, "event", delivery.parsed.event_id))
     return keys
+
+
+def _first(book: Mapping[_Key, _Content], keys: Sequence[_Key]) -> _Content | None:
+    for key in keys:
+        if key in book:
+            return book[key]
+    return None
 
 
 _FOUND = "SELECT source, body_sha256, event_id, task_id FROM events WHERE source = ?"

@@ -18,6 +18,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.model import RepoName, Sha, parse_sha
 from orchestrator.webhooks.body import UnexpectedShapeError, decode, safe_text
+from orchestrator.webhooks.headers import first_of
 
 _NAME_LENGTH: Final = 100
 _BRANCH: Final = re.compile(r"(?!-)[^\x00-\x20\x7f-\xa0\ud800-\udfff]{1,255}")
@@ -111,15 +112,11 @@ def parse(headers: Mapping[str, str], payload: bytes) -> Parsed:
 
 def _event_type(headers: Mapping[str, str]) -> str:
     """The precise type; senders older than 1.16 and imitations name only the event."""
-    precise = _first(headers, _TYPE_HEADERS)
+    precise = first_of(headers, _TYPE_HEADERS)
     if precise:
         return precise
-    event = _first(headers, _EVENT_HEADERS)
+    event = first_of(headers, _EVENT_HEADERS)
     return _TYPE_OF_EVENT.get(event, event)
-
-
-def _first(headers: Mapping[str, str], names: tuple[str, ...]) -> str:
-    return next((headers[name] for name in names if headers.get(name)), "")
 
 
 def _odd(error: ValueError) -> str:

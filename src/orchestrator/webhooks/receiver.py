@@ -19,6 +19,7 @@ from orchestrator.domain.model import Source
 from orchestrator.loopback import is_direct, is_from_page
 from orchestrator.webhooks import gitea, plane
 from orchestrator.webhooks.body import BodyReader, ClientGoneError, Message, Receive, discard, form_payload
+from orchestrator.webhooks.headers import first_of
 from orchestrator.webhooks.signatures import gitea_signature_ok, plane_signature_ok
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ class Receiver:
             parsed=self._sender.parse(kept, signed),  # first: it rejects what is not text
             source=self._source,
             received_at=self._clock.now(),
-            delivery_id=next((kept[name] for name in self._sender.ids if kept.get(name)), ""),
+            delivery_id=first_of(kept, self._sender.ids),
             body_sha256=hashlib.sha256(signed).hexdigest(),
             payload=signed,
             headers=tuple(kept.items()),
