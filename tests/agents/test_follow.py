@@ -2,10 +2,12 @@
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -61,6 +63,32 @@ async def test_not_much_is_read_beyond_the_limit(tmp_path: Path) -> None:
     for _ in range(3):
         await log.catch_up()
     assert 1_500_000 < log.position <= 1_500_000 + 1024 * 1024
+
+
+async def test_a_thread_that_nobody_waits_for_any_more_reads_its_own_file(
+    tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    """Were it handed a file that is closed with the wait, it would read whatever is opened next."""
+    path, other = tmp_path / "log", tmp_path / "other"
+    path.write_bytes(b"x" * 3_000_000)
+    other.write_bytes(b"secret" * 500_000)
+    going, begun = threading.Event(), threading.Event()
+
+    class Slow(Heard):
+        def feed(self, piece: bytes) -> None:
+            super().feed(piece)
+            begun.set()
+            going.wait(LONG_S)
+
+    heard = Slow()
+    waiting = asyncio.create_task(Log(path, heard, 10**9).catch_up())
+    await asyncio.to_thread(begun.wait, LONG_S)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    with other.open("rb"), other.open("rb"):
+        going.set()
+        await eventually(lambda: len(heard.whole) >= 3_000_000, "all is read")
+    assert set(heard.whole) == set(b"x")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ A hundred runs may be followed at once, so a look at one of them takes some tens
 """
 
 import asyncio
+import math
 import os
 import subprocess  # noqa: TID251  # the type of a shim's handle only
 import time
@@ -40,17 +41,24 @@ class Log:
 
     async def catch_up(self) -> None:
         """Reads what came since, in a thread where it is much."""
+        if not self._read_on(at_most=_AT_ONCE_BYTES):
+            await asyncio.to_thread(self._read_on)
+
+    def _read_on(self, at_most: float = math.inf) -> bool:
+        """False: there is more than that, and nothing was read. The file is opened here: a thread goes on reading
+        when nobody waits for it any more, and must not read from what somebody else has closed.
+        """
         try:
             handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return
+            return True
         try:
-            if os.fstat(handle).st_size - self.position <= _AT_ONCE_BYTES:
-                self._read(handle)
-            else:
-                await asyncio.to_thread(self._read, handle)
+            if os.fstat(handle).st_size - self.position > at_most:
+                return False
+            self._read(handle)
         finally:
             os.close(handle)
+        return True
 
     def _read(self, handle: int) -> None:
         """Not much beyond the limit: that run is over."""
@@ -92,7 +100,7 @@ class Ending:
         return shim.poll() is not None and not rundir.is_held(self._lock)
 
     async def _rest(self, pause_s: float) -> None:
-        """Until the kernel rings. By a bare future and a timer: a timeout that cancels costs twice as much."""
+        """Until the kernel rings. By a bare future and a timer: a timeout would have to cancel and be caught."""
         if self._handle is None:
             return
         loop = asyncio.get_running_loop()
