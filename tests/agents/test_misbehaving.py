@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator.agents import launcher, rundir, shim, supervise
+from orchestrator.agents.follow import LATEST_LOOK_S
 from orchestrator.agents.launcher import ProcessLimits
 from orchestrator.agents.vigil import Vigil
 from orchestrator.domain.run import Outcome, RunLimits, RunResult, RunSpec
@@ -201,7 +202,7 @@ def test_the_whole_ladder_takes_less_than_ten_seconds_and_so_does_the_watch_over
     assert supervise.TICK_S + ladder < 10
     vigil = Vigil(world.paths(world.spec()), RunLimits(60, 1, 1), process, heard=0.0)
     assert vigil.grace_s > ladder
-    assert vigil.grace_s + 0.5 < 10  # the first look comes half a second after a restart
+    assert vigil.grace_s + LATEST_LOOK_S < 10
 
 
 def test_limits_are_counted_from_moments_that_lie_in_files(world: Any) -> None:

@@ -19,14 +19,16 @@ _PIECE_BYTES = 1024 * 1024
 _AT_ONCE_BYTES = 128 * 1024
 """Less than a millisecond's work: to ask a thread for it would cost ten times as much."""
 _POLL_S = 0.2
-_TICK_S = 1.0
+_TICK_S = 0.5
+LATEST_LOOK_S = 1.5 * _TICK_S
+"""What is only seen by looking (a full log, a silence) is seen so late at most."""
 
 
 def to_next_look(now: float) -> float:
-    """Seconds from `now` (monotonic) to the whole second that is half to one and a half of them away: so all runs
-    are looked at together, with the code in the processor's caches.
+    """Seconds from `now` (monotonic) to the full half second that is half to one and a half of them away: so all
+    runs are looked at together, with the code in the processor's caches.
     """
-    return 1.5 * _TICK_S - (now + 0.5 * _TICK_S) % _TICK_S
+    return LATEST_LOOK_S - (now + 0.5 * _TICK_S) % _TICK_S
 
 
 class Log:
