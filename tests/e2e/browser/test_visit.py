@@ -78,8 +78,11 @@ async def test_what_bars_people_is_seen_though_the_policy_forbids_scripts(browse
 
 
 async def shown(visit: Visit, body: str) -> None:
-    """The page with this in it, as if it were the first that is opened."""
-    await visit.page.unroute_all()
+    """The page with this in it, as if it were the first that is opened.
+
+    The newest route answers. The ones before it stay: without any the browser would look for the last page's icon
+    at that address, and say that it must not.
+    """
     await visit.page.route("**/*", partial(serve, body=body))
     visit.faults.clear()
     await visit.go("/")
