@@ -59,6 +59,9 @@ class Callers:
         with working(work or Work(Urgency.BACKGROUND)):
             return self._start(self._call(name, check))
 
+    def about_a_run(self, name: str) -> asyncio.Task[None]:
+        return self.background(name, work=Work(Urgency.RUN))
+
     def shown(self, name: str, work: Work | None = None) -> asyncio.Task[None]:
         async def show() -> None:
             with showing():
@@ -165,6 +168,30 @@ async def test_a_look_is_not_held_up_while_much_is_to_be_shown(callers: Callers,
         assert len(callers.of(f"u{number}.")) == 2
         waited.append(callers.of(f"u{number}.")[-1] - asked)
     assert sorted(waited)[10] == 0, "two calls are kept free, but for one that has waited for long"
+
+
+async def test_a_look_is_not_held_up_while_many_runs_end(callers: Callers, time: Time) -> None:
+    """Runs that end use up what deliveries leave, never what the next one needs: an item and its comments."""
+    for number in range(300):
+        callers.about_a_run(f"r{number}")
+    for number in range(20):
+        await time.move(5)
+        for call in range(2):
+            callers.urgent(f"u{number}.{call}")
+        await time.move(0)
+        assert callers.of(f"u{number}.") == [time.at] * 2
+    assert len(callers.of("r")) >= 30
+
+
+async def test_what_is_about_a_run_goes_before_the_background_and_is_not_starved(
+    callers: Callers, time: Time
+) -> None:
+    for number in range(300):
+        callers.urgent(f"u{number}")
+        callers.background(f"b{number}")
+        callers.about_a_run(f"r{number}")
+    await time.move(300)
+    assert len(callers.of("r")) >= 25 > len(callers.of("b")) >= 15
 
 
 async def test_what_is_shown_goes_before_the_background_and_is_not_starved(callers: Callers, time: Time) -> None:
@@ -313,14 +340,16 @@ async def test_who_waits_is_refused_as_soon_as_the_system_refuses(callers: Calle
 
 
 @pytest.mark.parametrize("per_minute", [1, 5, 11, 300])
-async def test_every_rate_lets_both_ranks_through(time: Time, per_minute: int) -> None:
+async def test_every_rate_lets_all_ranks_through(time: Time, per_minute: int) -> None:
     callers = Callers(Pace("plane", per_minute, time.timing), time)
     for number in range(3):
         callers.urgent(f"u{number}")
         callers.background(f"b{number}")
-    await time.move(600)
+        callers.about_a_run(f"r{number}")
+        callers.shown(f"s{number}")
+    await time.move(1200)
     await asyncio.gather(*callers.tasks)
-    assert len(callers.turns) == 6
+    assert len(callers.turns) == 12
 
 
 # -- the pause after a refusal

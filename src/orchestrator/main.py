@@ -23,7 +23,7 @@ from orchestrator.configfile import Directory
 from orchestrator.configfile import load as load_directory
 from orchestrator.counters import Counters
 from orchestrator.db import Database
-from orchestrator.domain.errors import Permanent
+from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.events import (
     BranchMoved,
     CommentChanged,
@@ -36,7 +36,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.events import Delivery as Received
 from orchestrator.domain.finding import Finding, Level
-from orchestrator.domain.model import RepoName, Source
+from orchestrator.domain.model import RepoName, Source, WorkItemId
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import RunLimits
 from orchestrator.engines.local import LocalEngine, Pace
@@ -162,6 +162,13 @@ class Orchestrator:
             case _:
                 pass
 
+    def _is_begun(self, item: WorkItemId) -> bool:
+        """Where that cannot be told, as where it is, nothing is read ahead: the look will ask."""
+        try:
+            return self.database.read_now(lambda connection: tasks.is_begun(connection, item))
+        except Transient:
+            return True
+
     def _accepted(self, stored: "asyncio.Future[journal.Recorded]") -> None:
         if stored.cancelled() or stored.exception() is not None:
             return
@@ -263,7 +270,12 @@ class Orchestrator:
         changed_paths = runtime.changed_paths if runtime else _without_forge
         complaints = Complaints(self.clock.monotonic)
         observer = self.observer = Observer(
-            self.tracker, self.forges, changed_paths, complaints, logs.masker(secret_values(settings))
+            self.tracker,
+            self.forges,
+            changed_paths,
+            complaints,
+            logs.masker(secret_values(settings)),
+            self._is_begun,
         )
         delivery = Delivery(self.database, self.clock, self.tracker, self.forges, complaints)
         options = Options(

@@ -21,8 +21,8 @@ MAX_HOLD_S = 60.0
 MAX_PAUSE_S = 3600.0
 PAUSE_S = 15.0
 """For a 429 that does not say how long."""
-SHOW_DUE_S, BACKGROUND_DUE_S = 5.0, 15.0
-"""So long may more urgent calls hold up what is shown, and the background; then one of those goes first."""
+RUN_DUE_S, SHOW_DUE_S, BACKGROUND_DUE_S = 10.0, 5.0, 15.0
+"""So long may others hold up what is about a run, what is shown, and the background; then one of it goes first."""
 REFUSED_PAUSE_S = 300.0
 REFUSED_SPACING_S = 40.0
 """With many scopes refused at once each waits longer, so that all together ask less than twice a minute."""
@@ -34,9 +34,11 @@ class Urgency(IntEnum):
 
     LOOK = 0
     """Somebody waits for a decision."""
-    SHOW = 1
+    RUN = 1
+    """An agent's run ended or is to begin. Runs take minutes: nobody minds seconds."""
+    SHOW = 2
     """It was decided, and people are shown it: they mind some seconds less."""
-    BACKGROUND = 2
+    BACKGROUND = 3
     """Nobody waits."""
 
 
@@ -113,7 +115,7 @@ class Timing:
 REAL_TIME = Timing()
 
 
-_DUE_S = {Urgency.SHOW: SHOW_DUE_S, Urgency.BACKGROUND: BACKGROUND_DUE_S}
+_DUE_S = {Urgency.RUN: RUN_DUE_S, Urgency.SHOW: SHOW_DUE_S, Urgency.BACKGROUND: BACKGROUND_DUE_S}
 
 
 @dataclass(slots=True)
@@ -128,9 +130,9 @@ class _Turns:
 class Pace:
     """Gives turns: first come, first served in each rank; at most a sixth more than `per_minute` in any minute.
 
-    The background leaves five eighths of the bucket to others, and what is shown a quarter to looks, so that these
-    go at once; while the others use everything up, one of the background goes every BACKGROUND_DUE_S, and one that
-    shows something every SHOW_DUE_S.
+    The background leaves five eighths of the bucket to others, what is about a run three eighths, and what is
+    shown a quarter, so that looks which somebody waits for go at once. While others use everything up, one call of
+    each of these goes every so many seconds (RUN_DUE_S, …).
     """
 
     def __init__(self, system: str, per_minute: int, timing: Timing) -> None:
@@ -139,6 +141,7 @@ class Pace:
         self._rate = per_minute / 60
         self._burst = float(max(1, per_minute // 6))
         self._reserves = {
+            Urgency.RUN: math.floor(self._burst * 3 / 8),
             Urgency.SHOW: math.floor(self._burst / 4),
             Urgency.BACKGROUND: math.floor(self._burst * 5 / 8),
         }

@@ -69,7 +69,7 @@ class Looks:
 
 
 def rank() -> str:
-    return "background" if urgency() is Urgency.BACKGROUND else "urgent"
+    return {Urgency.BACKGROUND: "background", Urgency.RUN: "run"}.get(urgency(), "urgent")
 
 
 class Executions:
@@ -77,6 +77,7 @@ class Executions:
         self.answers = list(answers)
         self.carried: list[RunId] = []
         self.given_up: list[RunId] = []
+        self.ranks: list[str] = []
         self.launched: set[RunId] = set()
         self.ended = 0
         self.stopped: list[RunId] = []
@@ -86,6 +87,7 @@ class Executions:
 
     async def carry_out(self, run: RunId) -> TaskId:
         self.carried.append(run)
+        self.ranks.append(rank())
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await self.hold.wait()
@@ -418,6 +420,41 @@ async def test_a_run_asked_for_twice_is_carried_out_once_and_wakes_its_task(engi
     executions.hold.set()
     await until(lambda: len(looks.begun) == 1)
     assert executions.carried == [1]
+
+
+async def test_what_is_about_a_run_lets_those_go_first_that_somebody_waits_for(engine: Made) -> None:
+    looks, executions = Looks(Transient("down", "down")), Executions()
+    (await engine(looks, executions)).start_run(RunId(1))
+    await until(lambda: len(looks.begun) == 2)
+    assert executions.ranks == ["run"]
+    assert looks.ranks == ["run", "run"], "the second repeats the first, which could not be done"
+
+
+async def test_news_of_a_task_whose_run_ended_make_its_look_urgent(engine: Made) -> None:
+    looks, executions = Looks(), Executions()
+    looks.gate.clear()
+    one = await engine(looks, executions)
+    one.start_run(RunId(1))
+    await until(lambda: looks.ranks == ["run"])
+    one.wake(TASK)
+    looks.gate.set()
+    await until(lambda: len(looks.begun) == 2)
+    assert looks.rank_at_end[0] == "urgent"
+    assert looks.ranks == ["run", "urgent"], "the news have a look of their own after it"
+
+
+async def test_a_run_that_ends_while_news_are_waited_for_does_not_make_their_look_less_urgent(
+    engine: Made,
+) -> None:
+    looks, executions = Looks(), Executions()
+    one = await engine(looks, executions)
+    one.wake(TASK)
+    await until(lambda: len(looks.rank_at_end) == 1)
+    one.wake(TASK)  # within the time in which wakes are merged
+    one.start_run(RunId(1))
+    await until(lambda: len(looks.begun) == 2)
+    assert executions.ended == 1
+    assert looks.ranks == ["urgent", "urgent"]
 
 
 async def test_at_the_start_launched_runs_go_on_whatever_the_slots_and_the_others_are_asked_for(

@@ -174,6 +174,14 @@ async def test_a_task_whose_branch_may_be_there_takes_no_earlier_read_of_it() ->
     assert there.asked == [*SOON, f"branch {OURS}"]
 
 
+async def test_of_a_task_that_has_a_branch_none_is_read_ahead() -> None:
+    there = Neighbours((), item=ITEM)
+    observer = Observer(there, Forges(there), lambda *_: [], Complaints(), is_begun=lambda item: item == ITEM.id)  # type: ignore[arg-type]
+    observer.news(PROJECT, ITEM.id)
+    await asyncio.sleep(0.01)
+    assert there.asked == ["item"]
+
+
 async def test_of_an_item_that_is_not_there_no_branch_is_read() -> None:
     there = Neighbours(())
     await told_of(there)

@@ -72,3 +72,18 @@ async def test_the_row_is_what_applied_says_before_it_is_written(
             part[-1].basis, part[-1].decision
         )
         assert (await database.read(lambda c: tasks.for_look(c, ident))).decided == part[-1].digest
+
+
+async def test_an_items_task_is_begun_when_it_has_left_the_first_stage(database: Database) -> None:
+    changed = WorkItemChanged(ProjectId("p1"), WorkItemId("w1"), "Title", is_new=True, actor=None)
+
+    def is_begun() -> bool:
+        return database.read_now(lambda connection: tasks.is_begun(connection, WorkItemId("w1")))
+
+    assert not is_begun()
+    ident = await database.write(lambda connection: tasks.ensure_for_item(connection, changed, NOW))
+    assert not is_begun()
+    task = await database.read(lambda connection: tasks.get(connection, ident))
+    made = decisions.made(Basis(PROJECT, task, GREEN), Decision(Stage.ANALYSIS))
+    await database.write(lambda connection: tasks.apply(connection, [made], NOW))
+    assert is_begun()

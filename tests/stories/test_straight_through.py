@@ -1,12 +1,24 @@
 """From a work item to "ready to merge", and a human merges."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from orchestrator.sim.world import REPO, World
 from orchestrator.store.payload import unpacked
 from stories.team import PERSON, Team, at_work
 from support import query, until
+
+MOST_CALLS = 7
+LAST = "status"
+"""Checks are what a look asks for last."""
+
+
+def asked_for(team: Team) -> Counter[str]:
+    """The last parts of what both neighbours were asked; what they were told to write is no part of a look."""
+    calls = [call for sim in (team.world.plane, team.world.gitea) for call in list(sim.calls)]
+    paths = [call.path for call in calls if call.method == "GET" and ".git/" not in call.path]
+    return Counter(path.rstrip("/").rpartition("/")[2] for path in paths)
 
 
 def pushed_by(team: Team) -> dict[str, str]:
@@ -49,6 +61,23 @@ def test_a_work_item_becomes_a_pull_request_that_a_person_merges(world: World, s
         until(lambda: team.gate_status().get("status") == "success", "the status is green")
         team.people.merge(REPO, team.pull.number, PERSON)
         team.reaches("done")
+
+
+def test_a_delivery_that_comes_again_asks_only_for_what_its_task_rests_on(world: World, scripted: Path) -> None:
+    """A look at a task to which nothing has happened takes seven calls at most: Plane allows sixty a minute."""
+    with at_work(world, scripted, ORCH_RESYNC_INTERVAL_S="3600") as team:
+        team.begin("Export as GPX")
+        team.approved_until("ready")
+        team.waits_for("merge", "ready")
+        until(lambda: not query(team.service, "SELECT id FROM effects WHERE done_at IS NULL"), "all is written")
+        before = asked_for(team)
+        team.restart()  # what was read a moment ago is not read again, but by a process that knows nothing of it
+        until(lambda: LAST in asked_for(team) - before, "it was looked at for the start")
+        before = asked_for(team)
+        world.plane.retry(next(one for one in world.plane.deliveries if team.item.encode() in one.body))
+        until(lambda: LAST in asked_for(team) - before, "it was looked at for the delivery")
+        made = asked_for(team) - before
+        assert made.total() <= MOST_CALLS, made
 
 
 def test_code_comes_from_the_developers_user_and_documents_from_the_orchestrators_and_each_says_its_run(

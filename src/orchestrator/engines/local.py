@@ -46,7 +46,8 @@ class Pace:
 @dataclass(slots=True)
 class _Worker:
     """What is under way for one task. `due` is a timer for a look that was asked for but may not begin yet.
-    `woken`: the rank of the look that was asked for meanwhile. `work`: the look that is under way.
+    `woken`: the rank of the look that was asked for meanwhile. `work`: the look that is under way. `asked`: how
+    urgent the calls of the next one are, if it is of the first rank.
     `may_be_called`: it only waits out a fault that has not been tried early yet.
     """
 
@@ -59,12 +60,17 @@ class _Worker:
     is_called: bool = False
     due_rank: Rank = Rank.URGENT
     work: Work = field(default_factory=Work)
+    asked: Urgency = Urgency.RUN
 
-    def note(self, rank: Rank) -> None:
+    def note(self, rank: Rank, urgency: Urgency = Urgency.RUN) -> None:
         """A look is asked for while one is under way."""
         self.woken = rank if self.woken is None else min(self.woken, rank)
-        if rank is Rank.URGENT:
+        if rank is Rank.URGENT and urgency is Urgency.LOOK:
             self.work.hurry()
+
+    def begin(self, at: float) -> None:
+        """What is asked for from now on is asked of the next look."""
+        self.is_looking, self.woken, self.last_look = True, None, at
 
     def will_see(self, rank: Rank, by: float) -> bool:
         """A look that is at least as good is due by then."""
@@ -149,7 +155,7 @@ class LocalEngine:
     def wake(self, task: TaskId, after_s: float = 0.0, *, is_background: bool = False) -> None:
         self._wake(task, after_s, Rank.LATER if is_background else Rank.URGENT)
 
-    def _wake(self, task: TaskId, after_s: float, rank: Rank) -> None:
+    def _wake(self, task: TaskId, after_s: float, rank: Rank, urgency: Urgency = Urgency.LOOK) -> None:
         if not self._is_open:
             return
         if rank is not Rank.URGENT and after_s <= 0:
@@ -159,8 +165,9 @@ class LocalEngine:
             for line in self._lines.values():
                 line.discard(task)
         worker = self._workers.setdefault(task, _Worker())
+        worker.asked = min(worker.asked, urgency)
         if worker.is_looking:
-            worker.note(rank)
+            worker.note(rank, urgency)
             return
         now = asyncio.get_running_loop().time()
         wait = max(after_s, worker.last_look + self._pace.merge_s - now)
@@ -213,15 +220,13 @@ class LocalEngine:
             worker.due.cancel()
             worker.due = None
         if worker.is_looking:
-            worker.note(Rank.URGENT)
+            worker.note(Rank.URGENT, worker.asked)
             return
-        worker.work = Work()
+        worker.work, worker.asked = Work(worker.asked), Urgency.RUN
         self._start(worker, self._look(task, worker, Rank.URGENT))
 
     def _start(self, worker: _Worker, look: Coroutine[Any, Any, None]) -> None:
-        worker.is_looking = True
-        worker.woken = None
-        worker.last_look = asyncio.get_running_loop().time()
+        worker.begin(asyncio.get_running_loop().time())
         self._tasks.start(look)
 
     def _begin_in_line(self, line: Line) -> None:
@@ -276,7 +281,7 @@ class LocalEngine:
         if poll is not None:
             self._wake(task, poll, Rank.POLL)
         if worker.woken is Rank.URGENT:
-            self._wake(task, 0.0, worker.woken)
+            self._wake(task, 0.0, worker.woken, worker.asked)
         elif worker.woken is not None:
             self._line_up(worker.woken, [task], is_first=True)
         asyncio.get_running_loop().call_later(self._pace.merge_s, self._forget, task, worker)
@@ -296,7 +301,7 @@ class LocalEngine:
         own_s = self._pace.pause(worker.faults)
         worker.may_be_called = asked_s <= own_s and not worker.is_called
         worker.is_called = False
-        self._wake(task, max(asked_s, own_s), rank)
+        self._wake(task, max(asked_s, own_s), rank, worker.work.urgency)
 
     def _recovered(self, worker: _Worker) -> None:
         had_faults, worker.faults = worker.faults > 0, 0
@@ -312,7 +317,7 @@ class LocalEngine:
             if worker.may_be_called and worker.due:
                 worker.due.cancel()
                 worker.due, worker.may_be_called, worker.is_called = None, False, True
-                self._wake(task, 0.0, worker.due_rank)
+                self._wake(task, 0.0, worker.due_rank, worker.asked)
 
     def _forget(self, task: TaskId, worker: _Worker) -> None:
         """A worker that rests for longer than wakes are merged has nothing to remember."""
@@ -383,7 +388,9 @@ class LocalEngine:
 
     async def _carried_out(self, run: RunId, execution: Execution, faults: int) -> bool:
         try:
-            self.wake(await execution.carry_out(run))
+            with working(Work(Urgency.RUN)):
+                task = await execution.carry_out(run)
+            self._wake(task, 0.0, Rank.URGENT, Urgency.RUN)
         except PutBack:
             return True
         except Transient as error:

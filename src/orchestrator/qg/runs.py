@@ -33,8 +33,12 @@ def of_stage(facts: Facts, stage: Stage) -> list[RunFact]:
 
 def with_verdict(facts: Facts, stage: Stage, head: str) -> RunFact | None:
     """The newest attempt that looked at this commit and gave a verdict."""
-    found = [run for run in facts.runs if run.stage is stage and run.base == head and has_verdict(run)]
-    return max(found, key=lambda run: run.attempt, default=None)
+    newest: RunFact | None = None
+    for run in facts.runs:
+        is_newer = run.stage is stage and run.base == head and (newest is None or run.attempt > newest.attempt)
+        if is_newer and has_verdict(run):
+            newest = run
+    return newest
 
 
 def has_verdict(run: RunFact) -> bool:

@@ -111,9 +111,12 @@ class Observer:
         changed_paths: ChangedPaths,
         complaints: Complaints,
         redact: Redact = str,
+        is_begun: Callable[[WorkItemId], bool] = lambda _: False,
     ) -> None:
+        """`is_begun`: the item's task has a branch already."""
         self._tracker = tracker
         self.redact = redact
+        self._is_begun = is_begun
         self._complaints = complaints
         self._forges = forges
         self._changed_paths = changed_paths
@@ -140,7 +143,7 @@ class Observer:
     async def _read_ahead(self, tracker: Tracker, project: Project, item: WorkItemId) -> WorkItem | None:
         """The item names the branch, so that follows at once: a new task's look asks for both."""
         found = await tracker.work_item(project.id, item)
-        if found and self.forge:
+        if found and self.forge and not self._is_begun(item):
             place = Place(project.repo, branch_name(found.key, found.title), project.base_branch)
             self._beginnings.news(place, partial(beginning_at, self.forge, place))
         return found

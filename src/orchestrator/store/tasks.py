@@ -309,6 +309,12 @@ def items_under_way(connection: Connection, project: ProjectId) -> dict[WorkItem
     return {WorkItemId(row.plane_id): TaskId(row.id) for row in connection.execute(query)}
 
 
+def is_begun(connection: Connection, item: WorkItemId) -> bool:
+    """Its task is there and has left the first stage, so it has a branch."""
+    query = select(tasks.c.id).where(tasks.c.plane_id == item, tasks.c.stage != Stage.CREATED)
+    return connection.execute(query).first() is not None
+
+
 def open_ids(connection: Connection) -> list[TaskId]:
     query = select(tasks.c.id).where(tasks.c.stage != Stage.DONE)
     return [TaskId(row.id) for row in connection.execute(query)]
