@@ -1,11 +1,14 @@
 """Capture: many agents print at once. What following them costs us, and how late a reader sees a line."""
 
 import asyncio
+import gc
 import os
 import resource
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +20,7 @@ from benchmarks.scale import Bench
 from orchestrator.agents.rundir import RunPaths
 from orchestrator.agents.runtime import ClaudeRuntime
 from orchestrator.agents.workspace import Workspaces
+from orchestrator.cli import lean
 from orchestrator.domain.errors import Permanent
 from orchestrator.domain.model import GitRemote, RepoName, RunId, Sha, Stage
 from orchestrator.domain.roles import TASK_FILES, Language, Role
@@ -59,7 +63,8 @@ class _Line(msgspec.Struct):
 
 
 def measure(bench: Bench) -> list[Figure]:
-    costs = asyncio.run(_captured(bench))
+    with _garbage_as_in_the_service():
+        costs = asyncio.run(_captured(bench))
     lines = f"{bench.scale.agents} agents, {LINES} lines each"
     late = percentile(costs.late_s, 0.99)
     bench.tell(f"  half of the lines within {statistics.median(costs.late_s) * 1000:.0f} ms")
@@ -68,6 +73,19 @@ def measure(bench: Bench) -> list[Figure]:
         Figure("capture, RSS growth", costs.rss_bytes / 2**20, "MiB", at_most=RSS_BYTES / 2**20, note=lines),
         Figure("capture, line to reader, p99", late * 1000, "ms", at_most=LATE_S * 1000, note="the log's API"),
     ]
+
+
+@contextmanager
+def _garbage_as_in_the_service() -> Iterator[None]:
+    """Looked for as seldom as `orch serve` does, and not among what was loaded."""
+    before = gc.get_threshold()
+    lean.look_for_garbage_seldom()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
 
 
 async def _captured(bench: Bench) -> _Costs:

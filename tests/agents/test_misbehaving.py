@@ -202,7 +202,21 @@ def test_the_whole_ladder_takes_less_than_ten_seconds_and_so_does_the_watch_over
     assert supervise.TICK_S + ladder < 10
     vigil = Vigil(world.paths(world.spec()), RunLimits(60, 1, 1), process, heard=0.0)
     assert vigil.grace_s > ladder
-    assert vigil.grace_s + LATEST_LOOK_S < 10
+    assert vigil.grace_s + LATEST_LOOK_S / 2 < 10
+    assert vigil.grace_s - LATEST_LOOK_S / 2 > process.interrupt_s + process.terminate_s, "never before its kill"
+
+
+def test_the_log_is_taken_to_have_grown_and_to_be_full_in_the_middle_between_two_looks(world: Any) -> None:
+    limits, process = RunLimits(timeout_s=600, max_turns=1, max_budget_usd=1, silence_s=50), QUICK
+    vigil = Vigil(world.paths(world.spec()), limits, replace(process, log_max_bytes=100), heard=1000.0)
+    assert vigil.overdue(0, 1001.0) is None
+    assert vigil.due == 1000.0 + 50 + vigil.grace_s
+    vigil.overdue(9, 1002.0)
+    assert vigil.due == 1001.5 + 50 + vigil.grace_s
+    vigil.overdue(101, 1003.0)
+    vigil.overdue(102, 1004.0)
+    assert vigil.due == 1002.5 + vigil.grace_s, "the first sight of it counts"
+    assert vigil.overdue(102, 1002.5 + vigil.grace_s) == supervise.LOG_FULL
 
 
 def test_limits_are_counted_from_moments_that_lie_in_files(world: Any) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,15 +130,16 @@ class Transcript:
                 self._take(record)
         self._sum_up()
 
-    def _lines(self, piece: bytes) -> Iterator[bytes]:
+    def _lines(self, piece: bytes) -> list[bytes]:
+        """Those that are whole now; without one that is too long, of which we may be in the middle."""
         *lines, rest = (self._rest + piece).split(b"\n")
-        for line in lines:
-            if not self._skipping and len(line) <= _LINE_MAX_BYTES:
-                yield line
+        if self._skipping and lines:
+            del lines[0]
             self._skipping = False
         if len(rest) > _LINE_MAX_BYTES or self._skipping:
             self._skipping, rest = True, b""
         self._rest = rest
+        return [line for line in lines if len(line) <= _LINE_MAX_BYTES]
 
     def _take(self, record: Record) -> None:
         match record.get("type"):

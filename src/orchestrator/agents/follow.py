@@ -4,10 +4,12 @@ A hundred runs may be followed at once, so a look at one of them takes some tens
 """
 
 import asyncio
+import contextlib
 import math
 import os
 import subprocess  # noqa: TID251  # the type of a shim's handle only
 import time
+import weakref
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,14 +21,14 @@ _PIECE_BYTES = 1024 * 1024
 _AT_ONCE_BYTES = 128 * 1024
 """Less than a millisecond's work: to ask a thread for it would cost ten times as much."""
 _POLL_S = 0.2
-_TICK_S = 0.5
+_TICK_S = 1.0
 LATEST_LOOK_S = 1.5 * _TICK_S
-"""What is only seen by looking (a full log, a silence) is seen so late at most."""
+"""Between two looks lies so much at most."""
 
 
 def to_next_look(now: float) -> float:
-    """Seconds from `now` (monotonic) to the full half second that is half to one and a half of them away: so all
-    runs are looked at together, with the code in the processor's caches.
+    """Seconds from `now` (monotonic) to the full second that is half to one and a half of them away: so all runs
+    are looked at together, with the code in the processor's caches.
     """
     return LATEST_LOOK_S - (now + 0.5 * _TICK_S) % _TICK_S
 
@@ -40,6 +42,7 @@ class Log:
         """How much was read."""
         self._path = str(path)
         self._max_bytes = max_bytes
+        self._handle: int | None = None
 
     async def catch_up(self) -> None:
         """Reads what came since, in a thread where it is much."""
@@ -47,20 +50,24 @@ class Log:
             await asyncio.to_thread(self._read_on)
 
     def _read_on(self, at_most: float = math.inf) -> bool:
-        """False: there is more than that, and nothing was read. The file is opened here: a thread goes on reading
-        when nobody waits for it any more, and must not read from what somebody else has closed.
-        """
-        try:
-            handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+        """False: there is more than that, and nothing was read."""
+        handle = self._opened()
+        if handle is None:
             return True
-        try:
-            if os.fstat(handle).st_size - self.position > at_most:
-                return False
-            self._read(handle)
-        finally:
-            os.close(handle)
+        if os.fstat(handle).st_size - self.position > at_most:
+            return False
+        self._read(handle)
         return True
+
+    def _opened(self) -> int | None:
+        """Closed when nobody knows this object any more, and not with the wait: a thread goes on reading when
+        nobody waits for it, and must not read from what is opened next in its place.
+        """
+        if self._handle is None:
+            with contextlib.suppress(FileNotFoundError):
+                self._handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+                weakref.finalize(self, os.close, self._handle)
+        return self._handle
 
     def _read(self, handle: int) -> None:
         """Not much beyond the limit: that run is over."""

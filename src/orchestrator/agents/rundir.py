@@ -17,6 +17,7 @@ from orchestrator.domain.model import RunId
 from orchestrator.domain.run import Liveness
 
 _RECORD_MAX_BYTES = 4096
+_MOMENT_MAX_BYTES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,7 @@ def liveness(paths: RunPaths) -> Liveness:
 def read_exit(paths: RunPaths) -> ExitRecord | None:
     """None when the shim died before it could write."""
     try:
-        with paths.exit.open("rb") as file:
-            record: Any = json.loads(file.read(_RECORD_MAX_BYTES))
+        record: Any = json.loads(_beginning(paths.exit, _RECORD_MAX_BYTES))
         code = record["exit_code"]
         return ExitRecord(str(record["why"]), code if isinstance(code, int) else None)
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -184,10 +184,19 @@ def moment(path: Path) -> float | None:
     future: the machine was started anew since.
     """
     try:
-        found = float(path.read_bytes()[:40])
+        found = float(_beginning(path, _MOMENT_MAX_BYTES))
     except (FileNotFoundError, ValueError):
         return None
     return found if found <= time.monotonic() else None
+
+
+def _beginning(path: Path, most: int) -> bytes:
+    """Of a small file, without what Python puts around files: a hundred runs may end at once."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(handle, most)
+    finally:
+        os.close(handle)
 
 
 def note_stop(paths: RunPaths) -> None:

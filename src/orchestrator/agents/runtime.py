@@ -268,9 +268,11 @@ def _lost(reading: Reading) -> RunResult:
 
 def _tail(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _STDERR_BYTES))
-            return file.read().decode(errors="replace")
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return ""
+    try:
+        begin = max(0, os.fstat(handle).st_size - _STDERR_BYTES)
+        return os.pread(handle, _STDERR_BYTES, begin).decode(errors="replace")
+    finally:
+        os.close(handle)
