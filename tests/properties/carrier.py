@@ -36,6 +36,7 @@ class Fate(StrEnum):
 MIXED = st.lists(st.sampled_from((Fate.TOLD, *Fate)), min_size=1, max_size=3).map(tuple)
 FATES = st.one_of(MIXED, MIXED, st.just((Fate.LOST,)))
 """Of one delivery after the other, round and round. Often nothing arrives, so that a look finds much at once."""
+IN_ORDER = st.lists(st.sampled_from((Fate.TOLD, Fate.TWICE)), min_size=1, max_size=3).map(tuple)
 
 
 class Carrier:
