@@ -339,8 +339,11 @@ def build(
 ) -> Orchestrator:
     """Wires everything, and opens nothing yet. `clock` and `timing` are another time, for tests."""
     timeout_s, tracker = settings.http_timeout_s, None
+    people = [person.gitea_login for person in directory.people if person.gitea_login]
     forge, developer, reviewer = (
-        Gitea(settings.gitea_url, _first(tokens), timeout_s=timeout_s, timing=timing) if tokens else None
+        Gitea(settings.gitea_url, _first(tokens), timeout_s=timeout_s, may_mention=people, timing=timing)
+        if tokens
+        else None
         for tokens in (settings.gitea_token, settings.gitea_token_developer, settings.gitea_token_reviewer)
     )
     if settings.plane_api_token and settings.plane_workspace_slug:

@@ -33,7 +33,8 @@ BODY: dict[str, Any] = {
     ],
     "limits": {
         "returns": {"ci_red": CAP, "test_failed": {**CAP, "used": 0}}, "returns_in_all": {**CAP, "limit": 8},
-        "attempts": CAP, "attempts_made": 1,
+        "attempts": CAP, "attempts_made": 1, "runs_without_progress": CAP, "answers": {**CAP, "used": 0},
+        "money": {"spent_usd": 1.5, "limit_usd": 20.0, "left_usd": 18.5}, "money_without_progress": None,
     },
     "switches": {"is_paused": True, "is_cancelled": False, "budget_usd": 7, "allowed_paths_at": []},
     "decision": {"id": 3, "decided_at": "2026-11-24T12:00:00Z", "config_digest": "ab" * 32},
@@ -58,7 +59,11 @@ def test_people_see_the_closest_first_then_gates_limits_and_switches() -> None:
     assert held.rstrip().endswith("2 min")
     assert "over 1 d" in text
     assert "not asked yet" in text
-    assert "attempts 1 of 3; sent back 1 of 8; for ci_red 1 of 3; paused; budget $7" in text
+    assert "attempts 1 of 3, 2 left; sent back 1 of 8, 2 left; for ci_red 1 of 3, 2 left;" in text
+    assert "runs without progress 1 of 3, 2 left; spent $1.50 of $20.00, $18.50 left; paused; budget $7" in text
+    assert "answers" not in text
+    answered = printed({**BODY, "limits": {**BODY["limits"], "answers": CAP}})
+    assert "answers 1 of 3, 2 left" in answered
     assert (
         "QG-1 was opened by u-\ufffd[1manna at 2026-11-24T11:00:00Z (comment k1, documents cdcdcdcdcdcd)" in text
     )

@@ -4,9 +4,14 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config import Settings
+from orchestrator.configfile import Directory
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.forge import CheckState, ReviewPublished, ReviewState
-from orchestrator.domain.model import RepoName
+from orchestrator.domain.model import Person, RepoName, UserId
+from orchestrator.forges.gitea import Gitea
+from orchestrator.main import build
+from orchestrator.sim.server import LoopbackServer
 
 REPO = RepoName("acme", "enduro-trails")
 MARK = "<!-- orch:review:7 -->"
@@ -209,3 +214,16 @@ async def test_only_people_who_were_asked_for_are_called_by_name(forge: Any) -> 
     number = await forge.pull()
     await forge.orchestrator.pull_comment(REPO, number, "m", "@boss and @dev, @bossy, @acme/team")
     assert pull_of(forge).comments[0]["body"].endswith("@boss and @\u200bdev, @\u200bbossy, @\u200bacme/team")
+
+
+async def test_whoever_is_configured_may_be_called_by_name(forge: Any) -> None:
+    """F3: everybody else is not, and no program is woken."""
+    number = await forge.pull()
+    with LoopbackServer(forge.sim.app) as server:
+        settings = Settings(gitea_url=server.url, gitea_token=forge.sim.add_token("orchestrator"))
+        people = (Person(UserId("u1"), "boss"), Person(UserId("u2")))
+        ours = build(settings, Directory(people=people)).forges.orchestrator
+        assert isinstance(ours, Gitea)
+        await ours.pull_comment(REPO, number, "m", "@boss and @dev")
+        await ours.aclose()
+    assert pull_of(forge).comments[0]["body"].endswith("@boss and @\u200bdev")

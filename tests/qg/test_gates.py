@@ -466,6 +466,27 @@ def test_each_spoiled_human_review_closes_qg5(spoiled: Facts, code: str) -> None
     assert code in codes(gate("QG-5", spoiled, HUMAN))
 
 
+def test_what_the_branch_demands_beyond_the_agents_approval_people_give() -> None:
+    """Else it would be called ready to merge, and the forge would refuse."""
+    demanding = replace(GREEN, rules=replace(BranchRules(), required_approvals=2))
+    (missing,) = items(gate("QG-5", demanding))
+    assert (missing.code, dict(missing.params)["have"], dict(missing.params)["needed"]) == (
+        "human_review",
+        "0",
+        "1",
+    )
+    both = replace(demanding, reviews=BY_BOTH.reviews)
+    verdict = gate("QG-5", both)
+    assert isinstance(verdict, Passed)
+    assert [dict(one.params)["login"] for one in verdict.held if one.code == "review_approved"] == [
+        "rev-agent",
+        "vera",
+    ]
+    one = replace(GREEN, rules=replace(BranchRules(), required_approvals=1))
+    assert isinstance(gate("QG-5", one), Passed)
+    assert codes(gate("QG-5", replace(demanding, reviews=BY_HUMAN.reviews))) == ["reviewer_approval"]
+
+
 def test_by_policy_people_the_agent_or_both_are_asked() -> None:
     assert isinstance(gate("QG-5", BY_HUMAN, HUMAN), Passed)
     assert isinstance(gate("QG-5", BY_BOTH, BOTH), Passed)

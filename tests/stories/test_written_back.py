@@ -82,7 +82,7 @@ def test_after_a_restart_the_comment_is_edited_without_a_question(world: World, 
 def test_one_comment_in_plane_and_one_in_the_pull_request_tell_where_the_task_stands(
     world: World, scripted: Path
 ) -> None:
-    with at_work(world, scripted) as team:
+    with at_work(world, scripted, ORCH_PUBLIC_URL="https://orch.example/team") as team:
         team.write_all()
         team.begin()
         team.waits_for("approval", "analysis")
@@ -97,6 +97,10 @@ def test_one_comment_in_plane_and_one_in_the_pull_request_tell_where_the_task_st
         assert CONTEXT in in_pull
         status = until(team.gate_status, "the commit's status")
         assert (status["status"], CONTEXT in status["description"]) == ("pending", True)
+        page = (
+            f"https://orch.example/team/tasks/{team.key}"  # for people: it asks them to sign in where they have to
+        )
+        assert (status["target_url"], page in team.sticky(), page in in_pull) == (page, True, True)
         team.check("failure")
         until(lambda: team.started() == ["developer"], "the developer works")
         team.waits_for("check_missing", "ci")

@@ -14,7 +14,7 @@ from orchestrator.domain.forge import CheckState
 from orchestrator.domain.model import Cause, GateOptions, Project, RunId, Stage, Switches, Task
 from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Outcome
-from orchestrator.qg.facts import Absent, Facts, Unobserved
+from orchestrator.qg.facts import Absent, Facts, SpendingLimits, Unobserved
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
 from orchestrator.store.decisions import Basis, Told
 from orchestrator.store.views import RunView, TaskStory, TaskView
@@ -231,6 +231,22 @@ def test_attempts_of_the_round_count_and_of_all_rounds_are_told() -> None:
     assert found.limits.attempts is not None
     assert (found.limits.attempts.used, found.limits.attempts.limit, found.limits.attempts.left) == (3, 3, 0)
     assert found.limits.attempts_made == 2
+
+
+def test_all_that_parks_or_silences_a_task_is_told_with_what_is_left() -> None:
+    spending = SpendingLimits(task_usd=20.0, without_progress_usd=5.0)
+    costly = tuple(replace(one, cost_usd=2.0) for one in GREEN.runs)
+    task = replace(TASK, switches=Switches(answered=4))
+    limits = decided(task, replace(GREEN, runs=costly, spending=spending)).limits
+    assert limits.money is not None
+    assert (limits.money.spent_usd, limits.money.limit_usd) == (2.0 * len(costly), 20.0)
+    assert limits.money.left_usd == 20.0 - 2.0 * len(costly)
+    assert limits.money_without_progress is not None
+    assert (limits.money_without_progress.spent_usd, limits.money_without_progress.left_usd) == (2.0, 3.0)
+    assert limits.runs_without_progress is not None
+    assert (limits.runs_without_progress.used, limits.runs_without_progress.left) == (1, 39)
+    assert (limits.answers.used, limits.answers.left) == (4, 26)
+    assert decided(TASK, GREEN).limits.money is None
 
 
 def run_view(stage: str, attempt: int) -> RunView:

@@ -37,7 +37,7 @@ from orchestrator.workflow.decide import decide
 
 EN, RU = Language.EN, Language.RU
 PRODUCED = producers.produced()
-LINK = "https://orch.example/api/v1/tasks/ENDURO-1/explain"
+LINK = "https://orch.example/tasks/ENDURO-1"
 AT_ANALYSIS = replace(TASK, stage=Stage.ANALYSIS)
 UNAPPROVED = replace(GREEN, remarks=(), runs=GREEN.runs[:1])
 HOSTILE = (

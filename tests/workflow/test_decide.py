@@ -650,6 +650,30 @@ def test_an_approval_that_opens_nothing_is_answered_once(stage: Stage, facts: Fa
     assert replies(decide(PROJECT, applied(at(stage), decision), heard)) == []
 
 
+HALTED = [
+    (at(Stage.READY), replace(GREEN, pull=replace(PULL, is_open=False))),
+    (at(Stage.READY), replace(GREEN, branch=Absent(), pull=Absent())),
+    (at(Stage.READY, switches=Switches(is_cancelled=True)), GREEN),
+    (at(Stage.READY), replace(GREEN, item=replace(ITEM, is_archived=True))),
+]
+
+
+@pytest.mark.parametrize(("task", "facts"), HALTED)
+def test_an_approval_of_what_stands_still_is_answered_once_too(task: Task, facts: Facts) -> None:
+    """F37."""
+    heard = replace(facts, remarks=(*facts.remarks, remark(60)))  # type: ignore[misc]
+    decision = decide(PROJECT, task, heard)
+    assert (decision.stage, replies(decision)) == (task.stage, [("k60", "approval_not_counted", "nothing_asked")])
+    assert replies(decide(PROJECT, applied(task, decision), heard)) == []
+
+
+def test_an_approval_that_counts_when_the_task_goes_on_is_not_answered_meanwhile() -> None:
+    facts = replace(GREEN, documents=(BRD,), remarks=(remark(60),))
+    halted = decide(PROJECT, at(Stage.ANALYSIS, switches=Switches(is_cancelled=True)), facts)
+    assert (replies(halted), codes(halted)) == ([], ["cancelled"])
+    assert decide(PROJECT, at(Stage.ANALYSIS), facts).stage is Stage.ARCHITECTURE
+
+
 def test_an_approval_that_counts_is_not_answered_nor_one_of_two() -> None:
     two = replace(PROJECT, gates=replace(PROJECT.gates, approvals=2))
     decision = decide(two, at(Stage.ANALYSIS), replace(GREEN, documents=(BRD,), remarks=(remark(11),)))

@@ -72,13 +72,24 @@ def _limits(body: Any) -> Iterator[str]:
         yield f"attempts {_cap(limits['attempts'])}"
     yield f"sent back {_cap(limits['returns_in_all'])}"
     yield from (f"for {cause} {_cap(cap)}" for cause, cap in limits["returns"].items() if cap["used"])
+    if limits["runs_without_progress"]:
+        yield f"runs without progress {_cap(limits['runs_without_progress'])}"
+    if limits["answers"]["used"]:
+        yield f"answers {_cap(limits['answers'])}"
+    for name, words in (("money", "spent"), ("money_without_progress", "spent without progress")):
+        if limits[name]:
+            yield f"{words} {_money(limits[name])}"
     yield from (name.removeprefix("is_") for name in ("is_paused", "is_cancelled") if switches[name])
     if switches["budget_usd"]:
         yield f"budget ${switches['budget_usd']}"
 
 
 def _cap(cap: Any) -> str:
-    return f"{cap['used']} of {cap['limit']}"
+    return f"{cap['used']} of {cap['limit']}, {cap['left']} left"
+
+
+def _money(one: Any) -> str:
+    return f"${one['spent_usd']:.2f} of ${one['limit_usd']:.2f}, ${one['left_usd']:.2f} left"
 
 
 def _by(item: Any) -> str:

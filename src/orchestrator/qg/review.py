@@ -110,10 +110,14 @@ def _of_reviews(project: Project, facts: Facts, pull: PullRequest, head: Sha) ->
             (held if ok else missing).append(
                 _approved(ok) if ok else _reviewers_approval(facts, head, is_due=word.code == "review_due")
             )
-    if not is_agent_asked or is_alone or project.gates.review is ReviewPolicy.BOTH:
+    are_people_asked = not is_agent_asked or is_alone or project.gates.review is ReviewPolicy.BOTH
+    demanded = _demanded(facts)
+    if are_people_asked or demanded > 1:
         people = [one for one in words if _counts(one, head) and _is_human(one, facts, pull)]
         held.extend(_approved(one) for one in people)
-        missing.extend(_more_people(project, facts, len(people), head, is_instead=is_agent_asked and is_alone))
+        # Else the reviewer's own is one of those that the forge demands before it lets anybody merge.
+        needed = max(project.gates.approvals, demanded, 1) if are_people_asked else demanded - 1
+        missing.extend(_more_people(len(people), needed, head, is_instead=is_agent_asked and is_alone))
     return closed(reasons, missing, held)
 
 
@@ -176,9 +180,12 @@ def _is_asked_again(facts: Facts, login: str, given: Review) -> bool:
     return any(one.id > given.id for one in asked)
 
 
-def _more_people(project: Project, facts: Facts, have: int, head: Sha, *, is_instead: bool) -> tuple[Item, ...]:
-    demanded = facts.rules.required_approvals if isinstance(facts.rules, BranchRules) else 0
-    needed = max(project.gates.approvals, demanded, 1)
+def _demanded(facts: Facts) -> int:
+    """How many approvals the base branch's rules ask for."""
+    return facts.rules.required_approvals if isinstance(facts.rules, BranchRules) else 0
+
+
+def _more_people(have: int, needed: int, head: Sha, *, is_instead: bool) -> tuple[Item, ...]:
     if have >= needed:
         return ()
     params = (("have", str(have)), ("needed", str(needed)), ("head", head))

@@ -89,7 +89,7 @@ def _standing(project: Project, basis: Basis, decision: Decision, addresses: Add
         pull=facts.pull.url if isinstance(facts.pull, PullRequest) else "",
         branch=branch,
         runs=facts.runs,
-        task_link=f"{addresses.here}/api/v1/tasks/{key}/explain" if addresses.here else "",
+        task_link=f"{addresses.here}/tasks/{quote(key, safe='')}" if addresses.here else "",
         returns=len(decision.returns),
         returns_allowed=project.gates.returns_in_all,
         item=addresses.item(key),

@@ -5,16 +5,19 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 
-from orchestrator.domain.model import Cause, GateOptions, Stage
+from orchestrator.domain.model import Cause, GateOptions, Stage, Task
 from orchestrator.domain.roles import Language
+from orchestrator.qg.facts import Facts
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting, items
 from orchestrator.store.approvals import Approval
 from orchestrator.store.decisions import Told
 from orchestrator.store.views import TaskStory
 from orchestrator.words.sentences import sentence
 from orchestrator.workflow.decision import Decision, StartRun
+from orchestrator.workflow.money import Spending, spendings
 from orchestrator.workflow.pipeline import STEPS, Step, place, step_of_stage
-from orchestrator.workflow.rounds import attempts_of_round
+from orchestrator.workflow.publish import MAX_ANSWERS
+from orchestrator.workflow.rounds import attempts_of_round, without_progress
 
 LOOK_BACK = 200
 """Decisions that are looked at for the age of what is missing."""
@@ -80,14 +83,30 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
+class Money:
+    """In US dollars (notional for a subscription), of the runs that are over."""
+
+    spent_usd: float
+    limit_usd: float
+    left_usd: float
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
-    """`returns` by cause. `attempts` are those that the cap of the stage's round counts; None without a role."""
+    """`returns` by cause. `attempts` are those that the cap of the stage's round counts; None without a role.
+    What counts or costs too much is None before the first decision, money also where it has no limit.
+    """
 
     returns: dict[str, Cap]
     returns_in_all: Cap
     attempts: Cap | None
     attempts_made: int
     """At this stage, in every round."""
+    runs_without_progress: Cap | None
+    answers: Cap
+    """To comments that ordered or approved something; beyond these nothing is answered any more."""
+    money: Money | None
+    money_without_progress: Money | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,23 +336,40 @@ _STATES = {
 
 
 def _limits(story: TaskStory, decided: Decision, options: GateOptions) -> Limits:
-    used = [one.cause for one in decided.returns]
+    used, then = [one.cause for one in decided.returns], _as_decided(story, decided)
+    whole, in_vain = spendings(*then) if then else (None, None)
     return Limits(
         returns={cause.value: _cap(used.count(cause), options.returns_per_cause) for cause in Cause},
         returns_in_all=_cap(len(used), options.returns_in_all),
         attempts=next(_attempts(story, decided), None),
         attempts_made=sum(run.stage == story.task.stage for run in story.task.runs),
+        runs_without_progress=_cap(without_progress(*then), then[1].max_runs_without_progress) if then else None,
+        answers=_cap(min(decided.switches.answered, MAX_ANSWERS), MAX_ANSWERS),
+        money=_money(whole),
+        money_without_progress=_money(in_vain),
     )
+
+
+def _as_decided(story: TaskStory, decided: Decision) -> tuple[Task, Facts] | None:
+    """The task as the newest decision leaves it, and the facts that it saw."""
+    if story.basis is None:
+        return None
+    return replace(story.basis.task, returns=decided.returns, switches=decided.switches), story.basis.facts
+
+
+def _money(one: Spending | None) -> Money | None:
+    if one is None or not one.budget_usd:
+        return None
+    return Money(one.spent_usd, one.budget_usd, max(0.0, one.budget_usd - one.spent_usd))
 
 
 def _attempts(story: TaskStory, decided: Decision) -> Iterator[Cap]:
     """The runs that the newest decision saw, and those that it starts."""
-    step, basis = step_of_stage(Stage(story.task.stage)), story.basis
-    if step.role is None or basis is None:
+    step, then = step_of_stage(Stage(story.task.stage)), _as_decided(story, decided)
+    if step.role is None or then is None:
         return
-    task = replace(basis.task, returns=decided.returns, switches=decided.switches)
     starts = sum(isinstance(one, StartRun) and one.stage is step.stage for one in decided.actions)
-    yield _cap(attempts_of_round(task, basis.facts, step) + starts, basis.facts.max_attempts)
+    yield _cap(attempts_of_round(*then, step) + starts, then[1].max_attempts)
 
 
 def _cap(used: int, limit: int) -> Cap:

@@ -92,17 +92,35 @@ def _open(project: Project, task: Task, facts: Facts) -> Decision:
     waiting = halts.run_items(facts)
     stops = tuple([StopRun(run.stage, run.attempt) for run in runs.open_runs(facts)])
     if halt := halts.halted(task, facts):
-        return _stay(task, (*halt, *waiting), stops)
+        stays = _stay(task, (*halt, *waiting), stops)
+        return stays if waiting else _answering(project, task, facts, stays)
     is_merged = isinstance(facts.pull, PullRequest) and facts.pull.is_merged
     if waiting:
         paused = tuple(one for one in halts.paused(task) if one not in waiting)
         return _stay(task, (*waiting, *paused), stops if is_merged else ())
     if is_merged:
         return Decision(Stage.DONE, switches=task.switches, returns=task.returns)
-    waiting = halts.closed_pull(facts) or unseen(facts.item, facts.remarks, facts.branch, facts.pull)
-    if not waiting and isinstance(facts.branch, Absent):
-        waiting = (branch_gone(task),)
-    return _stay(task, waiting) if waiting else _by_gates(project, task, facts)
+    return _standing_still(project, task, facts) or _by_gates(project, task, facts)
+
+
+def _standing_still(project: Project, task: Task, facts: Facts) -> Decision | None:
+    """Closed by a person, not to be seen, or without its branch: no gate is asked."""
+    if closed := halts.closed_pull(facts):
+        return _answering(project, task, facts, _stay(task, closed))
+    if unknown := unseen(facts.item, facts.remarks, facts.branch, facts.pull):
+        return _stay(task, unknown)
+    if isinstance(facts.branch, Absent):
+        return _answering(project, task, facts, _stay(task, (branch_gone(task),)))
+    return None
+
+
+def _answering(project: Project, task: Task, facts: Facts, stays: Decision) -> Decision:
+    """Who approves or rejects what stands still is answered all the same, unless it counts when that goes on."""
+    replies, up_to = answers(project, task, facts, task.stage)
+    if up_to == task.switches.approvals_up_to:
+        return stays
+    switches = replace(task.switches, approvals_up_to=up_to)
+    return replace(stays, actions=(*stays.actions, *replies), switches=switches)
 
 
 def _stay(task: Task, waiting: tuple[Item, ...], actions: tuple[Action, ...] = ()) -> Decision:

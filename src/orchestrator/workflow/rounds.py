@@ -99,7 +99,7 @@ def attempt(task: Task, facts: Facts, step: Step, due: tuple[Item, ...]) -> Star
 
 def hindered(task: Task, facts: Facts, stage: Stage, of_round: list[RunFact]) -> Parked | None:
     """Why no attempt is made at all now, whatever the last one was."""
-    if (made := _without_progress(task, facts)) >= facts.max_runs_without_progress:
+    if (made := without_progress(task, facts)) >= facts.max_runs_without_progress:
         return Parked(Item("no_progress", (("runs", str(made)),), who="approver", action="/orch retry"))
     if facts.resting_until is None or (of_round and _is_granted(task, stage, of_round[-1])):
         return None
@@ -108,7 +108,7 @@ def hindered(task: Task, facts: Facts, stage: Stage, of_round: list[RunFact]) ->
     return Parked(Item("resting", params, who="orchestrator", action="wait"))
 
 
-def _without_progress(task: Task, facts: Facts) -> int:
+def without_progress(task: Task, facts: Facts) -> int:
     """Runs since the task first came as far as it ever was, or since a person last said to go on. What they wrote
     does not matter: an agent that changes one byte each time changes something.
     """
