@@ -247,6 +247,19 @@ def test_an_endless_line_costs_bounded_memory_and_the_next_record_counts() -> No
     assert transcript.result == GREEN
 
 
+def test_the_end_of_a_line_that_is_too_long_is_no_record() -> None:
+    """An agent that prints could else forge its own result."""
+    transcript, line = Transcript(), json.dumps(GREEN).encode() + b"\n"
+    transcript.feed(b"x" * (claude._LINE_MAX_BYTES + 1))
+    transcript.feed(line)
+    assert transcript.result is None
+    transcript.feed(line)
+    assert transcript.result == GREEN
+    whole = Transcript()
+    whole.feed(b"x" * (claude._LINE_MAX_BYTES + 1) + b"\n" + line)
+    assert whole.result == GREEN
+
+
 def test_a_half_written_last_line_waits_for_its_rest() -> None:
     transcript, line = Transcript(), json.dumps(GREEN).encode() + b"\n"
     transcript.feed(line[:20])

@@ -117,8 +117,6 @@ def _standing_still(project: Project, task: Task, facts: Facts) -> Decision | No
 def _answering(project: Project, task: Task, facts: Facts, stays: Decision) -> Decision:
     """Who approves or rejects what stands still is answered all the same, unless it counts when that goes on."""
     replies, up_to = answers(project, task, facts, task.stage)
-    if up_to == task.switches.approvals_up_to:
-        return stays
     switches = replace(task.switches, approvals_up_to=up_to)
     return replace(stays, actions=(*stays.actions, *replies), switches=switches)
 
