@@ -222,6 +222,10 @@ class AgentRuntime(Protocol):
         """
         ...
 
+    def was_stopped(self, run: RunId) -> bool:
+        """Somebody ordered it to stop, though it may have been over by then."""
+        ...
+
     async def collect(self, spec: RunSpec, model: str = "") -> Sha | None:
         """The run's commits into our mirror, checked and under our names; None when there is no new one. Works for
         every launched run, however it ended. `model` is named in the commits.

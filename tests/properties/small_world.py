@@ -193,6 +193,9 @@ class Agents:
     def heard_at(self, run: RunId) -> None:
         pass
 
+    def was_stopped(self, run: RunId) -> bool:
+        return False
+
     async def stop(self, run: RunId) -> bool:
         if run in self._results and not self._results[run].done():
             self._results[run].set_result(RunResult(Outcome.CANCELLED, None, "cancelled"))

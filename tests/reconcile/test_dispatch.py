@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from orchestrator.db import Database
-from orchestrator.domain.errors import Permanent
+from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RepoName, RunId, Sha, TaskId
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Liveness, Outcome, RunLimits, RunResult, RunSpec, Usage
@@ -44,6 +44,11 @@ class Agents:
     preparing: asyncio.Event = field(default_factory=asyncio.Event)
     ends: dict[RunId, asyncio.Future[RunResult]] = field(default_factory=dict)
     talks: dict[RunId, Callable[[Usage], None]] = field(default_factory=dict)
+    stopped: set[RunId] = field(default_factory=set)
+    published: list[RunId] = field(default_factory=list)
+    asked_to_collect: list[RunId] = field(default_factory=list)
+    fault: Exception | None = None
+    """Met by who collects."""
 
     def __post_init__(self) -> None:
         self.preparing.set()
@@ -67,6 +72,7 @@ class Agents:
         return await asyncio.shield(self.ends.setdefault(spec.run, asyncio.get_running_loop().create_future()))
 
     async def stop(self, run: RunId) -> bool:
+        self.stopped.add(run)
         self.end(run, RunResult(Outcome.CANCELLED, None, "cancelled"))
         return run not in self.launched
 
@@ -79,11 +85,17 @@ class Agents:
     def heard_at(self, _run: RunId) -> datetime | None:
         return None
 
-    async def collect(self, _spec: RunSpec, _model: str = "") -> Sha | None:
+    def was_stopped(self, run: RunId) -> bool:
+        return run in self.stopped
+
+    async def collect(self, spec: RunSpec, _model: str = "") -> Sha | None:
+        self.asked_to_collect.append(spec.run)
+        if self.fault:
+            raise self.fault
         return HEAD
 
-    async def publish(self, _spec: RunSpec, _head: Sha) -> None:
-        return
+    async def publish(self, spec: RunSpec, _head: Sha) -> None:
+        self.published.append(spec.run)
 
     async def changed_paths(self, *_: object) -> Sequence[str]:
         return ()
@@ -192,7 +204,9 @@ class Office:
         for _ in range(20):
             await asyncio.sleep(0)
         busy = self.agents.at_work if self.agents.preparing.is_set() else set(self.agents.prepared)
-        await self.until(lambda: engine._runs <= busy | self.agents.at_work, "all that may start has started")
+        await self.until(
+            lambda: engine._runs.keys() <= busy | self.agents.at_work, "all that may start has started"
+        )
 
 
 @pytest.fixture
@@ -255,7 +269,7 @@ async def test_a_restart_takes_up_those_at_work_first_and_above_every_limit(offi
     await one.restart()
     await one.settled()
     assert one.agents.at_work == set(found[:3])
-    assert one.engine._runs == set(found[:3])
+    assert one.engine._runs.keys() == set(found[:3])
     for run in found[:3]:
         one.agents.end(run)
     await one.until(lambda: found[3] in one.agents.launched, "the last one starts when there is a slot")
@@ -542,3 +556,61 @@ async def test_a_run_that_cannot_be_prepared_gives_its_slot_back(office: Any) ->
     await one.intend()
     second = await one.intend()
     await one.until(lambda: second in one.agents.launched, "the next one has the slot")
+
+
+def outcome(office: Office, run: RunId) -> tuple[str, str] | None:
+    view = office.database.read_now(lambda connection: views.run(connection, run))
+    return (view.outcome, view.reason) if view and view.outcome else None
+
+
+async def test_a_run_that_is_stopped_while_its_forge_is_away_is_over_and_not_published(office: Any) -> None:
+    """Its agent ended well. Nobody waits for an hour to hear that it is cancelled."""
+    one = await office(runs=1)
+    one.agents.fault = Transient("gitea_unreachable", "Gitea cannot be reached.", retry_after_s=3600)
+    run = await one.intend()
+    await one.until(lambda: run in one.agents.talks, "it is at work")
+    one.agents.end(run)
+    await one.until(lambda: one.agents.asked_to_collect == [run], "its forge is away")
+    await one.engine.cancel_run(run)
+    await one.until(lambda: outcome(one, run) is not None, "it is over")
+    assert outcome(one, run) == ("cancelled", "cancelled")
+    assert one.agents.published == []
+
+
+@pytest.mark.parametrize("fault", [None, Permanent("no_bundle", "git could not pack the run's commits.")])
+async def test_a_run_that_is_stopped_while_its_work_is_collected_is_cancelled(
+    office: Any, fault: Exception | None
+) -> None:
+    """The stop ends git in the workspace as well, which is no fault of the run."""
+    one = await office(runs=1)
+
+    async def collect(spec: RunSpec, _model: str = "") -> Sha | None:
+        await one.engine.cancel_run(spec.run)
+        if fault:
+            raise fault
+        return HEAD
+
+    one.agents.collect = collect
+    run = await one.intend()
+    one.agents.end(run)
+    await one.until(lambda: outcome(one, run) is not None, "it is over")
+    assert outcome(one, run) == ("cancelled", "cancelled")
+    assert one.agents.published == []
+
+
+async def test_a_fault_of_collecting_is_the_runs_when_nobody_stopped_it(office: Any) -> None:
+    one = await office(runs=1)
+    one.agents.fault = Permanent("no_bundle", "git could not pack the run's commits.")
+    run = await one.intend()
+    one.agents.end(run)
+    await one.until(lambda: outcome(one, run) is not None, "it is over")
+    assert outcome(one, run) == ("failed", "no_bundle")
+
+
+async def test_a_verdict_of_a_run_that_was_stopped_counts_for_nothing(office: Any) -> None:
+    one = await office(runs=1)
+    run = await one.intend(Role.REVIEWER)
+    one.agents.stopped.add(run)
+    one.agents.end(run)
+    await one.until(lambda: outcome(one, run) is not None, "it is over")
+    assert outcome(one, run) == ("cancelled", "cancelled")

@@ -33,6 +33,9 @@ class _Collecting:
     def __init__(self) -> None:
         self.asked: list[Role] = []
 
+    def was_stopped(self, _run: RunId) -> bool:
+        return False
+
     async def collect(self, spec: RunSpec, _model: str = "") -> Sha:
         self.asked.append(spec.role)
         return Sha("2" * 40)

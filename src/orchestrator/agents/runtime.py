@@ -142,6 +142,9 @@ class ClaudeRuntime:
             await asyncio.to_thread(self._end_uid, paths)
         return is_unstarted
 
+    def was_stopped(self, run: RunId) -> bool:
+        return self._paths(run).stop.exists()
+
     def _end_uid(self, paths: RunPaths) -> None:
         policy = rundir.applied_policy(paths)
         if self.sandboxes and policy and policy.uid is not None:

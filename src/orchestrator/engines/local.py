@@ -1,6 +1,7 @@
 """The default engine: one process, asyncio, no server. One worker a task, so each task has one writer."""
 
 import asyncio
+import contextlib
 import contextvars
 import random
 from collections.abc import Awaitable, Coroutine, Sequence
@@ -120,7 +121,8 @@ class LocalEngine:
         self._pace = pace
         self._counters = counters or Counters()
         self._workers: dict[TaskId, _Worker] = {}
-        self._runs: set[RunId] = set()
+        self._runs: dict[RunId, asyncio.Event] = {}
+        """Those that are carried out. One that is cancelled does not wait out the pause after a fault."""
         self._complaints = complaints
         self._lines = {
             Rank.LATER: Line(Rank.LATER, LATER_AT_ONCE),
@@ -179,13 +181,15 @@ class LocalEngine:
     def start_run(self, run: RunId) -> None:
         if self._execution is None or run in self._runs or not self._is_open:
             return
-        self._runs.add(run)
+        self._runs[run] = asyncio.Event()
         self._tasks.start(self._carry_out(run, self._execution))
 
     async def cancel_run(self, run: RunId) -> None:
         task = await self._dispatch.withdraw(run)
         if task is None and self._execution:
             task = await self._execution.stop(run)
+            if run in self._runs:
+                self._runs[run].set()
         if task is not None:
             self.wake(task)
 
@@ -383,7 +387,7 @@ class LocalEngine:
         faults = 0
         while not await self._carried_out(run, execution, faults):
             faults += 1
-        self._runs.discard(run)
+        del self._runs[run]
         self.admit()
 
     async def _carried_out(self, run: RunId, execution: Execution, faults: int) -> bool:
@@ -396,7 +400,9 @@ class LocalEngine:
         except Transient as error:
             pause = max(error.retry_after_s or 0.0, self._pace.pause(faults + 1))
             self._complaints.say("run_put_off", error, run=run, pause_s=round(pause, 1))
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._runs[run].wait(), pause)
+            self._runs[run].clear()
             return False
         except Exception as error:  # the other outermost loop: record, then park
             log.exception("run_broke", run=run)

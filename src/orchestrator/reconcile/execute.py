@@ -36,6 +36,7 @@ FRESH_S = 5.0
 """A run that starts so soon after its decision rests on what was just seen."""
 NO_LONGER = "What the run was decided on had changed before it began, so it was called off; it counts for nothing."
 NEVER_BEGUN = "The run was stopped before its agent was started."
+OVER_BY_THEN = "The run was stopped when its agent had ended well. What it made was not published."
 
 
 class PutBack(Exception):
@@ -178,14 +179,29 @@ class Execution:
 
         What a role of verdicts committed in its workspace stays there: it would make reviews and checks stale.
         """
-        if result.outcome is not Outcome.SUCCEEDED or not step_of_role(spec.role).commits:
+        if result.outcome is not Outcome.SUCCEEDED:
             return result, None
-        head = await self._runtime.collect(spec, result.model)
+        if self._runtime.was_stopped(spec.run):  # too late for the agent, in time for what it made
+            return _cancelled(result), None
+        if not step_of_role(spec.role).commits:
+            return result, None
+        head = await self._collected(spec, result)
+        if self._runtime.was_stopped(spec.run):
+            return _cancelled(result), None
         if head is None:
             return _without_commit(result), None
         await self._runtime.publish(spec, head)
         log.info("run_published", repo=str(spec.repo), branch=spec.branch, head=head)
         return result, head
+
+    async def _collected(self, spec: RunSpec, result: RunResult) -> Sha | None:
+        """A stop ends git in the workspace too; that it packed nothing is then no fault of the run."""
+        try:
+            return await self._runtime.collect(spec, result.model)
+        except Permanent:
+            if self._runtime.was_stopped(spec.run):
+                return None
+            raise
 
     async def _end(self, row: RunRow, result: RunResult, head: Sha | None) -> None:
         now = self._clock.now()
@@ -206,6 +222,10 @@ def _limits(limits: RunLimits, task: Task) -> RunLimits:
     """An approver may have set what one attempt may cost."""
     budget = task.switches.budget_usd
     return replace(limits, max_budget_usd=float(budget)) if budget else limits
+
+
+def _cancelled(result: RunResult) -> RunResult:
+    return replace(result, outcome=Outcome.CANCELLED, reason="cancelled", detail=OVER_BY_THEN, verdict=None)
 
 
 def _without_commit(result: RunResult) -> RunResult:
