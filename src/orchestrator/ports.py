@@ -153,7 +153,13 @@ class Forge(Protocol):
         ...
 
     async def reviews(self, repo: RepoName, pull: int) -> Sequence[Review]:
-        """The whole history, oldest first; bounded."""
+        """The whole history, oldest first; bounded. Without the comments at lines, but with their number."""
+        ...
+
+    async def review_comments(self, repo: RepoName, pull: int, review: Review) -> str:
+        """What a review says at lines of the code: `path:line: text`, by path and line, bounded, without control
+        characters. A line that the change took away is `path (old line N)`.
+        """
         ...
 
     async def review(self, repo: RepoName, pull: int, at: Sha, verdict: ReviewState, text: str) -> ReviewPublished:

@@ -72,6 +72,19 @@ def test_a_person_who_requests_changes_sends_the_task_back_and_has_to_look_again
         assert team.started().count("developer") == 2
 
 
+def test_what_a_person_says_at_lines_of_the_code_alone_reaches_the_developer(world: World, scripted: Path) -> None:
+    with at_work(world, scripted) as team:
+        team.begin()
+        team.approved_until("ready")
+        team.waits_for("merge")
+        at_lines = (("src/enduro_1.py", 3, "This overflows."), ("README.md", 1, "Name the new option."))
+        team.people.request_changes(REPO, team.pull.number, PERSON, *at_lines)
+        until(lambda: team.started().count("developer") == 2, "the developer works again")
+        green_until(team, at("review", "change_request"))
+        told = task_file(team, "developer", ".task-dev.md")
+        assert "README.md:1: Name the new option.\nsrc/enduro_1.py:3: This overflows." in told
+
+
 def test_a_change_request_of_an_old_commit_starts_nobody_and_waits_for_that_person_until_it_is_dismissed(
     world: World, scripted: Path
 ) -> None:

@@ -405,6 +405,17 @@ def test_reviews_are_told_newest_first_and_the_agents_words_when_it_published_no
     assert of_review(own, runs=rejecting) == (Feedback("review_rejected", "Rev-Agent", "No."),)
 
 
+def test_what_was_said_at_lines_follows_the_text_and_stays_when_that_is_cut() -> None:
+    at_lines = "src/a.py:3: No.\nsrc/b.py:7: Why?"
+    vera = replace(rejection_of(login="vera", ident=2), comment_count=2, comments=at_lines)
+    for text, told in (("", at_lines), ("No.", f"No.\n{at_lines}")):
+        assert of_review(replace(vera, text=text)) == (Feedback("review_rejected", "vera", told),)
+    (long,) = of_review(replace(vera, text="x" * 9000))
+    assert (len(long.text), long.text[-len(at_lines) - 2 :]) == (8000, f"x\n{at_lines}")
+    (longest,) = of_review(replace(vera, comments="y" * 9000))
+    assert longest.text == "y" * 8000
+
+
 def test_a_tester_is_told_by_its_role() -> None:
     failed = replace(GREEN, runs=(*RUNS[:4], run(Stage.TESTING, word=VerdictWord.FAILED)))
     decision = decide(PROJECT, at(Stage.TESTING), failed)

@@ -20,6 +20,7 @@ from orchestrator.forges import places
 from orchestrator.forges.gitea_actions import job_log
 from orchestrator.forges.gitea_api import MISSING, GiteaApi
 from orchestrator.forges.gitea_pulls import between, from_branch
+from orchestrator.forges.gitea_reviews import comments_of
 from orchestrator.forges.text import (
     MAX_DESCRIPTION_CHARS,
     MAX_TITLE_CHARS,
@@ -175,6 +176,9 @@ class Gitea:
     async def reviews(self, repo: RepoName, pull: int) -> Sequence[Review]:
         rows = await self._api.rows(f"{_pull(repo, pull)}/reviews", shapes.ReviewRow)
         return [shapes.review(row) for row in sorted(rows, key=lambda row: row.id)]
+
+    async def review_comments(self, repo: RepoName, pull: int, review: Review) -> str:
+        return await comments_of(self._api, f"{_pull(repo, pull)}/reviews/{review.id:d}")
 
     async def review(self, repo: RepoName, pull: int, at: Sha, verdict: ReviewState, text: str) -> ReviewPublished:
         if verdict not in shapes.REVIEW_EVENTS:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from orchestrator.domain.feedback import Feedback
+from orchestrator.domain.forge import Review
 from orchestrator.domain.model import Cause, Project, Stage, Task
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import VerdictWord
@@ -55,9 +56,17 @@ def _of_reviews(facts: Facts) -> Iterable[Feedback]:
     """The reviewer's own words once: as published, or else as the run gave them."""
     requests = review.change_requests(facts, head_of(facts) or "")
     for one in reversed(requests):
-        yield Feedback(Cause.REVIEW_REJECTED.value, one.author, one.text)
+        yield Feedback(Cause.REVIEW_REJECTED.value, one.author, _said(one))
     if not any(one.author.casefold() == facts.us.reviewer.casefold() for one in requests):
         yield from _of_verdict(facts, Stage.REVIEW, Cause.REVIEW_REJECTED, Role.REVIEWER)
+
+
+def _said(review: Review) -> str:
+    """Most is said at the lines, so a long text is cut for them and not they for it."""
+    at_lines = review.comments[:MAX_TEXT]
+    if not at_lines:
+        return review.text
+    return f"{review.text[: max(0, MAX_TEXT - len(at_lines) - 1)]}\n{at_lines}".strip()
 
 
 def _of_verdict(facts: Facts, stage: Stage, cause: Cause, role: Role) -> Iterable[Feedback]:
