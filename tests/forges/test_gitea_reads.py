@@ -221,6 +221,16 @@ async def test_reviews_say_whose_and_how_much_they_count(forge: Any) -> None:
     ]
     first = (await forge.orchestrator.reviews(REPO, number))[0]
     assert (first.commit, first.text) == (forge.head(), "so")
+    page = f"https://git.example.test/acme/enduro-trails/pulls/{number}"
+    assert first.url == f"{page}#issuecomment-{first.id}"
+
+
+@pytest.mark.parametrize("url", [None, "", "javascript:alert(1)", "http://x/a b", f"http://x/{'y' * 2000}"])
+async def test_a_reviews_address_is_shown_only_when_it_is_one_of_the_web(forge: Any, url: str | None) -> None:
+    number = await forge.pull()
+    verdict(forge, number, "boss", "COMMENT")
+    forge.sim.repos[str(REPO)].pulls[number].reviews[0]["html_url"] = url
+    assert [one.url for one in await forge.orchestrator.reviews(REPO, number)] == [""]
 
 
 async def test_a_push_makes_reviews_stale_and_a_mere_rebase_does_not(forge: Any) -> None:
@@ -295,7 +305,7 @@ async def test_a_review_of_a_team_or_of_nobody_and_of_an_unknown_kind_is_no_verd
     number = await forge.pull()
     verdict(forge, number, "boss", "COMMENT")
     row = forge.sim.repos[str(REPO)].pulls[number].reviews[0]
-    row |= {"user": None, "state": "", "commit_id": None, "body": None}
+    row |= {"user": None, "state": "", "commit_id": None, "body": None, "html_url": None}
     assert await forge.orchestrator.reviews(REPO, number) == [
         Review(row["id"], "", ReviewState.PENDING, "", is_stale=False, is_official=False, is_dismissed=False)
     ]

@@ -112,6 +112,7 @@ class ReviewRow(msgspec.Struct):
     official: bool = False
     dismissed: bool = False
     comments_count: int = 0
+    html_url: str | None = ""
 
 
 class StatusRow(msgspec.Struct):
@@ -232,6 +233,7 @@ def review(row: ReviewRow) -> Review:
         is_dismissed=row.dismissed,
         text=row.body or "",
         comment_count=max(0, row.comments_count),
+        url=shown_url(row.html_url or ""),
     )
 
 
