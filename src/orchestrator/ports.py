@@ -117,7 +117,7 @@ class Forge(Protocol):
         ...
 
     async def create_branch(self, repo: RepoName, name: str, from_branch: str) -> Branch:
-        """Creates it, or returns the one that is there."""
+        """Creates it, or returns the one that is there. Permanent when there is no branch to begin at."""
         ...
 
     def remote(self, repo: RepoName) -> GitRemote:

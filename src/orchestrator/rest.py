@@ -85,7 +85,7 @@ class RestClient:
         await self._admitted(scope)
         reply = await self._asked(method, path, query, order, enough_bytes)
         is_fine = 200 <= reply.status < 300 or reply.status in understood
-        fault = None if is_fine else self._fault(reply, path)
+        fault = None if is_fine else self.fault(reply, path)
         self._learn(reply, scope, fault)
         if fault is not None:
             raise fault
@@ -127,7 +127,7 @@ class RestClient:
         if self._circuit and reply.status in {401, 403} and isinstance(fault, Permanent):
             is_key = reply.status == 401 or (self._system.bad_key and self._system.bad_key in reply.body)
             self._circuit.refused("" if is_key else scope, fault)
-        elif self._circuit and fault is None and reply.status not in {401, 403}:
+        elif self._circuit and fault is None and reply.status not in {401, 403} and reply.status < 500:
             self._circuit.succeeded(scope)
 
     def decoded(self, body: bytes, wanted: type[T]) -> T:
@@ -138,7 +138,8 @@ class RestClient:
             code, name = self._system.code, self._system.name
             raise Transient(f"{code}_odd_answer", f"{name} answered something unexpected: {error}") from error
 
-    def _fault(self, reply: Reply, path: str) -> OrchestratorError:
+    def fault(self, reply: Reply | Answer, path: str) -> OrchestratorError:
+        """What an answer means that is not understood; also of one that was, and explains nothing after all."""
         code, said = self._system.code, f"{self._system.name} answered {reply.status} for {path}."
         if reply.status in {401, 403}:
             return Permanent(f"{code}_refused", said, hint=self._system.refused_hint)

@@ -1,7 +1,9 @@
 """The Gitea adapter against the simulator that passes the contract tests: who we are, branches, the remote."""
 
 import pytest
+from starlette.responses import JSONResponse, Response
 
+from forges.conftest import Stub
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RepoName
 from orchestrator.forges.gitea import Gitea
@@ -30,6 +32,31 @@ async def test_a_repository_that_is_not_there_or_empty_is_said(gitea: Gitea, rep
     with pytest.raises(Permanent) as refusal:
         await gitea.create_branch(repo, "x", "main")
     assert "orchestrator.yaml" in refusal.value.hint
+
+
+async def test_a_base_that_is_not_there_is_said_though_the_server_says_only_500(
+    gitea: Gitea, sim: GiteaSim
+) -> None:
+    with pytest.raises(Permanent) as refusal:
+        await gitea.create_branch(REPO, "x", "maim")
+    assert [call.status for call in sim.calls] == [500, 404]
+    assert refusal.value.code == "gitea_not_found"
+    assert "maim" in refusal.value.message
+    assert "orchestrator.yaml" in refusal.value.hint
+
+
+async def test_a_500_though_the_base_is_there_is_a_fault_that_passes(stub: Stub) -> None:
+    base = {"name": "main", "commit": {"id": "a" * 40}}
+    gitea = stub(lambda asked: Response(status_code=500) if asked.method == "POST" else JSONResponse(base))
+    with pytest.raises(Transient) as fault:
+        await gitea.create_branch(REPO, "x", "main")
+    assert fault.value.code == "gitea_busy"
+
+
+async def test_a_500_while_nothing_answers_is_a_fault_that_passes(stub: Stub) -> None:
+    with pytest.raises(Transient) as fault:
+        await stub(lambda _: Response(status_code=500)).create_branch(REPO, "x", "main")
+    assert fault.value.code == "gitea_busy"
 
 
 async def test_a_token_without_scope_is_permanent(sim: GiteaSim) -> None:

@@ -49,6 +49,7 @@ class GiteaApi:
         self.system, self.answers = _GITEA.code, self._rest.answers
         self.call = self._rest.call
         self.decoded = self._rest.decoded
+        self.fault = self._rest.fault
 
     async def aclose(self) -> None:
         await self._rest.aclose()
