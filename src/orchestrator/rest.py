@@ -16,6 +16,7 @@ from orchestrator.wire import MAX_ANSWER_BYTES, OpenWire, Reply, TooLargeError, 
 log = structlog.get_logger()
 T = TypeVar("T")
 MAX_QUOTED_CHARS = 200
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,10 @@ class System:
     refused_hint: str
     bad_key: bytes = b""
     """What a 403 says whose reason is the key, and not the place that was asked for."""
+    moved_hint: str = ""
+    """What to do about a redirect. Without one it is as odd as any other answer."""
+    archived_hint: str = ""
+    """What to do about a 423. Without one as above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +150,12 @@ class RestClient:
             return Permanent(f"{code}_refused", said, hint=self._system.refused_hint)
         if reply.status in {408, 429} or reply.status >= 500:
             return Transient(f"{code}_busy", said, retry_after_s=_seconds(reply.headers.get("Retry-After", "")))
+        if reply.status in REDIRECTS and self._system.moved_hint:
+            where = f"{said} What was asked for lies elsewhere now, and redirects are not followed."
+            return Permanent(f"{code}_moved", where, hint=self._system.moved_hint)
+        if reply.status == 423 and self._system.archived_hint:
+            archived = f"{said} It is archived, so nothing can be changed in it."
+            return Permanent(f"{code}_archived", archived, hint=self._system.archived_hint)
         return Permanent(f"{code}_unexpected", f"{said} {_quoted(reply.body)}".strip())
 
 

@@ -1,11 +1,12 @@
 """The Gitea adapter against the simulator that passes the contract tests: who we are, branches, the remote."""
 
 import pytest
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from forges.conftest import Stub
 from orchestrator.domain.errors import Permanent, Transient
-from orchestrator.domain.model import RepoName
+from orchestrator.domain.model import RepoName, Sha
 from orchestrator.forges.gitea import Gitea
 from orchestrator.sim.gitea import GiteaSim
 from orchestrator.sim.server import LoopbackServer
@@ -91,6 +92,40 @@ async def test_what_a_token_may_not_do_stops_nothing_else(sim: GiteaSim) -> None
         assert await reader.branch(REPO, "main")
         await reader.aclose()
     assert [call.status for call in sim.calls] == [403, 200]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_repository_that_was_renamed_is_not_followed_and_said(stub: Stub, status: int) -> None:
+    asked: list[str] = []
+
+    def elsewhere(request: Request) -> Response:
+        asked.append(request.url.path)
+        return Response(status_code=status, headers={"Location": "/api/v1/repositories/7/branches/main"})
+
+    gitea = stub(elsewhere)
+    for one in (
+        gitea.branch(REPO, "main"),
+        gitea.create_branch(REPO, "x", "main"),
+        gitea.checks(REPO, Sha("a" * 40)),
+    ):
+        with pytest.raises(Permanent) as refusal:
+            await one
+        assert refusal.value.code == "gitea_moved"
+        assert str(REPO) in refusal.value.message
+        assert "renamed" in refusal.value.hint
+        assert "orchestrator.yaml" in refusal.value.hint
+    assert len(asked) == 3
+    assert not any("repositories" in path for path in asked)
+
+
+async def test_an_archived_repository_is_said(stub: Stub) -> None:
+    gitea = stub(lambda _: JSONResponse({"message": "acme/enduro-trails is archived"}, 423))
+    for one in (gitea.create_branch(REPO, "x", "main"), gitea.pull_comment(REPO, 1, "m", "x")):
+        with pytest.raises(Permanent) as refusal:
+            await one
+        assert refusal.value.code == "gitea_archived"
+        assert "archived" in refusal.value.message
+        assert "Unarchive" in refusal.value.hint
 
 
 async def test_a_down_gitea_is_transient(gitea: Gitea, sim: GiteaSim) -> None:

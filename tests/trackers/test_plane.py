@@ -651,7 +651,8 @@ async def test_a_project_that_we_may_not_see_does_not_stop_the_others(plane: Pla
         (JSONResponse({"id": 7}, 201), Transient, "plane_odd_answer"),
         (Response("{", 201), Transient, "plane_odd_answer"),
         (Response(b"\x1f\x8bnot gzip", 201, headers={"Content-Encoding": "gzip"}), Transient, "plane_unreachable"),
-        (Response(status_code=301, headers={"Location": "/x/"}), Permanent, "plane_unexpected"),
+        (Response(status_code=301, headers={"Location": "/x/"}), Permanent, "plane_moved"),
+        (Response(status_code=423), Permanent, "plane_unexpected"),
     ],
 )
 async def test_each_fault_has_its_kind(stub: Stub, answer: Response, kind: type[Exception], code: str) -> None:

@@ -40,6 +40,7 @@ _PLANE = System(
     "ORCH_PLANE_API_URL",
     "Check ORCH_PLANE_API_TOKEN, and that its user is a member of the project.",
     b"Given API token is not valid",
+    moved_hint="Correct ORCH_PLANE_API_URL: the address leads elsewhere (https, perhaps, or another host).",
 )
 
 
