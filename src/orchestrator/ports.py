@@ -28,7 +28,7 @@ from orchestrator.domain.model import (
     WorkItemId,
 )
 from orchestrator.domain.run import Liveness, RunResult, RunSpec, Usage
-from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState, Written
+from orchestrator.domain.tracker import Changes, Comment, CommentId, StateId, TrackerState, Written
 
 
 class Clock(Protocol):
@@ -60,8 +60,10 @@ class Tracker(Protocol):
         """As above, for a key like ENDURO-5; one "not found" is enough here."""
         ...
 
-    async def changed_items(self, project: ProjectId, since: datetime | None) -> Sequence[WorkItem]:
-        """Items updated at or after `since`, newest first; all when None. Bounded."""
+    async def changed_items(self, project: ProjectId, since: datetime | None, first_page: int = 0) -> Changes:
+        """Items updated at or after `since`, newest first; all when None. Bounded: with `first_page` it goes on.
+        What changes meanwhile moves to the front, and what is deleted moves all behind it up.
+        """
         ...
 
     async def listed_items(self, project: ProjectId) -> Collection[WorkItemId] | None:
