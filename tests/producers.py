@@ -11,7 +11,11 @@ from orchestrator.domain.model import TriggerKind
 from orchestrator.domain.run import RunState
 
 FOLDERS = tuple(Path(str(package.__file__)).parent for package in (qg, workflow))
-ADAPTERS = {f"{system}_{fault}" for system in ("plane", "gitea") for fault in ("unreachable", "busy", "refused")}
+FAULTS = ("unreachable", "busy", "refused", "moved")
+ADAPTERS = {f"{system}_{fault}" for system in ("plane", "gitea") for fault in FAULTS} | {
+    "gitea_not_found",
+    "gitea_archived",
+}
 VALUES = {
     "observation.code": {"no_plane_token", "no_gitea_token"} | ADAPTERS,
     "order.verb.value": {"status", "why"},

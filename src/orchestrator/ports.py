@@ -28,7 +28,7 @@ from orchestrator.domain.model import (
     WorkItemId,
 )
 from orchestrator.domain.run import Liveness, RunResult, RunSpec, Usage
-from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState, Written
+from orchestrator.domain.tracker import Changes, Comment, CommentId, StateId, TrackerState, Written
 
 
 class Clock(Protocol):
@@ -60,8 +60,10 @@ class Tracker(Protocol):
         """As above, for a key like ENDURO-5; one "not found" is enough here."""
         ...
 
-    async def changed_items(self, project: ProjectId, since: datetime | None) -> Sequence[WorkItem]:
-        """Items updated at or after `since`, newest first; all when None. Bounded."""
+    async def changed_items(self, project: ProjectId, since: datetime | None, first_page: int = 0) -> Changes:
+        """Items updated at or after `since`, newest first; all when None. Bounded: with `first_page` it goes on.
+        What changes meanwhile moves to the front, and what is deleted moves all behind it up.
+        """
         ...
 
     async def listed_items(self, project: ProjectId) -> Collection[WorkItemId] | None:
@@ -117,7 +119,7 @@ class Forge(Protocol):
         ...
 
     async def create_branch(self, repo: RepoName, name: str, from_branch: str) -> Branch:
-        """Creates it, or returns the one that is there."""
+        """Creates it, or returns the one that is there. Permanent when there is no branch to begin at."""
         ...
 
     def remote(self, repo: RepoName) -> GitRemote:
@@ -153,7 +155,13 @@ class Forge(Protocol):
         ...
 
     async def reviews(self, repo: RepoName, pull: int) -> Sequence[Review]:
-        """The whole history, oldest first; bounded."""
+        """The whole history, oldest first; bounded. Without the comments at lines, but with their number."""
+        ...
+
+    async def review_comments(self, repo: RepoName, pull: int, review: Review) -> str:
+        """What a review says at lines of the code: `path:line: text`, by path and line, bounded, without control
+        characters. A line that the change took away is `path (old line N)`.
+        """
         ...
 
     async def review(self, repo: RepoName, pull: int, at: Sha, verdict: ReviewState, text: str) -> ReviewPublished:

@@ -16,6 +16,7 @@ from orchestrator.wire import MAX_ANSWER_BYTES, OpenWire, Reply, TooLargeError, 
 log = structlog.get_logger()
 T = TypeVar("T")
 MAX_QUOTED_CHARS = 200
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,10 @@ class System:
     refused_hint: str
     bad_key: bytes = b""
     """What a 403 says whose reason is the key, and not the place that was asked for."""
+    moved_hint: str = ""
+    """What to do about a redirect. Without one it is as odd as any other answer."""
+    archived_hint: str = ""
+    """What to do about a 423. Without one as above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ class RestClient:
         await self._admitted(scope)
         reply = await self._asked(method, path, query, order, enough_bytes)
         is_fine = 200 <= reply.status < 300 or reply.status in understood
-        fault = None if is_fine else self._fault(reply, path)
+        fault = None if is_fine else self.fault(reply, path)
         self._learn(reply, scope, fault)
         if fault is not None:
             raise fault
@@ -127,7 +132,7 @@ class RestClient:
         if self._circuit and reply.status in {401, 403} and isinstance(fault, Permanent):
             is_key = reply.status == 401 or (self._system.bad_key and self._system.bad_key in reply.body)
             self._circuit.refused("" if is_key else scope, fault)
-        elif self._circuit and fault is None and reply.status not in {401, 403}:
+        elif self._circuit and fault is None and reply.status not in {401, 403} and reply.status < 500:
             self._circuit.succeeded(scope)
 
     def decoded(self, body: bytes, wanted: type[T]) -> T:
@@ -138,12 +143,19 @@ class RestClient:
             code, name = self._system.code, self._system.name
             raise Transient(f"{code}_odd_answer", f"{name} answered something unexpected: {error}") from error
 
-    def _fault(self, reply: Reply, path: str) -> OrchestratorError:
+    def fault(self, reply: Reply | Answer, path: str) -> OrchestratorError:
+        """What an answer means that is not understood; also of one that was, and explains nothing after all."""
         code, said = self._system.code, f"{self._system.name} answered {reply.status} for {path}."
         if reply.status in {401, 403}:
             return Permanent(f"{code}_refused", said, hint=self._system.refused_hint)
         if reply.status in {408, 429} or reply.status >= 500:
             return Transient(f"{code}_busy", said, retry_after_s=_seconds(reply.headers.get("Retry-After", "")))
+        if reply.status in REDIRECTS and self._system.moved_hint:
+            where = f"{said} What was asked for lies elsewhere now, and redirects are not followed."
+            return Permanent(f"{code}_moved", where, hint=self._system.moved_hint)
+        if reply.status == 423 and self._system.archived_hint:
+            archived = f"{said} It is archived, so nothing can be changed in it."
+            return Permanent(f"{code}_archived", archived, hint=self._system.archived_hint)
         return Permanent(f"{code}_unexpected", f"{said} {_quoted(reply.body)}".strip())
 
 

@@ -295,6 +295,23 @@ def test_a_comment_needs_a_body(forge: Forge, pulled: tuple[str, str, int]) -> N
         assert refused.status_code == 422
 
 
+def test_a_review_counts_its_comments_at_lines_and_tells_them_by_themselves(
+    forge: Forge, pulled: tuple[str, str, int]
+) -> None:
+    _, head, number = pulled
+    path, place = f"/pulls/{number}/reviews", {"path": "tasks/E-1/BRD.md", "new_position": 1}
+    order = {"event": "REQUEST_CHANGES", "body": "see", "commit_id": head, "comments": [place | {"body": "Why?"}]}
+    made = forge.of_repo("POST", path, order, token=forge.admin_token)
+    assert made.status_code == 200
+    (row,) = forge.of_repo("GET", path, limit=50, page=1).json()
+    assert (row["id"], row["comments_count"], row["body"]) == (made.json()["id"], 1, "see")
+    (said,) = forge.of_repo("GET", f"{path}/{row['id']}/comments").json()
+    assert (said["path"], said["position"], said["original_position"]) == ("tasks/E-1/BRD.md", 1, 0)
+    assert (said["body"], said["pull_request_review_id"]) == ("Why?", row["id"])
+    assert {"id", "user", "commit_id", "diff_hunk", "html_url"} <= set(said)
+    assert forge.of_repo("GET", f"{path}/999999999/comments").status_code == 404
+
+
 def test_a_status_is_posted_as_state_and_read_as_status(forge: Forge, pulled: tuple[str, str, int]) -> None:
     head = pulled[1]
     for state, context in (("pending", "ci/a"), ("success", "ci/a"), ("failure", "ci/b")):

@@ -290,7 +290,7 @@ async def test_the_adapter_reads_an_item_by_id_and_by_key(plane: Plane, adapter:
     assert await adapter.work_item_by_key(item.key) == item
     states = {state.name for state in await adapter.states(ProjectId(plane.project))}
     assert item.state in states
-    (newest, *_) = await adapter.changed_items(ProjectId(plane.project), None)
+    (newest, *_) = (await adapter.changed_items(ProjectId(plane.project), None)).items
     assert newest == item
 
 

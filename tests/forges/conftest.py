@@ -1,10 +1,15 @@
 """A simulated forge with one repository, and the adapter as three users of it."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from orchestrator.domain.model import RepoName, Sha
 from orchestrator.forges.gitea import Gitea
@@ -75,3 +80,24 @@ async def forge(sim: GiteaSim) -> AsyncIterator[Forge]:
 @pytest.fixture
 async def gitea(forge: Forge) -> Gitea:
     return forge.orchestrator
+
+
+Stub = Callable[[Callable[[Request], Response]], Gitea]
+
+
+@pytest.fixture
+async def stub() -> AsyncIterator[Stub]:
+    """An adapter whose Gitea answers what the test says."""
+    async with AsyncExitStack() as ends:
+
+        def made(answer: Callable[[Request], Response]) -> Gitea:
+            async def endpoint(request: Request) -> Response:
+                return answer(request)
+
+            routes = [Route("/{rest:path}", endpoint, methods=["GET", "POST", "PATCH"])]
+            url = ends.enter_context(LoopbackServer(Starlette(routes=routes))).url
+            adapter = Gitea(url, "x", timeout_s=10)
+            ends.push_async_callback(adapter.aclose)
+            return adapter
+
+        yield made

@@ -1,9 +1,12 @@
 """The Gitea adapter against the simulator that passes the contract tests: who we are, branches, the remote."""
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
+from forges.conftest import Stub
 from orchestrator.domain.errors import Permanent, Transient
-from orchestrator.domain.model import RepoName
+from orchestrator.domain.model import RepoName, Sha
 from orchestrator.forges.gitea import Gitea
 from orchestrator.sim.gitea import GiteaSim
 from orchestrator.sim.server import LoopbackServer
@@ -30,6 +33,31 @@ async def test_a_repository_that_is_not_there_or_empty_is_said(gitea: Gitea, rep
     with pytest.raises(Permanent) as refusal:
         await gitea.create_branch(repo, "x", "main")
     assert "orchestrator.yaml" in refusal.value.hint
+
+
+async def test_a_base_that_is_not_there_is_said_though_the_server_says_only_500(
+    gitea: Gitea, sim: GiteaSim
+) -> None:
+    with pytest.raises(Permanent) as refusal:
+        await gitea.create_branch(REPO, "x", "maim")
+    assert [call.status for call in sim.calls] == [500, 404]
+    assert refusal.value.code == "gitea_not_found"
+    assert "maim" in refusal.value.message
+    assert "orchestrator.yaml" in refusal.value.hint
+
+
+async def test_a_500_though_the_base_is_there_is_a_fault_that_passes(stub: Stub) -> None:
+    base = {"name": "main", "commit": {"id": "a" * 40}}
+    gitea = stub(lambda asked: Response(status_code=500) if asked.method == "POST" else JSONResponse(base))
+    with pytest.raises(Transient) as fault:
+        await gitea.create_branch(REPO, "x", "main")
+    assert fault.value.code == "gitea_busy"
+
+
+async def test_a_500_while_nothing_answers_is_a_fault_that_passes(stub: Stub) -> None:
+    with pytest.raises(Transient) as fault:
+        await stub(lambda _: Response(status_code=500)).create_branch(REPO, "x", "main")
+    assert fault.value.code == "gitea_busy"
 
 
 async def test_a_token_without_scope_is_permanent(sim: GiteaSim) -> None:
@@ -64,6 +92,40 @@ async def test_what_a_token_may_not_do_stops_nothing_else(sim: GiteaSim) -> None
         assert await reader.branch(REPO, "main")
         await reader.aclose()
     assert [call.status for call in sim.calls] == [403, 200]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_repository_that_was_renamed_is_not_followed_and_said(stub: Stub, status: int) -> None:
+    asked: list[str] = []
+
+    def elsewhere(request: Request) -> Response:
+        asked.append(request.url.path)
+        return Response(status_code=status, headers={"Location": "/api/v1/repositories/7/branches/main"})
+
+    gitea = stub(elsewhere)
+    for one in (
+        gitea.branch(REPO, "main"),
+        gitea.create_branch(REPO, "x", "main"),
+        gitea.checks(REPO, Sha("a" * 40)),
+    ):
+        with pytest.raises(Permanent) as refusal:
+            await one
+        assert refusal.value.code == "gitea_moved"
+        assert str(REPO) in refusal.value.message
+        assert "renamed" in refusal.value.hint
+        assert "orchestrator.yaml" in refusal.value.hint
+    assert len(asked) == 3
+    assert not any("repositories" in path for path in asked)
+
+
+async def test_an_archived_repository_is_said(stub: Stub) -> None:
+    gitea = stub(lambda _: JSONResponse({"message": "acme/enduro-trails is archived"}, 423))
+    for one in (gitea.create_branch(REPO, "x", "main"), gitea.pull_comment(REPO, 1, "m", "x")):
+        with pytest.raises(Permanent) as refusal:
+            await one
+        assert refusal.value.code == "gitea_archived"
+        assert "archived" in refusal.value.message
+        assert "Unarchive" in refusal.value.hint
 
 
 async def test_a_down_gitea_is_transient(gitea: Gitea, sim: GiteaSim) -> None:

@@ -221,6 +221,16 @@ async def test_reviews_say_whose_and_how_much_they_count(forge: Any) -> None:
     ]
     first = (await forge.orchestrator.reviews(REPO, number))[0]
     assert (first.commit, first.text) == (forge.head(), "so")
+    page = f"https://git.example.test/acme/enduro-trails/pulls/{number}"
+    assert first.url == f"{page}#issuecomment-{first.id}"
+
+
+@pytest.mark.parametrize("url", [None, "", "javascript:alert(1)", "http://x/a b", f"http://x/{'y' * 2000}"])
+async def test_a_reviews_address_is_shown_only_when_it_is_one_of_the_web(forge: Any, url: str | None) -> None:
+    number = await forge.pull()
+    verdict(forge, number, "boss", "COMMENT")
+    forge.sim.repos[str(REPO)].pulls[number].reviews[0]["html_url"] = url
+    assert [one.url for one in await forge.orchestrator.reviews(REPO, number)] == [""]
 
 
 async def test_a_push_makes_reviews_stale_and_a_mere_rebase_does_not(forge: Any) -> None:
@@ -295,10 +305,70 @@ async def test_a_review_of_a_team_or_of_nobody_and_of_an_unknown_kind_is_no_verd
     number = await forge.pull()
     verdict(forge, number, "boss", "COMMENT")
     row = forge.sim.repos[str(REPO)].pulls[number].reviews[0]
-    row |= {"user": None, "state": "", "commit_id": None, "body": None}
+    row |= {"user": None, "state": "", "commit_id": None, "body": None, "html_url": None}
     assert await forge.orchestrator.reviews(REPO, number) == [
         Review(row["id"], "", ReviewState.PENDING, "", is_stale=False, is_official=False, is_dismissed=False)
     ]
+
+
+def said_at_lines(forge: Any, number: int, *comments: tuple[str, int, str]) -> int:
+    return int(forge.people.request_changes(str(REPO), number, "boss", *comments))
+
+
+async def comments_of(forge: Any, number: int) -> str:
+    (review,) = await forge.orchestrator.reviews(REPO, number)
+    return str(await forge.orchestrator.review_comments(REPO, number, review))
+
+
+async def test_what_a_review_says_at_lines_is_told_by_path_and_line(forge: Any) -> None:
+    number = await forge.pull()
+    said_at_lines(
+        forge, number, ("src/b.py", 7, "Why?"), ("src/a.py", 12, "Not so.\r\nLike this."), ("src/a.py", 3, "No.")
+    )
+    (review,) = await forge.orchestrator.reviews(REPO, number)
+    assert (review.text, review.comment_count, review.comments) == ("", 3, "")
+    before = len(forge.sim.calls)
+    said = await forge.guest.review_comments(REPO, number, review)
+    assert said == "src/a.py:3: No.\nsrc/a.py:12: Not so.\n  Like this.\nsrc/b.py:7: Why?"
+    assert len(await calls(forge, before)) == 1
+
+
+async def test_a_line_that_is_gone_is_told_as_an_old_one(forge: Any) -> None:
+    number = await forge.pull()
+    at_lines = [{"path": "README.md", "old_position": 4, "body": "Leave it."}]
+    verdict(forge, number, "boss", "REQUEST_CHANGES", comments=at_lines)
+    assert await comments_of(forge, number) == "README.md (old line 4): Leave it."
+
+
+async def test_comments_at_lines_are_foreign_and_bounded(forge: Any) -> None:
+    number = await forge.pull()
+    odd = ("a\nb.py" + "x" * 300, 1, "\x1b[31mred\x1b[0m\u202e\x00 " + "y" * 2000)
+    said_at_lines(forge, number, odd)
+    said = await comments_of(forge, number)
+    place, _, text = said.partition(": ")
+    assert place == "a b.py" + "x" * 193 + "…:1"
+    assert text == "red " + "y" * 995 + "…"
+
+
+@pytest.mark.parametrize(("count", "size", "kept"), [(51, 1, 50), (30, 900, 6)])
+async def test_of_many_comments_at_lines_only_whole_ones_are_told(
+    forge: Any, count: int, size: int, kept: int
+) -> None:
+    number = await forge.pull()
+    said_at_lines(forge, number, *(("a.py", line + 1, "y" * size) for line in range(count)))
+    told = (await comments_of(forge, number)).splitlines()
+    assert told[:kept] == [f"a.py:{line + 1}: {'y' * size}" for line in range(kept)]
+    assert told[kept:] == ([] if size == 1 else ["…"])
+    assert len("\n".join(told)) <= 6002
+
+
+async def test_the_comments_of_a_review_that_is_gone_are_an_error(forge: Any) -> None:
+    number = await forge.pull()
+    said_at_lines(forge, number, ("a.py", 1, "No."))
+    (review,) = await forge.orchestrator.reviews(REPO, number)
+    forge.people.delete_review(str(REPO), number, review.id)
+    with pytest.raises(Permanent):
+        await forge.orchestrator.review_comments(REPO, number, review)
 
 
 # -- checks

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.forge import Check, CheckState, ReviewState
+from orchestrator.domain.forge import Check, CheckState, Review, ReviewState
 from orchestrator.domain.model import RepoName, Sha
 from orchestrator.forges.gitea import Gitea
 from support import ROOT
@@ -30,6 +30,7 @@ ALLOWED = {
     "POST /pulls",
     f"GET /pulls/{NUMBER}/reviews",
     f"POST /pulls/{NUMBER}/reviews",
+    f"GET /pulls/{NUMBER}/reviews/{NUMBER}/comments",
     f"GET /commits/{SHA}/status",
     f"POST /statuses/{SHA}",
     f"GET /issues/{NUMBER}/comments",
@@ -71,7 +72,8 @@ async def live_through(forge: Any, gitea: Gitea) -> None:
     await gitea.open_pull_request(REPO, "main", "feature/x", "t", "b")
     await gitea.review(REPO, pull, at, ReviewState.COMMENTED, "so")
     await gitea.review(REPO, pull, at, ReviewState.APPROVED, "so")
-    await gitea.reviews(REPO, pull)
+    (first, *_) = await gitea.reviews(REPO, pull)
+    await gitea.review_comments(REPO, pull, first)
     for state in CheckState:
         await gitea.set_status(REPO, at, "orchestrator/gate", state, "d", "")
     context = forge.people.run_job(str(REPO), at, "test", "failure", b"log\n")
@@ -102,11 +104,13 @@ async def test_what_is_sent_under_any_answer_is_on_the_list(forge: Any) -> None:
         Sha("a" * 40),
         Check("c", CheckState.FAILURE, "x", url="https://x/acme/enduro-trails/actions/runs/1/jobs/0"),
     )
+    review = Review(5, "x", ReviewState.CHANGES_REQUESTED, sha, False, True, False)
     uses = {
         "branch": (REPO, "b"), "create_branch": (REPO, "b", "main"), "rules": (REPO, "main"),
         "files": (REPO, "f", sha), "pull_request": (REPO, "main", "b"), "pull_request_from": (REPO, "b"),
         "open_pull_request": (REPO, "main", "b", "t", "x"), "reviews": (REPO, 1),
         "review": (REPO, 1, sha, ReviewState.APPROVED, "x"), "checks": (REPO, sha), "check_log": (REPO, check),
+        "review_comments": (REPO, 1, review),
         "set_status": (REPO, sha, "c", CheckState.PENDING, "d", ""), "pull_comment": (REPO, 1, "m", "x"),
     }  # fmt: skip
     for is_down in (False, True):

@@ -3,12 +3,13 @@
 import asyncio
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 
-from green import ITEM, NEW_TASK, PROJECT, TASK
+from green import ITEM, NEW_TASK, OLD, PROJECT, PULL, TASK, approval_of, rejection_of
 from orchestrator.domain.errors import Transient
-from orchestrator.domain.forge import FileEntry
+from orchestrator.domain.forge import FileEntry, Review
 from orchestrator.domain.model import Branch, ProjectId, RepoName, Sha, Stage, WorkItem, WorkItemId
 from orchestrator.domain.tracker import Comment
 from orchestrator.loglimit import Complaints
@@ -29,6 +30,14 @@ class Neighbours:
     asked: list[str] = field(default_factory=list)
     is_down: bool = False
     item: WorkItem | None = None
+    every_review: tuple[Review, ...] = ()
+
+    async def reviews(self, _repo: RepoName, _pull: int) -> tuple[Review, ...]:
+        return self.every_review
+
+    async def review_comments(self, _repo: RepoName, _pull: int, review: Review) -> str:
+        self._answer(f"comments of {review.id}")
+        return f"a.py:1: {review.id} s3cret"
 
     async def whoami(self) -> str:
         return "bot"
@@ -199,3 +208,51 @@ async def test_what_was_missed_is_to_be_looked_at_again_however_the_look_goes_on
     there.is_down = False
     seen = await observer.look(PROJECT, TASK, WANTED, later.forgetting("documents"))
     assert (seen.documents, seen.retry_in_s) == ((), None)
+
+
+def commented(ident: int, login: str, commit: str = HEAD, **changes: Any) -> Review:
+    return replace(rejection_of(commit, login, ident), text="", comment_count=2, **changes)
+
+
+async def reviews_seen(observer: Observer) -> dict[int, str]:
+    begun = Observed(branch=Branch("b", HEAD), pull=PULL)
+    seen = (await observer.look(PROJECT, TASK, frozenset({Look.REVIEWS}), begun)).reviews
+    assert isinstance(seen, tuple)
+    return {one.id: one.comments for one in seen}
+
+
+async def test_comments_at_lines_are_read_of_standing_change_requests_alone_and_once() -> None:
+    """A look at a task to which nothing happened costs seven calls, whatever people said of it."""
+    every = (
+        commented(1, "vera"),  # not her last word
+        commented(2, "vera"),
+        commented(3, "wim", is_dismissed=True),
+        commented(4, "xena", is_official=False),
+        commented(5, "yan", OLD),
+        replace(commented(6, "zoe"), comment_count=0),
+        replace(approval_of(HEAD, "ann", 7), comment_count=2),
+    )
+    there = Neighbours((), every_review=every)
+    observer = Observer(
+        there, Forges(there), lambda *_: [], Complaints(), lambda text: text.replace("s3cret", "***")
+    )  # type: ignore[arg-type]
+    expected = dict.fromkeys(range(1, 8), "") | {2: "a.py:1: 2 ***"}
+    assert await reviews_seen(observer) == expected
+    assert await reviews_seen(observer) == expected
+    assert there.asked == ["comments of 2"]
+
+
+async def test_of_many_commented_change_requests_the_newest_are_read() -> None:
+    there = Neighbours((), every_review=tuple(commented(one, f"u{one}") for one in range(1, 8)))
+    seen = await reviews_seen(observing(there))
+    assert [ident for ident, said in seen.items() if said] == [3, 4, 5, 6, 7]
+
+
+async def test_a_change_request_stands_without_its_comments_and_they_are_asked_for_again() -> None:
+    there = Neighbours((), every_review=(commented(2, "vera"),), is_down=True)
+    observer = observing(there)
+    begun = Observed(branch=Branch("b", HEAD), pull=PULL)
+    seen = await observer.look(PROJECT, TASK, frozenset({Look.REVIEWS}), begun)
+    assert (seen.reviews, seen.missed) == (there.every_review, ())
+    there.is_down = False
+    assert await reviews_seen(observer) == {2: "a.py:1: 2 s3cret"}

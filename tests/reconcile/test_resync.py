@@ -1,6 +1,6 @@
 """Whom a resync names: what went and what came back, and how often it asks. Its tracker only lists."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +10,8 @@ import pytest
 from orchestrator.db import Database
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.events import WorkItemChanged
-from orchestrator.domain.model import Project, ProjectId, RepoName, Stage, TaskId, WorkItem, WorkItemId
+from orchestrator.domain.model import Project, ProjectId, RepoName, Stage, TaskId, WorkItemId
+from orchestrator.domain.tracker import Changes
 from orchestrator.loglimit import Complaints
 from orchestrator.reconcile.resync import RESTS_OF_MANY, Resync
 from orchestrator.store import tasks
@@ -28,8 +29,8 @@ class Listing:
     is_down: bool = False
     asked: int = 0
 
-    async def changed_items(self, _project: ProjectId, _since: datetime | None) -> Sequence[WorkItem]:
-        return ()
+    async def changed_items(self, _project: ProjectId, _since: datetime | None, _first_page: int = 0) -> Changes:
+        return Changes(())
 
     async def listed_items(self, _project: ProjectId) -> Collection[WorkItemId] | None:
         self.asked += 1

@@ -1,6 +1,6 @@
 """The resync asks Plane as often as it must and no oftener, however many work items there are."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +13,7 @@ from orchestrator.reconcile.resync import Moved, Resync
 from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.sim.world import APPROVER, PROJECT
-from orchestrator.store import tasks
+from orchestrator.store import tasks, watermarks
 from orchestrator.trackers.plane import MAX_PAGES, PAGE, Plane
 from support import FIXTURES
 
@@ -37,13 +37,29 @@ def sim() -> Iterator[PlaneSim]:
         yield one
 
 
+HERE = Project(ProjectId(PROJECT), RepoName.parse("acme/enduro-trails"))
+Begin = Callable[[], Resync]
+
+
+async def beginning(sim: PlaneSim, database: Database, pages: int) -> AsyncIterator[Begin]:
+    """Each of them is one of another process, which knows only what is stored."""
+    with LoopbackServer(sim.app) as server:
+        plane = Plane(server.url, sim.key_of("orchestrator"), "acme", calls_per_minute=60_000, changed_pages=pages)
+        yield lambda: Resync(database, SystemClock(), plane, lambda: [HERE], Complaints())
+        await plane.aclose()
+
+
 @pytest.fixture
 async def resync(sim: PlaneSim, database: Database) -> AsyncIterator[Resync]:
-    with LoopbackServer(sim.app) as server:
-        plane = Plane(server.url, sim.key_of("orchestrator"), "acme", calls_per_minute=6000)
-        project = Project(ProjectId(PROJECT), RepoName.parse("acme/enduro-trails"))
-        yield Resync(database, SystemClock(), plane, lambda: [project], Complaints())
-        await plane.aclose()
+    async for begin in beginning(sim, database, MAX_PAGES):
+        yield begin()
+
+
+@pytest.fixture
+async def begin(sim: PlaneSim, database: Database) -> AsyncIterator[Begin]:
+    """Of those that read two pages at once."""
+    async for begin in beginning(sim, database, 2):
+        yield begin
 
 
 async def asked(sim: PlaneSim, resync: Resync) -> tuple[int, Moved]:
@@ -87,3 +103,96 @@ async def test_after_a_long_absence_the_calls_grow_with_what_changed_and_have_an
     calls, found = await asked(sim, resync)
     assert (calls, len(found.tasks)) == (2, PAGE + 1)
     assert calls <= MAX_PAGES
+
+
+async def known(database: Database) -> int:
+    return len(await database.read(tasks.open_ids))
+
+
+async def seen_until(database: Database) -> datetime:
+    now = datetime.now(UTC)
+    return (await database.write(lambda connection: watermarks.ensure(connection, HERE.id, now))).seen_until
+
+
+async def test_of_more_changes_than_are_read_at_once_none_is_lost(
+    sim: PlaneSim, begin: Begin, database: Database
+) -> None:
+    resync = begin()
+    await resync.moved()
+    mark = await seen_until(database)
+    items(sim, 4 * PAGE)
+    for read in (2, 3):
+        assert (await asked(sim, resync))[0] == 2
+        assert (await known(database), await seen_until(database)) == (read * PAGE, mark)
+    late = items(sim, 1)  # all others move one place on
+    await resync.moved()
+    assert (await known(database), await seen_until(database)) == (4 * PAGE - 1, mark)
+    await resync.moved()
+    assert await known(database) == 4 * PAGE
+    assert await seen_until(database) > mark
+    _, found = await asked(sim, resync)
+    assert (await known(database), len(found.tasks)) == (4 * PAGE + 1, len(late))
+    assert await asked(sim, resync) == (1, Moved())
+
+
+async def test_a_restart_amid_a_list_of_changes_begins_it_anew(
+    sim: PlaneSim, begin: Begin, database: Database
+) -> None:
+    await begin().moved()
+    items(sim, 3 * PAGE)
+    await begin().moved()
+    resync = begin()
+    for _ in range(3):
+        await resync.moved()
+    assert await known(database) == 3 * PAGE
+    assert await asked(sim, resync) == (1, Moved())
+
+
+async def test_a_fault_amid_a_list_of_changes_reads_the_same_part_again(
+    sim: PlaneSim, begin: Begin, database: Database
+) -> None:
+    resync = begin()
+    await resync.moved()
+    items(sim, 3 * PAGE)
+    await resync.moved()
+    sim.down = True
+    assert not (await resync.moved()).is_whole
+    sim.down = False
+    await resync.moved()
+    assert await known(database) == 3 * PAGE
+
+
+async def test_where_so_much_was_deleted_that_a_page_may_have_been_missed_the_list_is_read_anew(
+    sim: PlaneSim, begin: Begin, database: Database
+) -> None:
+    resync = begin()
+    await resync.moved()
+    made = items(sim, 5 * PAGE)
+    await resync.moved()
+    for item in made[-PAGE - 1 :]:
+        sim.delete_work_item(item)
+    for _ in range(5):
+        await resync.moved()
+    assert await known(database) == 5 * PAGE
+    assert await asked(sim, resync) == (1, Moved())
+
+
+async def test_changes_of_one_moment_are_read_to_their_end(
+    sim: PlaneSim, begin: Begin, database: Database
+) -> None:
+    """As an import or a command over the whole database leaves them."""
+    resync = begin()
+    await resync.moved()
+    made = items(sim, 3 * PAGE)
+    rows = next(home.projects[PROJECT].items for home in sim.workspaces.values())
+    moment = rows[made[-1]]["updated_at"]
+    for item in made:
+        rows[item]["updated_at"] = moment
+    for _ in range(3):
+        await resync.moved()
+    assert await known(database) == 3 * PAGE
+    assert await asked(sim, resync) == (2, Moved())  # their moment is the mark now, so they are listed again
+    items(sim, 1)
+    calls, found = await asked(sim, resync)
+    assert (calls, len(found.tasks)) == (2, 1)
+    assert await asked(sim, resync) == (1, Moved())

@@ -557,6 +557,28 @@ def test_a_later_verdict_dismisses_the_earlier_and_new_commits_make_both_stale(p
     assert listed.headers["X-Total-Count"] == "2"
 
 
+def test_comments_at_lines_belong_to_their_review_and_a_drafts_are_its_authors(pulled: World) -> None:
+    def made(event: str) -> int:
+        comments = [
+            {"path": "a.txt", "body": event, "new_position": 1},
+            {"path": "a.txt", "body": "old", "old_position": 2},
+        ]
+        order = {"event": event, "body": "so", "comments": comments}
+        row = pulled.repo("reviewer", "POST", "/pulls/1/reviews", order).json()
+        assert row["comments_count"] == 2
+        return int(row["id"])
+
+    review, draft = made("REQUEST_CHANGES"), made("PENDING")
+    rows = pulled.repo("orchestrator", "GET", f"/pulls/1/reviews/{review}/comments").json()
+    assert sorted((r["path"], r["position"], r["original_position"], r["body"]) for r in rows) == [
+        ("a.txt", 0, 2, "old"),
+        ("a.txt", 1, 0, "REQUEST_CHANGES"),
+    ]
+    assert {(r["user"]["login"], r["pull_request_review_id"]) for r in rows} == {("reviewer", review)}
+    for login, number, status in (("reviewer", draft, 200), ("orchestrator", draft, 404), ("reviewer", 1, 404)):
+        assert pulled.repo(login, "GET", f"/pulls/1/reviews/{number}/comments").status_code == status
+
+
 def test_the_combined_state_covers_only_the_page_asked_for(world: World) -> None:
     sha = world.sim.head(REPO, "main")
     empty = world.repo("reviewer", "GET", f"/commits/{sha}/status").json()

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from green import CHECK, GREEN, NOW, PROJECT, TASK
+from green import CHECK, GREEN, NOW, PROJECT, PULL, RUNS, TASK, run
 from orchestrator.domain.model import Stage
+from orchestrator.domain.run import VerdictWord
 from orchestrator.store import canonical
 from orchestrator.store.decisions import Basis, Stored, config_digest, decoded
 from orchestrator.store.recompute import Same, compared
@@ -98,6 +99,28 @@ def test_a_decision_of_an_older_version_is_the_same_when_it_says_the_same_of_les
     assert decoded(old.decision).verdicts[-1][1].held == ()
     assert compared(old) == (Same.MEANING, "")
     assert compared(closed_row(VERSION)) == (Same.NO, "decision differs")
+
+
+def test_facts_that_were_stored_before_reviews_had_comments_and_links_lead_to_the_same() -> None:
+    old = ROW.basis.replace(',"comment_count":0,"comments":"","url":""', "")
+    assert old != ROW.basis
+    assert compared(replace(ROW, basis=old)) == (Same.BYTES, "")
+
+
+def test_a_task_that_was_sent_back_without_a_link_was_so_by_older_rules() -> None:
+    failed = replace(GREEN, runs=(*RUNS[:4], run(Stage.TESTING, word=VerdictWord.FAILED)))
+    decision = decide(PROJECT, TASK, failed)
+    (back,) = decision.returns
+    assert [one.url for one in back.feedback] == [PULL.url]
+    unlinked = replace(back, feedback=tuple(replace(one, url="") for one in back.feedback))
+    row = replace(
+        ROW,
+        basis=canonical.encode(Basis(PROJECT, TASK, failed)),
+        decision=canonical.encode(replace(decision, returns=(unlinked,))),
+        verdicts=canonical.encode(decision.verdicts),
+    )
+    assert compared(replace(row, config_digest=config_digest(PROJECT, VERSION - 1))) == (Same.OLDER, "")
+    assert compared(row) == (Same.NO, "decision differs")
 
 
 def test_a_decision_that_older_rules_made_otherwise_is_no_damage() -> None:

@@ -52,6 +52,18 @@ def test_on_forgejo_a_check_is_found_by_polling_alone(forgejo: World, scripted: 
         team.waits_for("merge", "ready")
 
 
+def test_a_base_branch_that_is_not_there_waits_for_an_operator_who_is_told_so(
+    world: World, scripted: Path
+) -> None:
+    with at_work(world, scripted, config="base_branch: maim") as team:
+        team.begin()
+        task = team.waits_for("gitea_not_found", "created")
+        (why,) = task["waiting"]
+        assert why["who"] == "operator"
+        assert "maim" in why["text"]
+        assert "orchestrator.yaml" in why["text"]
+
+
 def deliveries(team: Team) -> int:
     """Of others' doing: what we do ourselves comes back, too, and wakes nobody."""
     rows = query(team.service, "SELECT payload FROM events WHERE source = 'gitea'")

@@ -30,6 +30,7 @@ def test_a_rejected_review_sends_the_developer_back_with_its_findings_and_then_a
         told = task_file(team, "developer", ".task-dev.md")
         assert "review_rejected" in told
         assert finding[:30] in told
+        assert f"/{REPO}/pulls/{team.pull.number}" in told
         assert "- review_rejected (" in document(team, "DEV_REPORT.md")
 
 
@@ -70,6 +71,20 @@ def test_a_person_who_requests_changes_sends_the_task_back_and_has_to_look_again
         review(team, "APPROVED")
         green_until(team, at("ready", "merge"))
         assert team.started().count("developer") == 2
+
+
+def test_what_a_person_says_at_lines_of_the_code_alone_reaches_the_developer(world: World, scripted: Path) -> None:
+    with at_work(world, scripted) as team:
+        team.begin()
+        team.approved_until("ready")
+        team.waits_for("merge")
+        at_lines = (("src/enduro_1.py", 3, "This overflows."), ("README.md", 1, "Name the new option."))
+        number = team.people.request_changes(REPO, team.pull.number, PERSON, *at_lines)
+        until(lambda: team.started().count("developer") == 2, "the developer works again")
+        green_until(team, at("review", "change_request"))
+        told = task_file(team, "developer", ".task-dev.md")
+        assert "README.md:1: Name the new option.\nsrc/enduro_1.py:3: This overflows." in told
+        assert f"/{REPO}/pulls/{team.pull.number}#issuecomment-{number}" in told
 
 
 def test_a_change_request_of_an_old_commit_starts_nobody_and_waits_for_that_person_until_it_is_dismissed(

@@ -19,7 +19,9 @@ def test_a_failed_test_sends_the_developer_back_with_the_report_and_then_passes(
         assert [run["role"] for run in task["runs"]][2:] == [
             "developer", "reviewer", "tester", "developer", "reviewer", "tester",
         ]  # fmt: skip
-        assert "test_failed" in task_file(team, "developer", ".task-dev.md")
+        told = task_file(team, "developer", ".task-dev.md")
+        assert "test_failed" in told
+        assert f"/{REPO}/pulls/{team.pull.number}" in told
         assert bases(team, "tester")[-1] == team.head
         until(lambda: sum(":report:" in one for one in pull_comments(team)) == 2, "both reports are shown")
 

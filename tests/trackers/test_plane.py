@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from structlog.testing import capture_logs
 
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItemId
@@ -24,7 +25,15 @@ from orchestrator.ports import Tracker
 from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.sim.world import ITEM, PROJECT
-from orchestrator.trackers.plane import LIST_PAGE, MAX_COMMENT_PAGES, MAX_LIST_PAGES, PAGE, REQUESTS, Plane
+from orchestrator.trackers.plane import (
+    LIST_PAGE,
+    MAX_COMMENT_PAGES,
+    MAX_LIST_PAGES,
+    MAX_PAGES,
+    PAGE,
+    REQUESTS,
+    Plane,
+)
 from support import FIXTURES
 
 NOBODY = WorkItemId("00000000-0000-4000-8000-000000000000")
@@ -129,16 +138,34 @@ async def test_changes_are_listed_newest_first_down_to_the_watermark(plane: Plan
     before = datetime.now(UTC) - timedelta(seconds=1)
     for number in range(3):
         sim.create_work_item(PROJECT, {"name": f"n{number}"}, by="alice")
-    found = await plane.changed_items(ProjectId(PROJECT), before)
+    found = (await plane.changed_items(ProjectId(PROJECT), before)).items
     assert [item.title for item in found] == ["n2", "n1", "n0"]
-    assert len(await plane.changed_items(ProjectId(PROJECT), None)) > 3
+    assert len((await plane.changed_items(ProjectId(PROJECT), None)).items) > 3
 
 
 async def test_a_list_of_several_pages_is_read_whole(plane: Plane, sim: PlaneSim) -> None:
     for number in range(130):
         sim.create_work_item(PROJECT, {"name": f"n{number}"}, by="alice")
     found = await plane.changed_items(ProjectId(PROJECT), None)
-    assert len({item.id for item in found}) == len(found) >= 130
+    assert len({item.id for item in found.items}) == len(found.items) >= 130
+    assert found.next_page is None
+
+
+async def test_a_list_of_changes_that_is_too_long_goes_on_at_its_next_page(sim: PlaneSim, time: Time) -> None:
+    for number in range(3 * PAGE):
+        sim.create_work_item(PROJECT, {"name": f"n{number}"}, by="alice")
+    with LoopbackServer(sim.app) as server:
+        short = Plane(server.url, sim.key_of(OURS), "acme", timeout_s=5, changed_pages=2, timing=time.timing)
+        whole = Plane(server.url, sim.key_of(OURS), "acme", timeout_s=5, timing=time.timing)
+        first = await short.changed_items(HERE, None)
+        then = await short.changed_items(HERE, None, 2)
+        behind = await short.changed_items(HERE, None, 9)
+        every = await whole.changed_items(HERE, None)
+        await short.aclose()
+        await whole.aclose()
+    assert (len(first.items), first.next_page) == (2 * PAGE, 2)
+    assert first.items + then.items == every.items
+    assert (behind.items, behind.next_page) == ((), None)
 
 
 async def test_all_that_is_there_is_listed_a_thousand_a_call(plane: Plane, sim: PlaneSim) -> None:
@@ -167,6 +194,21 @@ async def test_of_more_than_we_read_nothing_is_said(stub: Stub) -> None:
 
     assert await stub(answer).listed_items(HERE) is None
     assert count == MAX_LIST_PAGES + 1
+
+
+@pytest.mark.parametrize(("rows", "is_said"), [(MAX_PAGES * PAGE, False), (MAX_PAGES * PAGE + 1, True)])
+async def test_a_list_of_columns_that_is_cut_is_said(stub: Stub, rows: int, is_said: bool) -> None:
+    def answer(request: Request) -> Response:
+        page = int(request.query_params.get("cursor", "0"))
+        numbers = range(page * PAGE, min(rows, (page + 1) * PAGE))
+        found = [{"id": f"{number}", "name": "n", "group": "started"} for number in numbers]
+        more = {"next_page_results": (page + 1) * PAGE < rows, "next_cursor": f"{page + 1}"}
+        return JSONResponse({"results": found} | more)
+
+    with capture_logs() as said:
+        assert len(await stub(answer).states(HERE)) == MAX_PAGES * PAGE
+    cut = [one for one in said if one["event"] == "list_cut"]
+    assert [one["project"] for one in cut] == ([HERE] if is_said else [])
 
 
 async def test_a_wrong_token_is_permanent_and_says_what_to_check(sim: PlaneSim) -> None:
@@ -635,7 +677,7 @@ async def test_a_project_that_we_may_not_see_does_not_stop_the_others(plane: Pla
             await plane.changed_items(foreign, None)
         assert refusal.value.code == "plane_refused"
     assert len(seen(sim)) == 1
-    assert await plane.changed_items(HERE, None)
+    assert (await plane.changed_items(HERE, None)).items
 
 
 @pytest.mark.parametrize(
@@ -651,7 +693,8 @@ async def test_a_project_that_we_may_not_see_does_not_stop_the_others(plane: Pla
         (JSONResponse({"id": 7}, 201), Transient, "plane_odd_answer"),
         (Response("{", 201), Transient, "plane_odd_answer"),
         (Response(b"\x1f\x8bnot gzip", 201, headers={"Content-Encoding": "gzip"}), Transient, "plane_unreachable"),
-        (Response(status_code=301, headers={"Location": "/x/"}), Permanent, "plane_unexpected"),
+        (Response(status_code=301, headers={"Location": "/x/"}), Permanent, "plane_moved"),
+        (Response(status_code=423), Permanent, "plane_unexpected"),
     ],
 )
 async def test_each_fault_has_its_kind(stub: Stub, answer: Response, kind: type[Exception], code: str) -> None:

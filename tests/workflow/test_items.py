@@ -47,6 +47,7 @@ from orchestrator.workflow.decision import (
     Reply,
     StartRun,
 )
+from orchestrator.workflow.feedback import feedback_of
 from orchestrator.workflow.pipeline import step_of_stage
 from orchestrator.workflow.rounds import attempts_of_round
 
@@ -399,16 +400,38 @@ def test_reviews_are_told_newest_first_and_the_agents_words_when_it_published_no
     rejecting = (*RUNS[:3], run(Stage.REVIEW, word=VerdictWord.CHANGES_REQUESTED))
     assert of_review(vera, runs=rejecting) == (
         Feedback("review_rejected", "vera", "No."),
-        Feedback("review_rejected", "reviewer", "A report."),
+        Feedback("review_rejected", "reviewer", "A report.", PULL.url),
     )
     own = rejection_of(login="Rev-Agent")
     assert of_review(own, runs=rejecting) == (Feedback("review_rejected", "Rev-Agent", "No."),)
 
 
+def test_a_review_is_told_with_its_address_and_a_verdict_without_a_pull_request_with_none() -> None:
+    url = "https://git.test/acme/shop/pulls/7#issuecomment-2"
+    vera = replace(rejection_of(login="vera", ident=2), url=url)
+    assert [one.url for one in of_review(vera)] == [url]
+    rejected = (run(Stage.TESTING, word=VerdictWord.FAILED),)
+    for pull, told in ((PULL, PULL.url), (Absent(), ""), (Unobserved("gitea_busy"), "")):
+        facts = replace(GREEN, pull=pull, runs=rejected)
+        (said,) = feedback_of(PROJECT, TASK, facts, Cause.TEST_FAILED, Stage.DEVELOPMENT)
+        assert said.url == told
+
+
+def test_what_was_said_at_lines_follows_the_text_and_stays_when_that_is_cut() -> None:
+    at_lines = "src/a.py:3: No.\nsrc/b.py:7: Why?"
+    vera = replace(rejection_of(login="vera", ident=2), comment_count=2, comments=at_lines)
+    for text, told in (("", at_lines), ("No.", f"No.\n{at_lines}")):
+        assert of_review(replace(vera, text=text)) == (Feedback("review_rejected", "vera", told),)
+    (long,) = of_review(replace(vera, text="x" * 9000))
+    assert (len(long.text), long.text[-len(at_lines) - 2 :]) == (8000, f"x\n{at_lines}")
+    (longest,) = of_review(replace(vera, comments="y" * 9000))
+    assert longest.text == "y" * 8000
+
+
 def test_a_tester_is_told_by_its_role() -> None:
     failed = replace(GREEN, runs=(*RUNS[:4], run(Stage.TESTING, word=VerdictWord.FAILED)))
     decision = decide(PROJECT, at(Stage.TESTING), failed)
-    assert decision.returns[0].feedback == (Feedback("test_failed", "tester", "A report."),)
+    assert decision.returns[0].feedback == (Feedback("test_failed", "tester", "A report.", PULL.url),)
 
 
 def test_a_rejection_is_told_by_its_person_and_may_have_no_reason() -> None:
@@ -617,7 +640,7 @@ def test_what_was_noted_stays_noted() -> None:
 def test_the_reviewer_without_a_user_is_no_reason_to_forget_its_words() -> None:
     rejecting = (*RUNS[:3], run(Stage.REVIEW, word=VerdictWord.CHANGES_REQUESTED))
     assert of_review(us=replace(US, reviewer=""), runs=rejecting) == (
-        Feedback("review_rejected", "reviewer", "A report."),
+        Feedback("review_rejected", "reviewer", "A report.", PULL.url),
     )
 
 

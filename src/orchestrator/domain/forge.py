@@ -65,6 +65,12 @@ class Review:
     is_official: bool
     is_dismissed: bool
     text: str = ""
+    comment_count: int = 0
+    """How many comments at lines of the code belong to it."""
+    comments: str = ""
+    """Those as `path:line: text`, bounded; only there for a change request that stands on the newest commit."""
+    url: str = ""
+    """Its place on the pull request's page, for people and agents to read; never followed."""
 
 
 class CheckState(StrEnum):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NewType
 
-from orchestrator.domain.model import UserId
+from orchestrator.domain.model import UserId, WorkItem
 
 CommentId = NewType("CommentId", str)
 StateId = NewType("StateId", str)
@@ -25,6 +25,14 @@ class Comment:
     external_id: str
     """The key that we gave to a comment of ours; empty for everybody else's."""
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Changed work items, newest first, as many as are read at once. `next_page` is where the rest begins."""
+
+    items: tuple[WorkItem, ...]
+    next_page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

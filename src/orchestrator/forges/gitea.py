@@ -20,6 +20,7 @@ from orchestrator.forges import places
 from orchestrator.forges.gitea_actions import job_log
 from orchestrator.forges.gitea_api import MISSING, GiteaApi
 from orchestrator.forges.gitea_pulls import between, from_branch
+from orchestrator.forges.gitea_reviews import comments_of
 from orchestrator.forges.text import (
     MAX_DESCRIPTION_CHARS,
     MAX_TITLE_CHARS,
@@ -35,6 +36,7 @@ from orchestrator.wire import OpenWire, Wire
 
 _OWN = "your own pull"
 _FOUND_EARLIER = frozenset({404, 409})
+_NOT_BRANCHED = _FOUND_EARLIER | {500}
 
 
 class Gitea:
@@ -88,13 +90,17 @@ class Gitea:
         return shapes.branch(row) if row else None
 
     async def create_branch(self, repo: RepoName, name: str, from_branch: str) -> Branch:
-        """409 means that it is there already: a repeat of our own call, or a person was faster."""
+        """409 means that it is there already: a repeat of our own call, or a person was faster. For a base that is
+        not there Gitea answers 500, as for a fault of its own, and no patience mends that.
+        """
         places.of_branch(name)
         order = {"new_branch_name": name, "old_ref_name": from_branch}
         path = f"{places.of_repo(repo)}/branches"
-        answer = await self._api.call("POST", path, order=order, understood=_FOUND_EARLIER)
-        if answer.status == 404:
+        answer = await self._api.call("POST", path, order=order, understood=_NOT_BRANCHED)
+        if answer.status == 404 or (answer.status == 500 and await self.branch(repo, from_branch) is None):
             raise _not_found(repo, from_branch)
+        if answer.status == 500:
+            raise self._api.fault(answer, path)
         if answer.status != 409:
             return shapes.branch(self._api.decoded(answer.body, shapes.BranchRow))
         there = await self.branch(repo, name)
@@ -175,6 +181,9 @@ class Gitea:
     async def reviews(self, repo: RepoName, pull: int) -> Sequence[Review]:
         rows = await self._api.rows(f"{_pull(repo, pull)}/reviews", shapes.ReviewRow)
         return [shapes.review(row) for row in sorted(rows, key=lambda row: row.id)]
+
+    async def review_comments(self, repo: RepoName, pull: int, review: Review) -> str:
+        return await comments_of(self._api, f"{_pull(repo, pull)}/reviews/{review.id:d}")
 
     async def review(self, repo: RepoName, pull: int, at: Sha, verdict: ReviewState, text: str) -> ReviewPublished:
         if verdict not in shapes.REVIEW_EVENTS:

@@ -8,9 +8,10 @@ from orchestrator.forges import places
 from orchestrator.forges.gitea_api import MISSING, PAGE_ROWS, GiteaApi
 from orchestrator.forges.gitea_shapes import Entity, JobsRow, RunsRow, place
 from orchestrator.forges.text import log_end
+from orchestrator.rest import REDIRECTS
 
 MAX_LOG_CHARS = 8_000
-_ELSEWHERE = MISSING | {301, 302, 303, 307, 308, 400, 403, 410, 501}
+_ELSEWHERE = MISSING | REDIRECTS | {400, 403, 410, 501}
 """Answers that mean: not here. A redirect leads to a storage that we do not follow to."""
 _JOB_PAGE = re.compile(r"(.*/actions/runs/[0-9]{1,12})/jobs/[0-9]{1,12}(?:/.*)?")
 

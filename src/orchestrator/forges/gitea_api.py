@@ -17,6 +17,9 @@ _GITEA = System(
     "ORCH_GITEA_URL",
     "Check ORCH_GITEA_TOKEN: it needs read:repository, write:repository, write:issue and read:user, "
     "and its user must be a collaborator who may write.",
+    moved_hint="The repository was renamed, or moved to another owner: put its new name into orchestrator.yaml "
+    "and restart. If it is so with every repository, correct ORCH_GITEA_URL: it leads elsewhere (https, perhaps).",
+    archived_hint="Unarchive the repository, or remove its project from orchestrator.yaml and restart.",
 )
 T = TypeVar("T")
 
@@ -49,6 +52,7 @@ class GiteaApi:
         self.system, self.answers = _GITEA.code, self._rest.answers
         self.call = self._rest.call
         self.decoded = self._rest.decoded
+        self.fault = self._rest.fault
 
     async def aclose(self) -> None:
         await self._rest.aclose()

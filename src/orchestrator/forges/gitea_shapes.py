@@ -111,6 +111,8 @@ class ReviewRow(msgspec.Struct):
     stale: bool = False
     official: bool = False
     dismissed: bool = False
+    comments_count: int = 0
+    html_url: str | None = ""
 
 
 class StatusRow(msgspec.Struct):
@@ -147,6 +149,20 @@ class CommentRow(msgspec.Struct):
     id: int
     user: UserRow | None = None
     body: str = ""
+
+
+class LineCommentRow(msgspec.Struct):
+    """A comment of a review. One of both places is 0: the line of the new file, or that of the old one."""
+
+    id: int
+    path: str = ""
+    position: int = 0
+    original_position: int = 0
+    body: str | None = ""
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        return self.path, self.position or self.original_position, self.id
 
 
 class Entity(msgspec.Struct):
@@ -216,6 +232,8 @@ def review(row: ReviewRow) -> Review:
         is_official=row.official,
         is_dismissed=row.dismissed,
         text=row.body or "",
+        comment_count=max(0, row.comments_count),
+        url=shown_url(row.html_url or ""),
     )
 
 

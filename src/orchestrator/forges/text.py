@@ -65,10 +65,19 @@ def one_line(text: str, max_chars: int) -> str:
     return harmless(line)
 
 
+def plain(text: str, max_chars: int) -> str:
+    """The beginning of what somebody wrote, as plain lines."""
+    shown = _plain(text)
+    return shown if len(shown) <= max_chars else shown[: max_chars - 1] + "…"
+
+
 def log_end(raw: bytes, max_chars: int) -> str:
     """The end of a program's output as plain lines; what a terminal would obey is gone."""
-    text = _ANSI.sub("", raw.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n"))
-    return _UNSEEN.sub("", text)[-max_chars:].strip()
+    return _plain(raw.decode(errors="replace"))[-max_chars:].strip()
+
+
+def _plain(text: str) -> str:
+    return _UNSEEN.sub("", _ANSI.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))).strip()
 
 
 def _unwrapped(key: str) -> str:

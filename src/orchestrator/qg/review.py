@@ -1,5 +1,6 @@
 """QG-5: the head commit is approved by those whom the project asks, and nobody's last word is a change request."""
 
+from collections.abc import Iterable
 from operator import attrgetter
 
 from orchestrator.domain.forge import BranchRules, PullRequest, Review, ReviewState
@@ -65,15 +66,24 @@ def is_published(facts: Facts, head: str, state: ReviewState) -> bool:
 
 def last_words(facts: Facts) -> tuple[Review, ...]:
     """Each person's newest approval or change request, oldest first. A dismissed one stays their last word."""
+    return _last_words(_reviews(facts))
+
+
+def _last_words(reviews: Iterable[Review]) -> tuple[Review, ...]:
     # The newest stays. Names are folded once for each spelling of a login, not for each review.
-    spelt = {one.author: one for one in sorted(_reviews(facts), key=_ID) if one.state in _SAYS_SO}
+    spelt = {one.author: one for one in sorted(reviews, key=_ID) if one.state in _SAYS_SO}
     newest = {one.author.casefold(): one for one in sorted(spelt.values(), key=_ID)}
     return tuple(sorted(newest.values(), key=_ID))
 
 
 def change_requests(facts: Facts, head: str) -> tuple[Review, ...]:
     """Those that stand on the head commit and were made by somebody who may."""
-    return _official_objections(last_words(facts), head)
+    return standing_requests(_reviews(facts), head)
+
+
+def standing_requests(reviews: Iterable[Review], head: str) -> tuple[Review, ...]:
+    """As above, of reviews that are not facts yet."""
+    return _official_objections(_last_words(reviews), head)
 
 
 def _official_objections(words: tuple[Review, ...], head: str) -> tuple[Review, ...]:

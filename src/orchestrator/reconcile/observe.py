@@ -16,6 +16,7 @@ from orchestrator.loglimit import Complaints
 from orchestrator.pace import Urgency, urgency
 from orchestrator.ports import Forge, Tracker
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Unobserved, Us
+from orchestrator.qg.review import standing_requests
 from orchestrator.reconcile.ahead import ReadAhead
 from orchestrator.reconcile.beginning import Beginning, Place, beginning_at
 from orchestrator.reconcile.documents import Library, named
@@ -24,6 +25,7 @@ from orchestrator.workflow.names import branch_name
 from orchestrator.workflow.needs import Look
 from orchestrator.workflow.pipeline import place
 
+K = TypeVar("K")
 T = TypeVar("T")
 ChangedPaths = Callable[[RepoName, str, Sha], Awaitable[Sequence[str]]]
 Redact = Callable[[str], str]
@@ -33,6 +35,8 @@ REFUSED_PAUSE_S = 300.0
 MAX_REMEMBERED = 2000
 MAX_LOGS = 5
 """Red checks whose logs are read; more would not be read by anybody."""
+MAX_COMMENTED = 5
+"""Change requests whose comments at lines are read, the newest."""
 _RED = frozenset({CheckState.FAILURE, CheckState.ERROR})
 
 
@@ -122,6 +126,7 @@ class Observer:
         self._changed_paths = changed_paths
         self._library = Library()
         self._paths: dict[tuple[RepoName, str, Sha], tuple[str, ...]] = {}
+        self._line_comments: dict[tuple[RepoName, int, int], str] = {}
         self._us: Us | None = None
         self._items = ReadAhead[tuple[ProjectId, WorkItemId], WorkItem | None]()
         self._beginnings = ReadAhead[Place, Beginning]()
@@ -228,10 +233,19 @@ class Observer:
         key = (repo, base, head)
         if key not in self._paths:
             found = tuple(await self._changed_paths(repo, base, head))
-            while len(self._paths) >= MAX_REMEMBERED:
-                del self._paths[next(iter(self._paths))]
-            self._paths[key] = found
+            _remember(self._paths, key, found)
         return self._paths[key]
+
+    async def line_comments(self, repo: RepoName, pull: int, review: Review) -> str:
+        """Remembered, so that a task that waits costs no call more than another: they come with the review, and
+        whoever adds one later adds another review. Who edits one later has to say it in another way.
+        """
+        assert self.forge is not None  # noqa: S101 - whoever has a review has a forge
+        key = (repo, review.id, review.comment_count)
+        if key not in self._line_comments:
+            said = self.redact(await self.forge.review_comments(repo, pull, review))
+            _remember(self._line_comments, key, said)
+        return self._line_comments[key]
 
     @property
     def tracker(self) -> Tracker | None:
@@ -411,7 +425,20 @@ class _Eye:
         pull, where = self._seen.pull, self._where()
         if not isinstance(pull, PullRequest) or where is None:
             return () if isinstance(pull, Absent) else self._blind()
-        return tuple(await self._forge().reviews(where[0], pull.number))
+        found = await self._forge().reviews(where[0], pull.number)
+        asked = {one.id for one in standing_requests(found, self._head() or "") if one.comment_count}
+        told = sorted(asked)[-MAX_COMMENTED:]
+        return tuple(
+            [await self._with_comments(where[0], pull.number, one) if one.id in told else one for one in found]
+        )
+
+    async def _with_comments(self, repo: RepoName, pull: int, review: Review) -> Review:
+        """As a log: what was said at lines is a help, not a fact. The request stands without it too."""
+        try:
+            return replace(review, comments=await self._observer.line_comments(repo, pull, review))
+        except OrchestratorError as error:
+            self._observer.complain("review_comments", error)
+            return review
 
     async def _checks(self) -> tuple[Check, ...] | Unobserved:
         head, where = self._head(), self._where()
@@ -461,6 +488,13 @@ class _Eye:
 def folder_of(task: Task) -> str:
     """Where a task's documents lie in its repository."""
     return f"tasks/{task.key}"
+
+
+def _remember(known: dict[K, T], key: K, value: T) -> None:
+    """In place of the oldest, when there are too many."""
+    while len(known) >= MAX_REMEMBERED:
+        del known[next(iter(known))]
+    known[key] = value
 
 
 async def _login(forge: Forge | None) -> str:

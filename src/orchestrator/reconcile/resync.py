@@ -12,15 +12,32 @@ from sqlalchemy import Connection
 from orchestrator.db import Database
 from orchestrator.domain.errors import OrchestratorError, Transient
 from orchestrator.domain.model import Project, ProjectId, TaskId, WorkItem
+from orchestrator.domain.tracker import Changes
 from orchestrator.loglimit import Complaints
 from orchestrator.ports import Clock, Tracker
 from orchestrator.store import tasks, watermarks
 
 log = structlog.get_logger()
+_IN_PARTS = "More work items changed than are read at once. The next resyncs read the rest; nothing is left out."
 ITEMS_A_CALL = 1000
 """A project with more is asked for all its work items less often than for its changes."""
 RESTS_OF_MANY = 100
 """Of a project with more than we read: the reading was in vain."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """Of a list of changes that was too long for one time: where it goes on, with one page read twice."""
+
+    page: int
+    oldest: datetime
+    """Of what was read: older is what follows."""
+    newest: datetime
+    """Of all of it: up to there all is known when the rest was read."""
+
+    def is_followed_by(self, items: Sequence[WorkItem]) -> bool:
+        """False when so much was deleted meanwhile that something may lie between."""
+        return bool(items) and items[0].updated_at >= self.oldest
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +66,7 @@ class Resync:
         self._complaints = complaints
         self._gone: dict[ProjectId, frozenset[TaskId]] = {}
         self._rests: dict[ProjectId, int] = {}
+        self._unread: dict[ProjectId, _Rest] = {}
 
     async def to_poll(self) -> Sequence[TaskId]:
         """What they rest on at the forge may have moved and nobody told of it; looking is the only way to know."""
@@ -75,11 +93,27 @@ class Resync:
         mark = await self._database.write(lambda connection: watermarks.ensure(connection, project.id, now))
         if self._tracker is None:
             return []
-        items = await self._tracker.changed_items(project.id, mark.seen_until)
-        unseen = [item for item in items if item.updated_at > mark.seen_until]
-        if not unseen:
+        rest = self._unread.get(project.id)
+        changes = await self._tracker.changed_items(project.id, mark.seen_until, rest.page if rest else 0)
+        unseen = [item for item in changes.items if item.updated_at > mark.seen_until]
+        seen_until = self._known(project.id, rest, changes, mark.seen_until)
+        if not unseen and seen_until == mark.seen_until:
             return []
-        return await self._database.write(lambda connection: _ensure(connection, project, unseen, now))
+        return await self._database.write(lambda connection: _ensure(connection, project, unseen, seen_until, now))
+
+    def _known(self, project: ProjectId, rest: _Rest | None, changes: Changes, mark: datetime) -> datetime:
+        """Up to when all changes have been read. While there is a rest that is as before: newest come first, so
+        what lies between would be taken for known. A restart begins such a list anew.
+        """
+        self._unread.pop(project, None)
+        if rest and not rest.is_followed_by(changes.items):
+            return mark
+        newest = rest.newest if rest else max((item.updated_at for item in changes.items), default=mark)
+        if changes.next_page is None or not changes.items or changes.items[-1].updated_at <= mark:
+            return max(newest, mark)
+        self._unread[project] = _Rest(changes.next_page - 1, changes.items[-1].updated_at, newest)
+        log.warning("changes_in_parts", project=project, read=len(changes.items), hint=_IN_PARTS)
+        return mark
 
     async def _gone_or_back(self, project: Project) -> Iterable[TaskId]:
         """A task is named once when its work item is not listed any more, and once when it is again."""
@@ -99,7 +133,9 @@ class Resync:
         return sorted(gone ^ before)
 
 
-def _ensure(connection: Connection, project: Project, items: Sequence[WorkItem], now: datetime) -> list[TaskId]:
+def _ensure(
+    connection: Connection, project: Project, items: Sequence[WorkItem], seen_until: datetime, now: datetime
+) -> list[TaskId]:
     woken = [tasks.ensure_for_listed(connection, item, now) for item in items]
-    watermarks.advance(connection, project.id, max(item.updated_at for item in items))
+    watermarks.advance(connection, project.id, seen_until)
     return woken

@@ -193,6 +193,7 @@ class Pull:
     assignees: list[User] = field(default_factory=list)
     requested: list[User] = field(default_factory=list)
     reviews: list[Row] = field(default_factory=list)
+    line_comments: list[Row] = field(default_factory=list)
     comments: list[Row] = field(default_factory=list)
 
     @property
@@ -1067,19 +1068,18 @@ class _Calls:
 
     def add_review(self, call: _Call) -> _Answer:
         values, pull = call.values(), self._pull(call)
-        event_name = str(values.get("event", ""))
-        state, event = REVIEWS.get(event_name, ("PENDING", None))
+        state, _ = REVIEWS.get(str(values.get("event", "")), ("PENDING", None))
         _check_review(call, pull, state, values)
-        row = self._review(call, pull, state, values)
-        pull.reviews.append(row)
-        if event is None:
-            return _Answer(row)
-        pull.requested = [user for user in pull.requested if user != call.me]
-        payload = self.shape.pull_event("reviewed", call.repo, pull, call.me)
-        payload |= {"requested_reviewer": payload["sender"]}
-        payload |= {"review": {"type": event.precise, "content": row["body"]}}
-        self.sim.tell(call.repo, event, payload)
-        return _Answer(row)
+        return _Answer(post_review(self.sim, call.repo, pull, call.me, values))
+
+    def review_comments(self, call: _Call) -> _Answer:
+        """All at once: this list knows no pages, and no order. A draft's are shown to nobody else."""
+        pull, number = self._pull(call), int(call.args["review"])
+        review = next((row for row in pull.reviews if row["id"] == number), None)
+        me = call.user.login if call.user else ""
+        if review is None or (review["state"] == "PENDING" and review["user"]["login"] != me):
+            raise _missing()
+        return _Answer([row for row in pull.line_comments[::-1] if row["pull_request_review_id"] == number])
 
     def request_reviewers(self, call: _Call) -> _Answer:
         """Asking an official reviewer again takes the word `official` from all that he said before."""
@@ -1095,32 +1095,16 @@ class _Calls:
         official = self.sim.role(call.repo, user) >= WRITE
         for review in pull.reviews if official else []:
             review["official"] = review["official"] and review["user"]["login"] != user.login
-        row = self._row(call, pull, user, "REQUEST_REVIEW", {}) | {"official": official, "commit_id": ""}
+        row = _review_row(self.sim, call.repo, pull, user, "REQUEST_REVIEW", {}) | {
+            "official": official,
+            "commit_id": "",
+        }
         pull.reviews.append(row | {"stale": False})
         pull.requested = [*(one for one in pull.requested if one != user), user]
         payload = self.shape.pull_event("review_requested", call.repo, pull, call.me)
         payload |= {"requested_reviewer": self.shape.user(user)}
         self.sim.tell(call.repo, PULL_REVIEW_REQUEST, payload)
         return row
-
-    def _review(self, call: _Call, pull: Pull, state: str, values: Row) -> Row:
-        """A verdict takes the place of the same user's earlier ones; a comment or a draft changes nothing."""
-        is_verdict = state in {"APPROVED", "REQUEST_CHANGES"}
-        earlier = [review for review in pull.reviews if review["user"]["login"] == call.me.login]
-        for review in earlier if is_verdict else []:
-            review["official"] = False
-            review["dismissed"] = review["dismissed"] or review["state"] in {"APPROVED", "REQUEST_CHANGES"}
-        row = self._row(call, pull, call.me, state, values)
-        return row | {"official": is_verdict and call.role >= WRITE}
-
-    def _row(self, call: _Call, pull: Pull, user: User, state: str, values: Row) -> Row:
-        commit, now, number = str(values.get("commit_id") or pull.head_sha), self.sim.stamp(), self.sim.next_id()
-        page = f"{self.sim.root_url}/{call.repo.full_name}/pulls/{pull.number}"
-        row: Row = {"id": number, "user": self.shape.user(user), "team": None, "state": state}
-        row |= {"body": str(values.get("body", "")), "commit_id": commit, "stale": commit != pull.head_sha}
-        row |= {"official": False, "dismissed": False}
-        row |= {"comments_count": len(values.get("comments") or []), "submitted_at": now, "updated_at": now}
-        return row | {"html_url": f"{page}#issuecomment-{number}", "pull_request_url": page}
 
     # comments
 
@@ -1280,6 +1264,47 @@ def _check_review(call: _Call, pull: Pull, state: str, values: Row) -> None:
         raise Refused(422, f"review event {values.get('event', '')} requires a body")
 
 
+def post_review(sim: GiteaSim, repo: Repo, pull: Pull, user: User, values: Row) -> Row:
+    """A verdict takes the place of the same user's earlier ones; a comment or a draft changes nothing."""
+    state, event = REVIEWS.get(str(values.get("event", "")), ("PENDING", None))
+    is_verdict = state in {"APPROVED", "REQUEST_CHANGES"}
+    for review in pull.reviews if is_verdict else []:
+        if review["user"]["login"] == user.login:
+            review["official"] = False
+            review["dismissed"] = review["dismissed"] or review["state"] in {"APPROVED", "REQUEST_CHANGES"}
+    row = _review_row(sim, repo, pull, user, state, values)
+    row["official"] = is_verdict and sim.role(repo, user) >= WRITE
+    pull.reviews.append(row)
+    pull.line_comments += [_line_comment(sim, row, user, one) for one in values.get("comments") or []]
+    if event is None:
+        return row
+    pull.requested = [one for one in pull.requested if one != user]
+    payload = Shapes(sim).pull_event("reviewed", repo, pull, user)
+    payload |= {"requested_reviewer": payload["sender"]}
+    sim.tell(repo, event, payload | {"review": {"type": event.precise, "content": row["body"]}})
+    return row
+
+
+def _review_row(sim: GiteaSim, repo: Repo, pull: Pull, user: User, state: str, values: Row) -> Row:
+    commit, now, number = str(values.get("commit_id") or pull.head_sha), sim.stamp(), sim.next_id()
+    page = f"{sim.root_url}/{repo.full_name}/pulls/{pull.number}"
+    row: Row = {"id": number, "user": Shapes(sim).user(user), "team": None, "state": state}
+    row |= {"body": str(values.get("body", "")), "commit_id": commit, "stale": commit != pull.head_sha}
+    row |= {"official": False, "dismissed": False}
+    row |= {"comments_count": len(values.get("comments") or []), "submitted_at": now, "updated_at": now}
+    return row | {"html_url": f"{page}#issuecomment-{number}", "pull_request_url": page}
+
+
+def _line_comment(sim: GiteaSim, review: Row, user: User, values: Row) -> Row:
+    number, now, page = sim.next_id(), sim.stamp(), review["pull_request_url"]
+    row: Row = {"id": number, "body": str(values.get("body", "")), "user": Shapes(sim).user(user)}
+    row |= {"resolver": None, "pull_request_review_id": review["id"], "created_at": now, "updated_at": now}
+    row |= {"path": str(values.get("path", "")), "commit_id": review["commit_id"], "original_commit_id": ""}
+    row |= {"diff_hunk": "", "position": int(values.get("new_position") or 0)}
+    row |= {"original_position": int(values.get("old_position") or 0)}
+    return row | {"html_url": f"{page}#issuecomment-{number}", "pull_request_url": page}
+
+
 def post_status(sim: GiteaSim, repo: Repo, sha: str, user: User, values: Row) -> Row:
     """Each post is told, an identical one too; the REST answer's id counts within the commit."""
     index = sum(row["sha"] == sha for row in repo.statuses) + 1
@@ -1345,6 +1370,7 @@ def _application(sim: GiteaSim) -> Starlette:
         _route(sim, repo + "/pulls", GET=read(calls.pulls), POST=read(calls.add_pull)),
         _route(sim, pull, GET=read(calls.pull)),
         _route(sim, pull + "/reviews", GET=read(calls.reviews), POST=read(calls.add_review)),
+        _route(sim, pull + "/reviews/{review:int}/comments", GET=read(calls.review_comments)),
         _route(sim, pull + "/requested_reviewers", POST=read(calls.request_reviewers)),
         _route(sim, repo + "/actions/runs", GET=read(calls.runs)),
         _route(sim, repo + "/actions/runs/{number:int}/jobs", GET=read(calls.run_jobs)),

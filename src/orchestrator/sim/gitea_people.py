@@ -16,6 +16,7 @@ from orchestrator.sim.gitea import (
     Shapes,
     User,
     move_head,
+    post_review,
     post_status,
     quoted_path,
 )
@@ -137,6 +138,16 @@ class People:
         with self.sim.state:
             pull.assignees = [self.sim.users[whom]]
             self._tell(place, pull, "assigned", user, PULL_ASSIGN)
+
+    def request_changes(
+        self, repo: str, number: int, login: str, *comments: tuple[str, int, str], why: str = ""
+    ) -> int:
+        """With comments at lines (path, line, text), which in the browser, unlike in the API, are enough."""
+        place, pull, user = self._there(repo, number, login)
+        at_lines = [{"path": path, "new_position": line, "body": text} for path, line, text in comments]
+        with self.sim.state:
+            order = {"event": "REQUEST_CHANGES", "body": why, "comments": at_lines}
+            return int(post_review(self.sim, place, pull, user, order)["id"])
 
     def dismiss(self, repo: str, number: int, review: int) -> None:
         """Of this the real server tells nobody."""

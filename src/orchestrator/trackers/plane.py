@@ -10,19 +10,22 @@ from functools import partial
 from typing import Generic, TypeVar
 
 import msgspec
+import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItem, WorkItemId
-from orchestrator.domain.tracker import Comment, CommentId, StateId, TrackerState, Written
+from orchestrator.domain.tracker import Changes, Comment, CommentId, StateId, TrackerState, Written
 from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, Urgency, urgency
 from orchestrator.rest import Answer, Json, RestClient, System
 from orchestrator.trackers.html import spoken, to_text
 from orchestrator.wire import OpenWire, Wire
 from orchestrator.workflow.names import is_key
 
+log = structlog.get_logger()
 T = TypeVar("T")
 PAGE = 100
 MAX_PAGES = 20
+_CUT = "Plane has more of these than are read, and the others are taken for not there: delete what nobody needs."
 MAX_COMMENT_PAGES = 10
 LIST_PAGE = 1000
 """The most that Plane gives at once; only ids are asked for."""
@@ -40,6 +43,7 @@ _PLANE = System(
     "ORCH_PLANE_API_URL",
     "Check ORCH_PLANE_API_TOKEN, and that its user is a member of the project.",
     b"Given API token is not valid",
+    moved_hint="Correct ORCH_PLANE_API_URL: the address leads elsewhere (https, perhaps, or another host).",
 )
 
 
@@ -184,10 +188,12 @@ class Plane:
         *,
         timeout_s: float = 15.0,
         calls_per_minute: int = 50,
+        changed_pages: int = MAX_PAGES,
         timing: Timing = REAL_TIME,
         wire: OpenWire = Wire,
     ) -> None:
         self._workspace = workspace
+        self._changed_pages = changed_pages
         self._me = UserId("")
         self._identifiers: dict[str, str] = {}
         self._states: _Memory[tuple[TrackerState, ...]] = _Memory(timing)
@@ -236,16 +242,18 @@ class Plane:
         raw = self._rest.decoded(answer.body, _Item)
         return await self._work_item(ProjectId(_identified(raw.project)), raw)
 
-    async def changed_items(self, project: ProjectId, since: datetime | None) -> Sequence[WorkItem]:
+    async def changed_items(self, project: ProjectId, since: datetime | None, first_page: int = 0) -> Changes:
         """Stops at the first item older than `since`: the list is ordered by -updated_at."""
         found: list[WorkItem] = []
-        query = {"order_by": "-updated_at", **_EXPANDED}
-        async for rows in self._pages(_ITEMS, _Page[_Item], MAX_PAGES, query, project=project):
+        page, end = first_page, first_page + self._changed_pages
+        query = {"order_by": "-updated_at", **_EXPANDED} | ({"cursor": f"{PAGE}:{page}:0"} if page else {})
+        async for rows in self._pages(_ITEMS, _Page[_Item], self._changed_pages, query, project=project):
+            page += 1
             fresh = [raw for raw in rows if since is None or raw.updated_at >= since]
             found += [await self._work_item(project, raw) for raw in fresh]
             if len(fresh) < len(rows):
-                break
-        return found
+                return Changes(tuple(found))
+        return Changes(tuple(found), page if page == end else None)
 
     async def listed_items(self, project: ProjectId) -> Collection[WorkItemId] | None:
         """Oldest first: what is made meanwhile moves no page."""
@@ -390,7 +398,13 @@ class Plane:
             asked["cursor"] = page.next_cursor
 
     async def _rows(self, request: Request, wanted: type[_Page[T]], **names: str) -> list[T]:
-        return [row async for rows in self._pages(request, wanted, MAX_PAGES, {}, **names) for row in rows]
+        """The first of them, where there are more than anybody needs: then it is said."""
+        pages = [rows async for rows in self._pages(request, wanted, MAX_PAGES + 1, {}, **names)]
+        if len(pages) > MAX_PAGES:
+            log.warning(
+                "list_cut", system=_PLANE.code, path=request.path, rows=MAX_PAGES * PAGE, hint=_CUT, **names
+            )
+        return [row for rows in pages[:MAX_PAGES] for row in rows]
 
     async def _has_link(self, project: ProjectId, item: WorkItemId, url: str) -> bool:
         rows = await self._rows(_LINKS, _Page[_Link], project=project, item=item)

@@ -449,6 +449,30 @@ _OUTSIDE = {
         "check `ORCH_GITEA_TOKEN`, its scopes and its user's rights",
         "проверьте `ORCH_GITEA_TOKEN`, его области и права его пользователя",
     ),
+    "gitea_not_found": Said(
+        "Gitea shows no such repository or branch: {detail}",
+        "Gitea не показывает такого репозитория или ветки: {detail}",
+        "check `repository` and `base_branch` in `orchestrator.yaml`, and that our user is a collaborator",
+        "проверьте `repository` и `base_branch` в `orchestrator.yaml` и что наш пользователь — соавтор",
+    ),
+    "gitea_moved": Said(
+        "Gitea sends us elsewhere: {detail}",
+        "Gitea отсылает нас в другое место: {detail}",
+        "put the repository's new name into `orchestrator.yaml`, or correct `ORCH_GITEA_URL`; restart",
+        "впишите новое имя репозитория в `orchestrator.yaml` или исправьте `ORCH_GITEA_URL`; перезапустите",
+    ),
+    "gitea_archived": Said(
+        "the repository is archived: {detail}",
+        "репозиторий в архиве: {detail}",
+        "unarchive it, or remove its project from `orchestrator.yaml`",
+        "верните его из архива или уберите его проект из `orchestrator.yaml`",
+    ),
+    "plane_moved": Said(
+        "Plane sends us elsewhere: {detail}",
+        "Plane отсылает нас в другое место: {detail}",
+        "correct `ORCH_PLANE_API_URL`, restart",
+        "исправьте `ORCH_PLANE_API_URL`, перезапустите",
+    ),
 }
 
 ITEMS: dict[str, Said] = {

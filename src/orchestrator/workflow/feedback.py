@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from orchestrator.domain.feedback import Feedback
+from orchestrator.domain.forge import PullRequest, Review
 from orchestrator.domain.model import Cause, Project, Stage, Task
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import VerdictWord
@@ -40,6 +41,7 @@ def _bounded(found: Iterable[Feedback]) -> tuple[Feedback, ...]:
 
 
 def _of_rejection(project: Project, task: Task, facts: Facts, stage: Stage) -> Iterable[Feedback]:
+    """Without a link: it was said on the work item, and the tracker's address lies outside the core."""
     said = documents.votes(project, task, facts).of(stage).rejection
     return [Feedback(Cause.DOCUMENT_REJECTED.value, said.person, said.rejection or "")] if said else []
 
@@ -55,13 +57,26 @@ def _of_reviews(facts: Facts) -> Iterable[Feedback]:
     """The reviewer's own words once: as published, or else as the run gave them."""
     requests = review.change_requests(facts, head_of(facts) or "")
     for one in reversed(requests):
-        yield Feedback(Cause.REVIEW_REJECTED.value, one.author, one.text)
+        yield Feedback(Cause.REVIEW_REJECTED.value, one.author, _said(one), one.url)
     if not any(one.author.casefold() == facts.us.reviewer.casefold() for one in requests):
         yield from _of_verdict(facts, Stage.REVIEW, Cause.REVIEW_REJECTED, Role.REVIEWER)
+
+
+def _said(review: Review) -> str:
+    """Most is said at the lines, so a long text is cut for them and not they for it."""
+    at_lines = review.comments[:MAX_TEXT]
+    if not at_lines:
+        return review.text
+    return f"{review.text[: max(0, MAX_TEXT - len(at_lines) - 1)]}\n{at_lines}".strip()
 
 
 def _of_verdict(facts: Facts, stage: Stage, cause: Cause, role: Role) -> Iterable[Feedback]:
     run = runs.with_verdict(facts, stage, head_of(facts) or "")
     said = run.verdict if run else None
     is_no = said is not None and said.word in {VerdictWord.CHANGES_REQUESTED, VerdictWord.FAILED}
-    return [Feedback(cause.value, role.value, said.report)] if said and is_no else []
+    return [Feedback(cause.value, role.value, said.report, _pull_url(facts))] if said and is_no else []
+
+
+def _pull_url(facts: Facts) -> str:
+    """Where the verdict is published: a run has no page on the forge."""
+    return facts.pull.url if isinstance(facts.pull, PullRequest) else ""
