@@ -1,16 +1,18 @@
 """Where the road to a neighbour can be cut: before an order is carried out, or between that and its answer."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from starlette.responses import Response
 
+from orchestrator.domain.errors import OrchestratorError
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.sim.world import World
 
+MOST_REQUESTS = 20
 How = Literal["before", "after"]
 """The order is not carried out; or it is, and nobody is told."""
 
@@ -77,3 +79,52 @@ def plane_behind_a_door(world: World) -> Iterator[Door]:
     door = Door(world.plane.app)
     with LoopbackServer(door, server.port):
         yield door
+
+
+@dataclass(slots=True)
+class Garbler:
+    """An ASGI app in front of a simulator's. After `garble` one request has another's words as its answer.
+
+    Such a request is not carried out, as when a proxy answers in the server's place.
+    """
+
+    app: Any
+    says: bytes
+    left: int = -1
+    """Requests that are answered well before that one; less than none: it was, or is none."""
+
+    def garble(self, after: int) -> None:
+        self.left = after
+
+    async def faults(self, call: Callable[[], Awaitable[object]]) -> set[str]:
+        """Codes with which `call` fails while each of its requests in turn is answered so; then it ends well.
+
+        It may remember nothing from one time to the next, or it would not send the same requests again.
+        """
+        codes = set[str]()
+        for after in range(MOST_REQUESTS):
+            self.garble(after)
+            try:
+                await call()
+            except OrchestratorError as fault:
+                codes.add(fault.code)
+                continue
+            assert self.left >= 0, "garbage was believed"
+            return codes
+        raise AssertionError("it never ends well")
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        is_this = self.left == 0
+        self.left -= self.left >= 0
+        await (Response(self.says) if is_this else self.app)(scope, receive, send)
+
+
+GARBAGE = {
+    "html": b"<html>Welcome to nginx!</html>",
+    "nothing": b"",
+    "other-json": b'{"message": "maintenance"}',
+    "part-of-a-list": b'[{"id": 1, "na',
+    "part-of-a-row": b'{"id": 1, "na',
+    "no-text": b'{"id": "\xff"}',
+}
+"""What a proxy, or a server that starts, may answer with a good status."""

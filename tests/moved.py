@@ -98,11 +98,13 @@ class Served:
     """An ASGI app on a port of loopback, in the running loop. Stopped it refuses; `start` takes its port again.
 
     `requests` are moment, method, path of each that arrived. What `is_shut` says of a path is answered with 503.
+    `instead` answers in place of the app while there is one.
     """
 
     def __init__(self, app: Any) -> None:
         self._app = app
         self.is_shut: Callable[[str], bool] = lambda _: False
+        self.instead: Any = None
         self._server: uvicorn.Server | None = None
         self.port = 0
         self.requests: list[tuple[float, str, str]] = []
@@ -130,10 +132,14 @@ class Served:
         if self._server:
             await self._server.shutdown()
             for _ in range(CLOSING_ROUNDS):
-                for connection in list(self._server.server_state.connections):
-                    connection.transport.abort()
+                self.abort()
                 await asyncio.sleep(0)
             self._server = None
+
+    def abort(self) -> None:
+        """Whoever waits for an answer gets none."""
+        for connection in list(self._server.server_state.connections) if self._server else ():
+            connection.transport.abort()
 
     async def _watched(self, scope: Any, receive: Any, send: Any) -> None:
         loop = asyncio.get_running_loop()
@@ -141,7 +147,7 @@ class Served:
         self.requests.append((loop.time(), scope["method"], scope["path"]))
         loop.begins()
         try:
-            app: Any = _SHUT if self.is_shut(scope["path"]) else self._app
+            app: Any = _SHUT if self.is_shut(scope["path"]) else self.instead or self._app
             await app(scope, receive, send)
         finally:
             loop.ends()

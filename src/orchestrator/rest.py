@@ -139,7 +139,7 @@ class RestClient:
         """Garbage with a good status comes from a proxy or a restart: worth another try."""
         try:
             return msgspec.json.decode(body, type=wanted)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             code, name = self._system.code, self._system.name
             raise Transient(f"{code}_odd_answer", f"{name} answered something unexpected: {error}") from error
 

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+from starlette.responses import PlainTextResponse
 
 from moved import MovedClock, Served, in_moved_time, served, until
 from orchestrator import config, configfile
@@ -171,8 +172,27 @@ async def refused(day: Day) -> None:
     await day.gitea.stop()
 
 
+async def garbage(day: Day) -> None:
+    """A proxy that knows no better, with a good status."""
+    day.plane.instead = day.gitea.instead = PlainTextResponse("<html>Welcome to nginx!</html>")
+
+
+async def cut(day: Day) -> None:
+    """Connections are taken, and end before an answer."""
+    for server in (day.plane, day.gitea):
+        server.instead = cutting(server)
+
+
+def cutting(server: Served) -> Any:
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        server.abort()
+
+    return app
+
+
 async def back(day: Day) -> None:
     day.world.plane.down = day.world.gitea.down = False
+    day.plane.instead = day.gitea.instead = None
     await day.plane.start()
     await day.gitea.start()
 
@@ -190,6 +210,7 @@ Away = Callable[[Day], Awaitable[None]]
     ("first", "then", "titles"),
     [
         pytest.param(refused, busy, TITLES, id="refused-then-503"),
+        pytest.param(garbage, cut, TITLES, id="garbage-then-cut"),
         pytest.param(refused, refused, MANY, id="refused", marks=pytest.mark.nightly),
         pytest.param(busy, busy, MANY, id="503", marks=pytest.mark.nightly),
         pytest.param(busy, refused, MANY, id="503-then-refused", marks=pytest.mark.nightly),

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import httpx
 
-from orchestrator.sim.webhook import TRUSTS_NOBODY, Recorded, hmac_hex, load_recorded
+from orchestrator.sim.webhook import TRUSTS_NOBODY, Outgoing, Recorded, hmac_hex, load_recorded
 from orchestrator.sim.world import REPO, World
 from stories.acts import at, bases, green_until
 from stories.team import Team, at_work
@@ -75,6 +75,62 @@ def test_fifty_identical_and_nearly_identical_deliveries_at_once_start_one_agent
             >= 50
         )
         assert len(team.comments()) == 1
+
+
+def captured(team: Team) -> list[Outgoing]:
+    """All that Plane and Gitea have told so far, as somebody in between could keep it."""
+    created = load_recorded(CREATED)
+    ident = created.headers["X-Plane-Delivery"]
+    first = Outgoing(ident, "issue/created", f"{team.service.url}/webhook/plane", created.headers, created.body)
+    couriers = (team.world.plane.courier, team.world.gitea.courier)
+    return [first, *(sent.delivery for courier in couriers for sent in list(courier.sent))]
+
+
+def replayed(told: Outgoing, ident: str) -> int:
+    """The very same bytes and headers, under this id: no signature covers that."""
+    headers = {name: ident if value == told.id else value for name, value in told.headers.items()}
+    request = httpx.Request("POST", told.url, headers=headers, content=told.body)
+    with httpx.Client(timeout=30, trust_env=False, verify=TRUSTS_NOBODY) as client:
+        return client.send(request).status_code
+
+
+def effects(team: Team) -> dict[str, object]:
+    """What the deliveries have led to, here and at the neighbours."""
+    counted = {
+        table: query(team.service, f"SELECT count(*) FROM {table}")
+        for table in ("tasks", "agent_runs", "effects", "approvals")
+    }
+    repo = team.world.gitea.repos[REPO]
+    comments = sorted(row["id"] for row in team.in_plane.comments.values())
+    return {**counted, "comments": comments, "statuses": len(repo.statuses), "pulls": list(repo.pulls)}
+
+
+def test_what_was_captured_and_is_sent_again_after_a_restart_has_no_effect(
+    world: World, scripted: Path, ledger: Path
+) -> None:
+    """F5, for all that both neighbours told: under its own id, and under another one."""
+    with at_work(world, scripted) as team:
+        team.begin()
+        team.waits_for("approval", "analysis")
+        team.approve()
+        team.waits_for("approval", "architecture")
+        team.heard()
+        until(lambda: not query(team.service, "SELECT 1 FROM effects WHERE done_at IS NULL"), "all is written")
+        told, before = captured(team), effects(team)
+        team.restart()
+        events = query(team.service, OUTSIDE)
+        assert [replayed(one, one.id) for one in told] == [200] * len(told)
+        assert [replayed(one, str(uuid4())) for one in told] == [200] * len(told)
+        assert query(team.service, OUTSIDE) == events
+        team.heard()
+        team.waits_for("approval", "architecture")
+        assert effects(team) == before
+        assert team.started() == ["analyst", "architect"]
+        assert len(starts(ledger)) == 2
+        assert {one.event.partition("/")[0] for one in told} >= {"issue", "issue_comment", "create", "push"}
+
+
+OUTSIDE = "SELECT count(*) FROM events WHERE source IN ('plane', 'gitea')"
 
 
 def test_an_approval_that_is_delivered_fifty_times_at_once_opens_one_gate(

@@ -9,12 +9,8 @@ import httpx
 import pytest
 
 import warm
-from orchestrator.db import Database
-from orchestrator.domain.model import TaskId
 from orchestrator.sim.world import ITEM, PROJECT, REPO, Service, World
 from orchestrator.sim.wrapper import write_wrapper
-from orchestrator.store import canonical, decisions
-from orchestrator.workflow.decide import decide
 from support import at_rest, only_task, query, starts, until
 
 BRANCH = "feature/ENDURO-1-marshrut-import-gpx-b-quotes"
@@ -65,21 +61,6 @@ def test_deliveries_five_times_and_out_of_order_start_one_agent(
         until(lambda: at_rest(client)["waiting"][0]["code"] == "approval", "the document waits")
     assert len(starts(ledger)) == 1
     assert query(service, "SELECT count(*), sum(repeats) FROM events WHERE source = 'plane'") == [(3, 12)]
-
-
-def test_every_stored_decision_gives_the_same_bytes_again(world: World, service: Service) -> None:
-    world.post_recorded(service, "issue__created__rest")
-    with service.client() as client:
-        at_rest(client)
-    service.stop()
-    database = Database(f"sqlite:///{service.root / 'data' / 'orchestrator.db'}")
-    stored = database.read_now(lambda connection: decisions.of_task(connection, TaskId(1)))
-    database.close()
-    assert len(stored) >= 3
-    for one in stored:
-        again = decide(one.basis.project, one.basis.task, one.basis.facts)
-        assert (canonical.encode(again), canonical.encode(again.verdicts)) == (one.decision, one.verdicts)
-        assert decisions.config_digest(one.basis.project) == one.config_digest
 
 
 def test_a_restart_takes_up_the_run_that_is_at_work(world: World, tmp_path: Path, ledger: Path) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
+from crossing import GARBAGE, Garbler
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItemId
 from orchestrator.domain.tracker import CommentId, StateId, Written
@@ -240,22 +242,6 @@ async def test_a_down_and_an_unreachable_plane_are_transient(plane: Plane, sim: 
     with pytest.raises(Transient, match="reached"):
         await nobody.whoami()
     await nobody.aclose()
-
-
-@pytest.mark.parametrize(
-    ("body", "kind"), [(b"<html>", Transient), (b"[]", Transient), (b"x" * (17 * 2**20), Permanent)]
-)
-async def test_garbage_and_endless_answers_are_faults_of_the_right_kind(
-    body: bytes, kind: type[Exception]
-) -> None:
-    async def answer(_request: Request) -> Response:
-        return Response(body)
-
-    with LoopbackServer(Starlette(routes=[Route("/{rest:path}", answer)])) as server:
-        plane = Plane(server.url, "x", "acme")
-        with pytest.raises(kind):
-            await plane.whoami()
-        await plane.aclose()
 
 
 async def test_redirects_are_not_followed(sim: PlaneSim) -> None:
@@ -586,6 +572,27 @@ async def test_nothing_else_is_ever_sent(plane: Plane, sim: PlaneSim) -> None:
     assert {f"{one.method} {one.path.format(**names)}" for one in REQUESTS} == CLOSED_LIST
     assert not any(one.method == "DELETE" for one in REQUESTS)
     assert all(one.path.endswith("/") for one in REQUESTS)
+
+
+async def sticky(plane: Plane) -> None:
+    """A comment of ours that is there is edited."""
+    written = await plane.comment(HERE, THIS, "k", "<p>x</p>")
+    assert await plane.edit_comment(HERE, THIS, written.id, "<p>y</p>")
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+async def test_no_garbage_is_taken_for_an_answer_to_any_request(sim: PlaneSim, time: Time, garbage: bytes) -> None:
+    """Not for "there is nothing", and not for "it is done"."""
+    garbler = Garbler(sim.app, garbage)
+    with LoopbackServer(garbler) as server:
+
+        async def anew(call: Callable[[Plane], Awaitable[object]]) -> None:
+            plane = Plane(server.url, sim.key_of(OURS), "acme", timing=time.timing)
+            async with aclosing(plane):
+                await call(plane)
+
+        for call in (*EVERY_CALL, sticky):
+            assert await garbler.faults(partial(anew, call)) == {"plane_odd_answer"}
 
 
 # -- limits, refusals, outages

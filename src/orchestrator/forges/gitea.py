@@ -31,7 +31,6 @@ from orchestrator.forges.text import (
     outgoing,
 )
 from orchestrator.pace import REAL_TIME, Timing
-from orchestrator.rest import Answer, Json
 from orchestrator.wire import OpenWire, Wire
 
 _OWN = "your own pull"
@@ -68,11 +67,11 @@ class Gitea:
         await self._api.aclose()
 
     async def whoami(self) -> str:
-        self._login = (await self._api.row("user", shapes.UserRow)).login
+        self._login = (await self._api.row("user", shapes.MeRow)).login
         return self._login
 
     async def version(self) -> str:
-        return str((await self._api.row("version", Json)).get("version", ""))
+        return (await self._api.row("version", shapes.VersionRow)).version
 
     async def capabilities(self) -> ForgeCapabilities:
         if self._capabilities is None:
@@ -117,18 +116,13 @@ class Gitea:
         return shapes.rules(row)
 
     async def files(self, repo: RepoName, folder: str, at: Sha) -> Sequence[FileEntry]:
-        answer = await self._contents(repo, folder, at)
-        if answer.status == 404 or not answer.body.lstrip().startswith(b"["):
-            return []
-        return shapes.file_entries(self._api.decoded(answer.body, list[shapes.EntryRow]), folder)
+        found = await self._contents(repo, folder, at)
+        return shapes.file_entries(found, folder) if isinstance(found, list) else []
 
     async def file(self, repo: RepoName, path: str, at: Sha, *, max_bytes: int) -> bytes | None:
         """Asks for the entry and not for the raw bytes: only that tells a link from a file."""
-        answer = await self._contents(repo, path, at)
-        if answer.status == 404 or answer.body.lstrip().startswith(b"["):
-            return None
-        row = self._api.decoded(answer.body, shapes.EntryRow)
-        if row.type != "file":
+        row = await self._contents(repo, path, at)
+        if not isinstance(row, shapes.EntryRow) or row.type != "file":
             return None
         content = shapes.content(row)
         return await self._raw(repo, path, at, max_bytes) if content is None else content[:max_bytes]
@@ -137,9 +131,17 @@ class Gitea:
         path = f"{places.of_repo(repo)}/branches/{places.of_branch(name)}"
         return await self._api.row_if_there(path, shapes.BranchRow)
 
-    async def _contents(self, repo: RepoName, path: str, at: Sha) -> Answer:
+    async def _contents(
+        self, repo: RepoName, path: str, at: Sha
+    ) -> list[shapes.EntryRow] | shapes.EntryRow | None:
+        """A list is a folder's, and a row anything else's."""
         where = f"{places.of_repo(repo)}/contents/{places.of_path(path)}"
-        return await self._api.call("GET", where, query={"ref": places.of_commit(at)}, understood=MISSING)
+        answer = await self._api.call("GET", where, query={"ref": places.of_commit(at)}, understood=MISSING)
+        if answer.status == 404:
+            return None
+        if answer.body.lstrip().startswith(b"["):
+            return self._api.decoded(answer.body, list[shapes.EntryRow])
+        return self._api.decoded(answer.body, shapes.EntryRow)
 
     async def _raw(self, repo: RepoName, path: str, at: Sha, max_bytes: int) -> bytes | None:
         where, query = f"{places.of_repo(repo)}/raw/{places.of_path(path)}", {"ref": places.of_commit(at)}
@@ -195,6 +197,7 @@ class Gitea:
         path = f"{_pull(repo, pull)}/reviews"
         answer = await self._api.call("POST", path, order=order, understood=frozenset({422}))
         if answer.status != 422:
+            self._api.done(answer)
             return ReviewPublished.PUBLISHED
         said = answer.body[:500].decode(errors="replace")
         if _OWN in said:
@@ -227,7 +230,8 @@ class Gitea:
         if newest and (newest.state, newest.description, newest.url) == (state, said, shapes.shown_url(url)):
             return
         order = {"context": context, "state": CheckState(state).value, "description": said, "target_url": url}
-        await self._api.call("POST", f"{places.of_repo(repo)}/statuses/{places.of_commit(at)}", order=order)
+        path = f"{places.of_repo(repo)}/statuses/{places.of_commit(at)}"
+        self._api.done(await self._api.call("POST", path, order=order))
 
     # comments
 
@@ -238,9 +242,9 @@ class Gitea:
         issues = f"{places.of_repo(repo)}/issues"
         ours = await self._comment(f"{issues}/{pull:d}/comments", line)
         if ours is None:
-            await self._api.call("POST", f"{issues}/{pull:d}/comments", order={"body": body})
+            self._api.done(await self._api.call("POST", f"{issues}/{pull:d}/comments", order={"body": body}))
         elif ours.body != body:
-            await self._api.call("PATCH", f"{issues}/comments/{ours.id:d}", order={"body": body})
+            self._api.done(await self._api.call("PATCH", f"{issues}/comments/{ours.id:d}", order={"body": body}))
 
     async def _comment(self, path: str, line: str) -> shapes.CommentRow | None:
         """The oldest of ours under this marker: what others write with it is theirs."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from orchestrator.domain.errors import Permanent
+from orchestrator.forges.gitea_shapes import MadeRow
 from orchestrator.pace import Circuit, Timing
 from orchestrator.rest import Answer, RestClient, System
 from orchestrator.wire import OpenWire, Wire
@@ -60,6 +61,10 @@ class GiteaApi:
     async def row(self, path: str, wanted: type[T], **query: str) -> T:
         return self.decoded((await self.call("GET", path, query=query)).body, wanted)
 
+    def done(self, answer: Answer) -> None:
+        """It has the number of what was made or changed, so no proxy gave it."""
+        self.decoded(answer.body, MadeRow)
+
     async def row_if_there(self, path: str, wanted: type[T], **query: str) -> T | None:
         answer = await self.call("GET", path, query=query, understood=MISSING)
         return None if answer.status == 404 else self.decoded(answer.body, wanted)
@@ -69,10 +74,10 @@ class GiteaApi:
         return _whole(path, await self.first_rows(path, wanted, query, MAX_PAGES))
 
     async def rows_within(self, path: str, page: type[T], within: Callable[[T], list[N]]) -> list[N]:
-        """As above, for answers that wrap their rows."""
+        """As above, for answers that wrap their rows; Forgejo answers an empty object when there are none."""
 
         def read(body: bytes) -> list[N]:
-            return within(self.decoded(body, page))
+            return [] if body.strip() == b"{}" else within(self.decoded(body, page))
 
         return _whole(path, await self._pages(path, read, {}, MAX_PAGES))
 

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
@@ -54,6 +55,24 @@ class BranchRow(msgspec.Struct):
     enable_status_check: bool = False
     status_check_contexts: list[str] | None = None
     required_approvals: int = 0
+
+
+class MeRow(msgspec.Struct):
+    """Whose token it is."""
+
+    login: Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class VersionRow(msgspec.Struct):
+    """Of the server."""
+
+    version: str
+
+
+class MadeRow(msgspec.Struct):
+    """What a server answers when it has carried out an order: anybody else's 2xx has no number."""
+
+    id: int
 
 
 class UserRow(msgspec.Struct):
@@ -128,9 +147,9 @@ class StatusRow(msgspec.Struct):
 
 
 class CombinedRow(msgspec.Struct):
-    """A page of the newest statuses; Forgejo answers an empty object when there are none."""
+    """A page of the newest statuses."""
 
-    statuses: list[StatusRow] | None = None
+    statuses: list[StatusRow] | None
 
 
 class EntryRow(msgspec.Struct):

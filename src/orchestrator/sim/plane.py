@@ -101,6 +101,15 @@ PROJECT_EMPTY = (
     "estimate",
     "default_state",
 )
+PROJECT_COUNTED = (
+    "total_members",
+    "total_cycles",
+    "total_modules",
+    "is_deployed",
+    "is_member",
+    "member_role",
+)
+"""What answers add to a project's row and deliveries do not."""
 
 Row = dict[str, Any]
 
@@ -261,7 +270,7 @@ class PlaneSim(Simulator):
         return workspace
 
     def add_project(self, slug: str, name: str, identifier: str, roles: Mapping[str, int]) -> Project:
-        """A project with the five states every new project has; sends no webhook."""
+        """A project with the five states every new project has; the first member makes it."""
         workspace = self.workspaces[slug]
         members = {self.user(member).id: role for member, role in roles.items()}
         row = _project_row(name, identifier, workspace.id, next(iter(members)), self._stamp())
@@ -270,7 +279,16 @@ class PlaneSim(Simulator):
             self.new_state(project, state, group, color).update(
                 slug="", sequence=15000.0 + 10000.0 * index, default=index == 0
             )
+        told = {key: value for key, value in row.items() if key not in PROJECT_COUNTED}
+        self._tell(workspace, "project", "created", told, _activity(self.users[str(row["created_by"])], None))
         return project
+
+    def delete_project(self, project_id: str, by: str) -> None:
+        """All that hangs on it goes with it, and only the project is told of."""
+        with self.lock:
+            workspace, project = self._project(project_id)
+            del workspace.projects[project.id]
+            self._tell(workspace, "project", "deleted", {"id": project.id}, _activity(self.user(by), None))
 
     def add_webhook(
         self, url: str, secret: str | None = None, *, webhook_id: str | None = None, slug: str | None = None

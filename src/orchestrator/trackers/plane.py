@@ -322,7 +322,10 @@ class Plane:
             item=item,
             comment=comment,
         )
-        return answer.status != 404
+        if answer.status == 404:
+            return False
+        self._rest.decoded(answer.body, _Made)
+        return True
 
     async def move(self, project: ProjectId, item: WorkItemId, state: StateId) -> None:
         """Plane answers 200 to a key that it does not know, so the answer must show the state."""
@@ -349,6 +352,8 @@ class Plane:
             raise _gone(item)
         if answer.status == 400 and not await self._has_link(project, item, url):
             raise Permanent("plane_link_refused", f"Plane does not take {url[:200]!r} as a link of {item}.")
+        if answer.status != 400:
+            self._rest.decoded(answer.body, _Made)
 
     # -- asking
 
