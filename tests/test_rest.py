@@ -16,6 +16,7 @@ import pytest
 
 from moved import MovedClock, in_moved_time
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
+from orchestrator.domain.forge import ReviewState
 from orchestrator.domain.model import ProjectId, RepoName, Sha, WorkItemId
 from orchestrator.forges.gitea import Gitea
 from orchestrator.trackers.plane import Plane
@@ -198,7 +199,7 @@ ORDERS = {
     "plane-post": Order("plane", lambda it: it.comment(HERE, THIS, "k", "<p>x</p>"), 201, {"id": "c"}, False),
     "gitea-get": Order("gitea", lambda it: it.whoami(), 200, {"login": "me"}, True),
     "gitea-post": Order(
-        "gitea", lambda it: it.create_branch(REPO, "b", "main"), 201, {"name": "b", "commit": {"id": SHA}}, False
+        "gitea", lambda it: it.review(REPO, 1, SHA, ReviewState.COMMENTED, "x"), 200, {"id": 1}, False
     ),
 }
 

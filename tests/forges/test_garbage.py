@@ -18,6 +18,13 @@ from orchestrator.sim.server import LoopbackServer
 REPO = RepoName("acme", "enduro-trails")
 FILE = "tasks/E-1/BRD.md"
 Call = Callable[[Gitea, Sha, int], Coroutine[Any, Any, object]]
+
+
+async def at_lines(gitea: Gitea, _at: Sha, pull: int) -> object:
+    first, *_ = await gitea.reviews(REPO, pull)
+    return await gitea.review_comments(REPO, pull, first)
+
+
 EVERY_CALL: list[Call] = [
     lambda gitea, at, pull: gitea.whoami(),
     lambda gitea, at, pull: gitea.version(),
@@ -36,6 +43,7 @@ EVERY_CALL: list[Call] = [
     lambda gitea, at, pull: gitea.open_pull_request(REPO, "main", "feature/y", "t", "b"),
     lambda gitea, at, pull: gitea.reviews(REPO, pull),
     lambda gitea, at, pull: gitea.review(REPO, pull, at, ReviewState.COMMENTED, str(uuid4())),
+    at_lines,
     lambda gitea, at, pull: gitea.checks(REPO, at),
     lambda gitea, at, pull: gitea.set_status(REPO, at, "orchestrator/gate", CheckState.PENDING, "d", ""),
     lambda gitea, at, pull: gitea.pull_comment(REPO, pull, "m", "one"),
