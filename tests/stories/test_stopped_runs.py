@@ -2,9 +2,12 @@
 
 import os
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from orchestrator.agents import supervise
 from orchestrator.clock import SystemClock
@@ -12,7 +15,7 @@ from orchestrator.reconcile.execute import FRESH_S
 from orchestrator.sim.world import REPO, World
 from orchestrator.sim.wrapper import write_wrapper
 from stories.team import PERSON, Team, at_work
-from support import query, until
+from support import query, starts, until
 
 STOP_LIMIT_S = 60.0
 """The ladder takes ten seconds at most; a busy machine may take longer to show it."""
@@ -94,6 +97,54 @@ def test_what_changed_while_a_run_waited_for_its_turn_calls_it_off_and_costs_no_
         assert query(team.service, f"SELECT base_sha FROM agent_runs WHERE id > {waiting}") == [(head,)]
         team.client.post(f"/api/v1/tasks/{second}/cancel")
         until(lambda: is_at(team, second, "ended", 2), "it is stopped", STOP_LIMIT_S)
+
+
+SILENT = {"ORCH_RESYNC_INTERVAL_S": "600", "ORCH_POLL_INTERVAL_S": "600"}
+"""What nobody tells is not found by looking around, while a story lasts."""
+
+
+def merged(team: Team) -> None:
+    team.people.merge(REPO, team.pull.number, PERSON)
+
+
+def closed(team: Team) -> None:
+    team.people.close(REPO, team.pull.number, PERSON)
+
+
+def deleted(team: Team) -> None:
+    team.world.plane.delete_work_item(team.item)
+
+
+@pytest.mark.parametrize(
+    ("end", "stage", "reason"),
+    [(merged, "done", ""), (closed, "review", "pull_request_closed"), (deleted, "review", "item_gone")],
+)
+def test_what_ended_unheard_while_a_run_waited_for_its_turn_calls_it_off(
+    world: World, tmp_path: Path, ledger: Path, end: Callable[[Team], None], stage: str, reason: str
+) -> None:
+    """F25: no delivery tells of it, so only the look before the start can see it."""
+    claude = write_wrapper(tmp_path / "claude", "hang", ledger)
+    with at_work(world, claude, ORCH_MAX_CONCURRENT_RUNS="1", **SILENT) as team:
+        first = post(team, "First")
+        until(lambda: is_at(team, first, "running"), "the first is at work")
+        team.begin_written("ci")
+        team.check()
+        until(lambda: is_at(team, team.key, "intended"), "the reviewer waits for its turn")
+        waiting = last_run(team, team.key)["id"]
+        team.heard()
+        until(lambda: not query(team.service, "SELECT 1 FROM effects WHERE done_at IS NULL"), "all is written")
+        world.gitea.lose_deliveries = world.plane.lose_deliveries = True
+        end(team)
+        until(lambda: has_waited(team, waiting), "what was decided is old")
+        assert is_at(team, team.key, "intended"), "nobody has noticed"
+        team.client.post(f"/api/v1/runs/{last_run(team, first)['id']}/cancel")
+        until(lambda: is_at(team, team.key, "ended"), "it was called off", STOP_LIMIT_S)
+        run = last_run(team, team.key)
+        assert (run["role"], run["outcome"], run["started_at"]) == ("reviewer", "cancelled", None)
+        assert run["reason"] in {"not_wanted", "cancelled"}, "called off, or ended by the look that saw it"
+        until(lambda: team.task()["stage"] == stage and {reason} - {""} <= team.codes(), "the task says so")
+        assert len(team.task()["runs"]) == 1
+        assert len(starts(ledger)) == 1
 
 
 def test_a_usage_limit_is_waited_for_also_by_a_service_that_starts_again(world: World, tmp_path: Path) -> None:
