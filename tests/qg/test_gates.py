@@ -487,6 +487,11 @@ def test_what_the_branch_demands_beyond_the_agents_approval_people_give() -> Non
     assert codes(gate("QG-5", replace(demanding, reviews=BY_HUMAN.reviews))) == ["reviewer_approval"]
 
 
+def test_a_pattern_fits_what_is_no_longer_than_its_beginning() -> None:
+    checks = with_checks(CHECK, replace(LINT, context="ci/lint"))
+    assert isinstance(gate("QG-4", checks), Passed)
+
+
 def test_by_policy_people_the_agent_or_both_are_asked() -> None:
     assert isinstance(gate("QG-5", BY_HUMAN, HUMAN), Passed)
     assert isinstance(gate("QG-5", BY_BOTH, BOTH), Passed)

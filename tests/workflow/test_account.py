@@ -41,6 +41,10 @@ def test_guesses_double_up_to_the_longest_and_begin_anew_after_a_told_reset() ->
     assert pause is not None
     assert (pause.since, pause.guesses) == (NOW, 7)
     assert limit_reached(pause, now + HOUR, now, 900).guesses == 0
+    often = AccountPause(NOW, NOW, 30)
+    assert limit_reached(often, None, NOW, 1.0).until == NOW + timedelta(seconds=2**10), (
+        "doubled ten times at most"
+    )
 
 
 def test_a_pause_then_a_probe_then_nothing() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from examples import by_day
 from orchestrator.domain.model import RepoName, RunId, Stage
 from orchestrator.domain.roles import Role
+from orchestrator.qg.verdict import Item
 from orchestrator.workflow.admission import (
     CODES,
     OVERTAKEN_AT_MOST,
@@ -21,6 +22,7 @@ from orchestrator.workflow.admission import (
     StartedRun,
     WaitingRun,
     admit,
+    dispatch_paused,
     stopped,
 )
 from orchestrator.workflow.halts import pause_of_task
@@ -312,3 +314,31 @@ def test_ever_new_reviews_do_not_keep_an_analyst_waiting() -> None:
         shop.end(0)
     assert shop.admitted.index(2) == OVERTAKEN_AT_MOST + 1  # the first review was the older one
     assert Stage.REVIEW in {one.stage for one in shop.at_work}
+
+
+def test_only_for_the_oldest_overdue_run_is_kept_one_place_of_each() -> None:
+    now = replace(QUIET, started=(StartedRun(SITE, Role.ANALYST),), overdue_before=3)
+    limits = AdmissionLimits(runs=5, runs_per_repository=2, runs_per_role=1)
+    overdue = [waiting(1, Role.ANALYST), waiting(2, Role.ANALYST)]
+    assert admit([*overdue, waiting(3, Role.TESTER)], now, limits).starts == (3,)
+
+
+def test_a_place_that_is_kept_counts_beside_those_that_are_taken() -> None:
+    third = RepoName.parse("acme/third")
+    busy = (StartedRun(SHOP, Role.DEVELOPER),)
+    limits = AdmissionLimits(runs=5, runs_per_repository=1, runs_per_role=2)
+    overdue, other = waiting(1, Role.ANALYST), waiting(2, Role.ANALYST, third)
+    now = replace(QUIET, started=busy, overdue_before=2)
+    assert admit([overdue, other], now, limits).starts == (2,)
+    fuller = replace(now, started=(*busy, StartedRun(SITE, Role.ANALYST)))
+    assert codes(fuller, limits, overdue, other) == {1: "repository_full", 2: "role_full"}
+
+
+def test_for_a_run_that_is_not_overdue_nothing_is_kept() -> None:
+    now = replace(QUIET, started=(StartedRun(SITE, Role.TESTER),), overdue_before=2)
+    limits = AdmissionLimits(runs=5, runs_per_repository=1, runs_per_role=1)
+    assert admit([waiting(2, Role.TESTER), waiting(3, Role.ANALYST)], now, limits).starts == (3,)
+
+
+def test_the_pause_of_all_is_told_whole() -> None:
+    assert dispatch_paused() == Item("dispatch_paused", who="operator", action="orch resume --all")

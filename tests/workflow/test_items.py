@@ -1,6 +1,7 @@
 """What `decide` says beside the gates, whole: items, answers, feedback and returns."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -49,6 +50,7 @@ from orchestrator.workflow.decision import (
 )
 from orchestrator.workflow.feedback import feedback_of
 from orchestrator.workflow.pipeline import step_of_stage
+from orchestrator.workflow.publish import MAX_ANSWERS
 from orchestrator.workflow.rounds import attempts_of_round
 
 DOWN = Unobserved("forge_unreachable", "down")
@@ -72,6 +74,7 @@ def started(decision: Decision) -> StartRun:
 # What is waited for
 
 
+MERGED = replace(PULL, is_open=False, is_merged=True)
 POSTED = at(Stage.REVIEW, plane_id=None, project=None, role=Role.REVIEWER)
 OPEN_RUN = replace(GREEN, runs=(run(Stage.REVIEW, 2, None),))
 WAITING: list[tuple[Task, Facts, tuple[Item, ...]]] = [
@@ -187,6 +190,42 @@ def test_a_bad_end_is_told_with_its_reason_and_attempt() -> None:
     )
     assert decide(None, POSTED, replace(GREEN, runs=failed)).waiting == (item,)
     assert decide(PROJECT, at(Stage.REVIEW), replace(GREEN, runs=failed)).waiting[0] == item
+
+
+@pytest.mark.parametrize(
+    ("ended", "code", "more"),
+    [
+        (replace(run(Stage.REVIEW, 2, Outcome.FAILED), reason="authentication_failed"), "model_refuses", ()),
+        (replace(run(Stage.REVIEW, 2, Outcome.DENIED), said="Bash"), "tools_denied", (("detail", "Bash"),)),
+        (
+            replace(run(Stage.REVIEW, 2, Outcome.FAILED), said="no memory"),
+            "run_crashed",
+            (("detail", "no memory"),),
+        ),
+    ],
+)
+def test_a_bad_end_that_says_more_is_told_as_that(ended: Any, code: str, more: tuple[Any, ...]) -> None:
+    params = (("outcome", ended.outcome.value), ("reason", ended.reason), ("attempt", "2"), *more)
+    assert decide(None, POSTED, replace(GREEN, runs=(ended,))).waiting == (
+        Item(code, params, (), "operator", "retry"),
+    )
+
+
+def test_a_rest_is_told_with_its_moment_and_whose_it_is() -> None:
+    until = datetime(2026, 11, 24, 13, tzinfo=UTC)
+    runs = (*RUNS[:1], run(Stage.DEVELOPMENT, 1, Outcome.UNAVAILABLE))
+    facts = replace(GREEN, runs=runs, changed_paths=(), pull=Absent(), resting_until=until)
+    params = (("outcome", "unavailable"), ("until", until.isoformat()))
+    assert decide(PROJECT, at(Stage.DEVELOPMENT), facts).waiting[0] == Item(
+        "resting", params, (), "orchestrator", "wait"
+    )
+
+
+def test_what_was_set_and_sent_back_stays_when_the_task_is_done() -> None:
+    back = Return(Cause.CI_RED, Stage.DEVELOPMENT, OLD, 1)
+    switches = Switches(budget_usd=7, commands_up_to=21, approvals_up_to=21)
+    done = decide(PROJECT, at(Stage.READY, returns=(back,), switches=switches), replace(GREEN, pull=MERGED))
+    assert (done.stage, done.switches, done.returns) == (Stage.DONE, switches, (back,))
 
 
 def test_a_run_without_an_outcome_is_told_without_one() -> None:
@@ -580,6 +619,42 @@ def test_an_approval_in_vain_while_documents_are_asked_for_may_be_given_again() 
         "approver",
         ":approved:",
     )
+
+
+def test_a_rejection_in_vain_says_why_and_may_be_given_again() -> None:
+    nothing = replace(GREEN, documents=(), remarks=())
+    params = (("why", "document_missing"), ("stage", "analysis"))
+    told = Item("rejection_not_counted", params, ("k60",), "approver", ":rejected:")
+    assert answer(":rejected: no", facts=nothing, task=at(Stage.ANALYSIS)).item == told
+
+
+def test_talk_that_looks_like_a_vote_is_not_answered() -> None:
+    nothing = replace(GREEN, documents=(), remarks=())
+    assert not ordered("I fixed: it", facts=nothing, task=at(Stage.ANALYSIS)).actions[1:]
+
+
+def test_an_order_in_a_comment_that_was_changed_is_answered_whole() -> None:
+    heard = replace(GREEN, remarks=(*GREEN.remarks, remark(60, ANNA, "/orch pause", is_untouched=False)))  # type: ignore[misc]
+    (reply,) = [one for one in decide(PROJECT, TASK, heard).actions if isinstance(one, Reply)]
+    assert reply.item == Item("command_not_counted", (("why", "edited"),), (), "approver", "/orch")
+
+
+def test_after_the_last_answer_the_reason_says_that_there_are_no_more() -> None:
+    last = at(Stage.READY, switches=Switches(answered=MAX_ANSWERS, approvals_up_to=21, commands_up_to=21))
+    decision = ordered("/orch status", task=last)
+    number = (("answers", str(MAX_ANSWERS)),)
+    (reply,) = [one for one in decision.actions if isinstance(one, Reply)]
+    assert reply.item == Item("no_more_answers", number, (), "approver", "nothing")
+    assert decision.waiting[-1] == Item("answers_spent", number, (), "approver", "nothing")
+    later = ordered("/orch status", "/orch why", task=applied(last, decision))
+    assert decision.switches.answered == later.switches.answered == MAX_ANSWERS + 1
+
+
+def test_paths_that_were_allowed_are_told_with_the_head() -> None:
+    touched = replace(GREEN, changed_paths=("a.py", ".gitea/workflows/ci.yml"))
+    verdict = GATES["QG-3"](PROJECT, replace(TASK, switches=Switches(allowed=(HEAD,))), touched)
+    held = [one for one in verdict.held if one.code == "paths_allowed"]
+    assert held == [Item("paths_allowed", (("head", HEAD),), (".gitea/workflows/ci.yml",))]
 
 
 def test_several_orders_of_one_comment_are_carried_out_and_answered_in_their_order() -> None:

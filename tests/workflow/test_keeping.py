@@ -99,6 +99,12 @@ def test_above_the_limit_the_oldest_go_first_and_workspaces_before_logs() -> Non
     assert removals(runs, Keeping(KEEP.keep, 1), NOW) == whole(1, 2, 3)
 
 
+def test_the_oldest_is_who_ended_first_whatever_its_number() -> None:
+    runs = [old_run(1, ended_at=NOW - timedelta(hours=1)), old_run(2, ended_at=NOW - timedelta(hours=2))]
+    most = sum(one.all_bytes for one in runs) - 1
+    assert removals(runs, Keeping(timedelta(days=1), most), NOW) == part(2)
+
+
 def test_what_age_frees_counts_for_the_limit() -> None:
     runs = [old_run(1), old_run(2, ended_at=NOW)]
     assert removals(runs, Keeping(KEEP.keep, 110), NOW) == part(1)

@@ -9,6 +9,7 @@ from orchestrator.domain.model import Stage, Switches
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome
 from orchestrator.qg.facts import Facts, RunFact, SpendingLimits
+from orchestrator.qg.verdict import Item
 from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import StartRun
 from orchestrator.workflow.progress import since_accepted
@@ -51,6 +52,15 @@ def test_each_limit_counts_for_itself_and_none_is_no_limit() -> None:
     assert waits((costing(20),), SpendingLimits(20, 0))[0] == "task_budget_spent"
     assert waits((costing(10),), SpendingLimits(0, 10))[0] == "money_without_progress"
     assert waits((costing(1e6),), SpendingLimits()) == []
+    assert waits((costing(1e6),), SpendingLimits(), budget_usd=5) == []
+
+
+def test_what_is_spent_is_told_whole() -> None:
+    facts = replace(GREEN, documents=(), runs=(costing(20.5),), spending=LIMITS, max_attempts=20)
+    assert decide(PROJECT, HERE, facts).waiting[:2] == (
+        Item("task_budget_spent", (("spent", "20.50"), ("budget", "20.00")), (), "approver", "/orch budget"),
+        Item("money_without_progress", (("spent", "20.50"), ("budget", "10.00")), (), "approver", "/orch budget"),
+    )
 
 
 def test_what_was_accepted_is_not_counted_as_in_vain() -> None:

@@ -222,6 +222,15 @@ def test_a_rest_doubles_up_to_the_longest() -> None:
     rests = [rest_s(*ended(*[Outcome.UNAVAILABLE] * count)) for count in range(1, 10)]
     assert rests == [10, 20, 40, 80, 160, 320, 640, LONGEST_S, LONGEST_S]
     assert rest_s(*ended(*[Outcome.UNAVAILABLE] * 5000)) == LONGEST_S
+    tiny = resting_until(ended(*[Outcome.UNAVAILABLE] * 5000), NOW, 0.0005)
+    assert tiny == NOW + timedelta(seconds=0.0005 * 2**20)
+
+
+def test_a_moment_beyond_all_rests_is_none() -> None:
+    """The date was set back since the run ended."""
+    longest = ended(*[Outcome.UNAVAILABLE] * 9)
+    assert rest_s(*longest, now=NOW - timedelta(seconds=LONGEST_S)) == LONGEST_S
+    assert rest_s(*longest, now=NOW - timedelta(seconds=LONGEST_S + 1)) is None
 
 
 def test_the_first_crash_needs_no_rest_and_a_loss_never() -> None:
