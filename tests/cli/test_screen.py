@@ -71,12 +71,16 @@ EVENT: dict[str, Any] = {
 }  # fmt: skip
 SECTION: dict[str, Any] = {**ITEM, "action": TEXT, "age_s": 7300.0, "is_older": True}
 CAP = {"used": 1, "limit": 3, "left": 2}
+MONEY = {"spent_usd": 1.0, "limit_usd": 2.0, "left_usd": 1.0}
 EXPLAINED: dict[str, Any] = {
     "key": TEXT, "title": TEXT, "item_link": TEXT, "stage": TEXT, "repo": TEXT, "branch": TEXT,
     "unblock": [SECTION],
     "gates": [{"gate": TEXT, "state": TEXT, "held": [SECTION], "missing": [SECTION]}],
     "approvals": [{"gate": TEXT, "comment": TEXT, "person": TEXT, "digest": TEXT, "approved_at": TEXT}],
-    "limits": {"returns": {TEXT: CAP}, "returns_in_all": CAP, "attempts": CAP},
+    "limits": {
+        "returns": {TEXT: CAP}, "returns_in_all": CAP, "attempts": CAP, "runs_without_progress": CAP, "answers": CAP,
+        "money": MONEY, "money_without_progress": MONEY,
+    },
     "switches": {"is_paused": True, "is_cancelled": False, "budget_usd": 7},
     "decision": {"id": 3, "decided_at": TEXT, "config_digest": TEXT},
 }  # fmt: skip
