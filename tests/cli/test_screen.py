@@ -78,8 +78,8 @@ EXPLAINED: dict[str, Any] = {
     "gates": [{"gate": TEXT, "state": TEXT, "held": [SECTION], "missing": [SECTION]}],
     "approvals": [{"gate": TEXT, "comment": TEXT, "person": TEXT, "digest": TEXT, "approved_at": TEXT}],
     "limits": {
-        "returns": {TEXT: CAP}, "returns_in_all": CAP, "attempts": CAP, "runs_without_progress": CAP, "answers": CAP,
-        "money": MONEY, "money_without_progress": MONEY,
+        "returns": {TEXT: CAP}, "returns_in_all": CAP, "attempts": CAP, "answers": CAP,
+        "runs_without_progress": CAP, "money": MONEY, "money_without_progress": MONEY,
     },
     "switches": {"is_paused": True, "is_cancelled": False, "budget_usd": 7},
     "decision": {"id": 3, "decided_at": TEXT, "config_digest": TEXT},
