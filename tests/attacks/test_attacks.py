@@ -142,11 +142,17 @@ def targets(root: Path, request: pytest.FixtureRequest) -> Iterator[Targets]:
             "address": int(victim.stdout.readline()),
             "memory": assault.MEMORY,
             "file": assault.FILE,
+            "fill": assault.FILL,
             "mark": f"daemon-of-{root.name}",
             "credential": assault.CREDENTIAL.replace("-", "_"),
         }
         yield Targets(root, aim)
         victim.kill()
+        left_in_shared_memory(aim["mark"]).unlink(missing_ok=True)
+
+
+def left_in_shared_memory(mark: str) -> Path:
+    return Path("/dev/shm", mark)
 
 
 def attack(root: Path, targets: Targets, level: Sandbox) -> tuple[RunPaths, dict[str, str]]:
@@ -200,6 +206,8 @@ def check(root: Path, targets: Targets, level: Sandbox) -> None:
 
 
 def judge(targets: Targets, level: Sandbox, answers: dict[str, str], *, is_root: bool) -> None:
+    if left_in_shared_memory(targets.aim["mark"]).exists():
+        answers["leave_a_shared_memory_file_for_the_next_run"] = "through"
     through = {name for name, answer in answers.items() if answer == "through"}
     tried = {*expected.ATTACKS, *expected.HOLES}
     print(f"\n{level}, ABI {level.landlock_abi}: {len(through & tried)} of {len(tried)} attacks got through")
