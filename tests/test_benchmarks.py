@@ -1,6 +1,7 @@
 """Every measure runs and gives its figures. How they turn out on a busy machine decides nothing here."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.__main__ import MEASURES
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 240
@@ -29,6 +31,11 @@ FIGURES = {
     "faces": {"/api/v1/events p95", "/api/v1/statistics?days=90 p95", "50 idle streams"},
     "status": {"/status p50, large", "/status p99, large"},
 }
+
+
+def test_every_measure_has_a_row_in_the_page() -> None:
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(MEASURES)
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str, str]:

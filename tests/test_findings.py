@@ -15,6 +15,7 @@ from orchestrator.configfile import Directory
 from orchestrator.domain.finding import Finding, Level
 from orchestrator.domain.model import Project, ReviewPolicy
 from orchestrator.findings import of_settings
+from orchestrator.main import _sandboxes
 
 WHOLE = {
     "ORCH_PLANE_API_TOKEN": "p",
@@ -95,6 +96,24 @@ def test_less_than_asked_for_is_missing_with_the_reason_and_the_way_out() -> Non
     assert (found.code, found.level) == ("sandbox_too_weak", Level.MISSING)
     assert "too old" in found.message
     assert "ORCH_MIN_SANDBOX=none" in found.mend
+
+
+@pytest.mark.parametrize("level", [Sandbox(0, has_user=True), Sandbox(0, has_bwrap=True), Sandbox(3, True, True)])
+def test_a_level_without_landlock_is_never_fine_and_its_open_network_is_told(level: Sandbox) -> None:
+    (found,) = of_level(level, Wish(least=frozenset()), {Capability.LANDLOCK: "the kernel has none"})
+    assert (found.code, found.level) == ("no_landlock", Level.MISSING)
+    assert str(level) in found.message
+    assert "reaches every address" in found.message
+    assert "Without landlock: the kernel has none." in found.message
+    assert "ORCH_MIN_SANDBOX=landlock" in found.mend
+
+
+@pytest.mark.parametrize("asked", ["user", "bwrap", "user,bwrap"])
+def test_a_level_without_landlock_is_refused_unless_the_least_is_lowered(asked: str) -> None:
+    given = {"ORCH_SANDBOX": asked}
+    wishes = [_sandboxes(load(given | more, None)).wish for more in ({}, {"ORCH_MIN_SANDBOX": asked})]
+    level = Sandbox(0, has_user="user" in asked, has_bwrap="bwrap" in asked)
+    assert [of_level(level, wish)[0].code for wish in wishes] == ["sandbox_too_weak", "no_landlock"]
 
 
 def test_a_landlock_without_scopes_is_a_warning_unless_bubblewrap_closes_that() -> None:

@@ -155,10 +155,26 @@ def of_sandbox(sandboxes: Sandboxes | None) -> list[Finding]:
         mend = "Only for people you trust, on a machine of its own. ORCH_SANDBOX=auto takes all that works."
         return [Finding("no_sandbox", Level.MISSING, "Agents run without a sandbox, as you asked.", mend)]
     lacks = "".join(f" Without {one}: {why}." for one, why in sorted(measured.missing.items()))
+    if sandbox.Capability.LANDLOCK not in level.capabilities:
+        return [_no_landlock(level, lacks)]
     found = Finding(
         "sandbox", Level.FINE, f"Agents are sandboxed: {level} (Landlock ABI {level.landlock_abi}).{lacks}"
     )
     return [found, *_old_landlock(level)]
+
+
+def _no_landlock(level: sandbox.Sandbox, lacks: str) -> Finding:
+    """Accepted by the operator, and still not fine: files are closed, the network is not."""
+    is_filtered = level.landlock_abi > 0
+    what = "TCP is open to agents" if is_filtered else "the whole network and rare calls of the kernel are open"
+    return Finding(
+        "no_landlock",
+        Level.MISSING,
+        f"Agents are sandboxed as {level} only. Without Landlock {what}: an agent reaches every address that this "
+        f"machine reaches, can send away what it reads, and can listen.{lacks}",
+        "Linux 6.7 or newer with Landlock on (boot parameter lsm=) and ORCH_SANDBOX=auto close that; "
+        "ORCH_MIN_SANDBOX=landlock starts no agent without it. Else forbid the network around this service.",
+    )
 
 
 def _old_landlock(level: sandbox.Sandbox) -> Iterator[Finding]:

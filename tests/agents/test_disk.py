@@ -1,5 +1,6 @@
 """What folders hold and how they go, whatever an agent made of them; and a run that grows too large is stopped."""
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agents import disk, gauge, rundir
+from orchestrator.agents import disk, gauge, launcher, rundir, shim, supervise
 from orchestrator.agents.folders import Room, RunFolders
+from orchestrator.agents.launcher import ProcessLimits
 from orchestrator.domain.errors import Transient
-from orchestrator.domain.run import Outcome
+from orchestrator.domain.run import Outcome, RunLimits
+from support import until
 
 MANY = 1 << 40
 
@@ -94,6 +97,98 @@ def test_what_a_killed_removal_left_goes_with_the_next(tmp_path: Path) -> None:
     (tmp_path / ".bin/half/inner").mkdir(parents=True)
     disk.throw_away(tmp_path / "none", tmp_path / ".bin")
     assert list((tmp_path / ".bin").iterdir()) == []
+
+
+class Turning:
+    """A clock and a disk in the hands of the test: each look at the clock takes as long as it says."""
+
+    def __init__(self) -> None:
+        self.now, self.each_s, self.free = 1000.0, 0.0, MANY
+
+    def __call__(self) -> float:
+        self.now += self.each_s
+        return self.now
+
+
+def test_a_folder_is_looked_at_again_as_soon_as_the_disk_lost_what_could_be_too_much(tmp_path: Path) -> None:
+    """Though the last look was so long that the next one is far away."""
+    clock = Turning()
+    one = gauge.Gauge([tmp_path], 300_000, lambda: clock.free, clock)
+    clock.each_s = 0.9
+    assert not one.is_over()
+    clock.each_s, grew = 0.0, clock.now
+    (tmp_path / "f").write_bytes(b"x" * 400_000)
+    clock.free -= 290_000
+    clock.now += 5
+    assert not one.is_over(), "what the disk lost is not enough: not looked at"
+    clock.free -= 110_000
+    clock.now = grew + 0.1
+    assert not one.is_over(), "never more than half of the time"
+    clock.now = grew + gauge.pause_s(1.0)
+    assert one.is_over()
+    assert one.late_s() >= gauge.pause_s(1.0), "it grew behind the last look, and may have done so since its begin"
+
+
+def test_a_folder_that_grows_while_others_make_room_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    clock = Turning()
+    one = gauge.Gauge([tmp_path], 300_000, lambda: clock.free, clock)
+    clock.each_s = 1.0
+    assert not one.is_over()
+    clock.each_s = 0.0
+    (tmp_path / "f").write_bytes(b"x" * 400_000)
+    clock.now += 15
+    assert not one.is_over()
+    clock.now += 10
+    assert one.is_over()
+
+
+class Deaf:
+    """In the place of an agent that heeds no signal, it notes how long each step waits for it."""
+
+    pid = 0
+
+    def __init__(self) -> None:
+        self.waited: list[float] = []
+
+    def send(self, number: int) -> None:
+        pass
+
+    def ended_within(self, pause_s: float) -> bool:
+        self.waited.append(pause_s)
+        return False
+
+
+def test_the_time_that_looking_took_is_taken_from_the_ladder(tmp_path: Path) -> None:
+    limits = RunLimits(timeout_s=600, max_turns=1, max_budget_usd=1)
+    raw = launcher.spec_bytes(tmp_path, ["agent"], {}, limits, ProcessLimits(interrupt_s=3, terminate_s=5))
+    meter = supervise._Meter(shim.Spec(raw), began=1000.0)
+    clock = Turning()
+    meter.gauge = gauge.Gauge([tmp_path], 1, lambda: 0, clock)
+    clock.now += 3.5
+    for why, steps in ((supervise.DISK_FULL, [3, 1.5]), (supervise.STALLED, [3, 5])):
+        agent: Any = Deaf()
+        supervise._climb(agent, meter, why)
+        assert agent.waited == steps
+    clock.now += 60
+    supervise._climb(agent, meter, supervise.DISK_FULL)
+    assert agent.waited[-1] == 0
+
+
+@pytest.mark.parametrize("count", [1000, pytest.param(100_000, marks=pytest.mark.nightly)])
+def test_of_many_small_files_too_many_are_seen_long_before_the_next_look_without_a_reason(
+    tmp_path: Path, count: int
+) -> None:
+    """Real looks on a real clock; what the disk lost is told by the test, since others write to it as well."""
+    lost = 0
+    for number in range(count):
+        (tmp_path / f"{number}").write_bytes(b"x")
+    most = gauge.used_bytes([tmp_path], MANY) + 500_000
+    one = gauge.Gauge([tmp_path], most, lambda: MANY - lost)
+    assert not one.is_over()
+    one._latest = math.inf
+    (tmp_path / "more").write_bytes(b"x" * 600_000)
+    lost = 600_000
+    until(one.is_over, "it is seen", 300)
 
 
 def nothing(_usage: object) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.agents import launcher, rundir, shim, supervise
+from orchestrator.agents import gauge, launcher, rundir, shim, supervise
 from orchestrator.agents.follow import LATEST_LOOK_S
 from orchestrator.agents.launcher import ProcessLimits
 from orchestrator.agents.vigil import Vigil
@@ -200,6 +200,10 @@ def test_the_whole_ladder_takes_less_than_ten_seconds_and_so_does_the_watch_over
     process = ProcessLimits()
     ladder = process.interrupt_s + process.terminate_s + supervise.KILL_S
     assert supervise.TICK_S + ladder < 10
+    for look_s in (0.0, 0.9, 1.5):  # the last one: 150,000 files and more
+        late_s = look_s + gauge.pause_s(look_s) + supervise.TICK_S + look_s  # it grew just behind the first look
+        last_s = supervise.terminate_s(process.terminate_s, late_s)
+        assert late_s + process.interrupt_s + last_s + supervise.KILL_S < 10
     vigil = Vigil(world.paths(world.spec()), RunLimits(60, 1, 1), process, heard=0.0)
     assert vigil.grace_s > ladder
     assert vigil.grace_s + LATEST_LOOK_S / 2 < 10

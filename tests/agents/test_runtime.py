@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from orchestrator.agents import launcher, rundir, shim
 from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.run import Liveness, Outcome, RunLimits, RunSpec, Usage
+from support import ROOT
 
 RESULT = (
     "print(json.dumps({'type': 'result', 'subtype': 'success', 'is_error': False,"
@@ -257,6 +259,50 @@ async def test_an_agent_that_outlives_its_shim_counts_as_alive(world: Any, event
     await eventually(lambda: not world.living(), "stop ended what had the tether")
     # A dying process loses its name before it loses its files.
     await eventually(lambda: claude.liveness(spec.run) is Liveness.VANISHED, "the tether is free")
+
+
+HOLDER = """
+import fcntl, sys, time
+from orchestrator.agents import shim
+tether = open(sys.argv[1], "r+b")
+assert shim.take(tether.fileno())
+print("held", flush=True)
+time.sleep(120)
+"""
+"""What has kept the tether alone: no HOME of the run, no parent of ours."""
+
+
+async def test_who_outlived_the_shims_kill_is_ended_when_the_run_is_concluded_and_told(world: Any) -> None:
+    claude, spec = await launched(world, RESULT)
+    await claude.wait(spec, lambda _usage: None)
+    paths = world.paths(spec)
+    record = json.loads(paths.exit.read_text())
+    assert record["left_alive"] == 0
+    paths.exit.write_text(json.dumps(record | {"left_alive": 2}))
+    env = {"PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    survivor = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", HOLDER, str(paths.tether)), stdout=subprocess.PIPE, env=env
+    )
+    try:
+        assert survivor.stdout is not None
+        assert await survivor.stdout.readline() == b"held\n"
+        with capture_logs() as lines:
+            await claude.wait(spec, lambda _usage: None)
+        told = [(line["event"], line["left"], line["still_alive"]) for line in lines]
+        assert told == [("agent_outlived_its_end", 2, 0)]
+        assert await survivor.wait() == -signal.SIGKILL
+    finally:
+        if survivor.returncode is None:
+            survivor.kill()
+            await survivor.wait()
+    assert claude.liveness(spec.run) is Liveness.EXITED
+
+
+async def test_of_a_run_that_left_nobody_nothing_is_told(world: Any) -> None:
+    claude, spec = await launched(world, RESULT)
+    with capture_logs() as lines:
+        await claude.wait(spec, lambda _usage: None)
+    assert lines == []
 
 
 async def test_an_agent_cannot_make_itself_look_dead(world: Any, eventually: Callable[..., Any]) -> None:

@@ -23,7 +23,10 @@ from orchestrator.domain.run import RunLimits
 HERE = Path(__file__).parent
 CREDENTIAL = "sk-canary-9d01c7"
 MIB = 1 << 20
-MEMORY, FILE = 1024 * MIB, 100 * MIB
+MEMORY, FILE = 256 * MIB, 100 * MIB
+FILL = 48 * MIB
+"""Above an eighth of the memory, which is all that memory file systems may hold; and below what a container's own
+shared memory mostly holds (64 MiB), so that it is filled where nothing hinders."""
 UIDS = (64300, 64309)
 HOLDER = """
 import os, subprocess, sys

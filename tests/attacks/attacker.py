@@ -300,6 +300,35 @@ def open_descriptors_of_the_cli() -> bool:
     return True
 
 
+def leave_a_shared_memory_file_for_the_next_run() -> bool:
+    """Whether it is still there after the end is seen from outside."""
+    with open(f"/dev/shm/{AIM['mark']}", "x") as file:
+        file.write("x")
+    return False
+
+
+def fill_a_memory_file_system() -> bool:
+    """All of them together: neither the limit on memory nor that on the disk counts what lies there."""
+    held: list[str] = []
+    try:
+        for place in ("/dev/shm", "/tmp", "/dev", "/run", "/var/tmp", "/"):
+            with contextlib.suppress(OSError):
+                while len(held) * MIB <= AIM["fill"]:
+                    one = os.open(f"{place}/{AIM['mark']}-{len(held)}", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                    try:
+                        os.posix_fallocate(one, 0, MIB)
+                    except OSError:
+                        os.unlink(f"{place}/{AIM['mark']}-{len(held)}")
+                        raise
+                    finally:
+                        os.close(one)
+                    held.append(f"{place}/{AIM['mark']}-{len(held)}")
+        return len(held) * MIB > AIM["fill"]
+    finally:
+        for name in held:
+            os.unlink(name)
+
+
 # --- what must work
 
 
@@ -358,6 +387,8 @@ HOLES = (
     read_environment_of_the_cli,
     read_credential_in_the_memory_of_the_cli,
     open_descriptors_of_the_cli,
+    leave_a_shared_memory_file_for_the_next_run,
+    fill_a_memory_file_system,
 )
 MUST_WORK = (write_in_the_workspace, git_status)
 

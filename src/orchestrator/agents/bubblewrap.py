@@ -22,7 +22,14 @@ def found() -> str | None:
     return shutil.which("bwrap", path="/usr/local/bin:/usr/bin:/bin")
 
 
-def wrapper(program: str, places: Places, *, uid: int | None, names: Path | None) -> list[str]:
+_SHARE = 16
+"""Of the run's memory each of the two memory file systems may hold one part in this many: nobody counts what lies
+there, so both come on top of the limit, and must stay small beside it."""
+
+
+def wrapper(
+    program: str, places: Places, *, uid: int | None, names: Path | None, memory_max_bytes: int = 0
+) -> list[str]:
     """All that stands before the command inside. `names`: the folder with a made passwd and group."""
     return [
         program,
@@ -30,7 +37,10 @@ def wrapper(program: str, places: Places, *, uid: int | None, names: Path | None
         "--unshare-cgroup-try",
         *_rights(uid),
         *_system(names, has_uid=uid is not None),
+        *_memory(memory_max_bytes),
         *_places(places),
+        # Both are memory file systems too, of bubblewrap's own, and have no bound.
+        *("--remount-ro", "/dev", "--remount-ro", "/"),
         "--",
     ]
 
@@ -68,9 +78,19 @@ def _system(names: Path | None, *, has_uid: bool) -> Iterator[str]:
     if names is not None:
         for name in ("passwd", "group"):
             yield from ("--ro-bind", str(names / name), f"/etc/{name}")
-    yield from ("--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--chmod", "1777", "/tmp")  # noqa: S108  # its own
+    yield from ("--proc", "/proc", "--dev", "/dev")
     for path in SIZES:
         yield from ("--ro-bind-try", path, path)
+
+
+def _memory(most: int) -> Iterator[str]:
+    """What programs expect to be there and to write to, of the run alone. Without a bound they would hold half the
+    machine's memory. `--size` takes bubblewrap 0.7.0: an older one refuses it, and then the probe says so.
+    """
+    for path in ("/tmp", "/dev/shm"):  # noqa: S108  # of the run alone
+        if most:
+            yield from ("--size", str(most // _SHARE))
+        yield from ("--tmpfs", path, "--chmod", "1777", path)
 
 
 def _places(places: Places) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The one way out of a confined run: an HTTP proxy on a port of loopback that leads to the model's API only.
 
 Each shim forks one for its run, so it lives exactly as long as the run and needs no restart of its own
-(docs/adr/0021). It resolves the name itself: the agent has no DNS. Runs in the shim's interpreter: standard
+(docs/adr/0015). It resolves the name itself: the agent has no DNS. Runs in the shim's interpreter: standard
 library only.
 """
 

@@ -103,10 +103,10 @@ class Probe:
         if uid is not None:
             for path in stage.own:
                 os.chown(path, uid, uid)
-        wrapped = list[str]()
+        wrapped, bounds = list[str](), Bounds(processes_max=0)
         if candidate.has_bwrap:
-            wrapped = bubblewrap.wrapper(bubblewrap.found() or "bwrap", places, uid=uid, names=None)
-        bounds = Bounds(processes_max=0)
+            bwrap, most = bubblewrap.found() or "bwrap", bounds.memory_max_bytes
+            wrapped = bubblewrap.wrapper(bwrap, places, uid=uid, names=None, memory_max_bytes=most)
         policy = sandbox.policy_bytes(Confinement(candidate, places, Reach(), bounds), uid)
         command = [*wrapped, *bubblewrap.python(_REHEARSE), str(stage.own[0]), str(stage.outside)]
         done = subprocess.run(

@@ -125,6 +125,8 @@ class ExitRecord:
 
     why: str
     code: int | None
+    left_alive: int = 0
+    """Processes that whoever ended the run saw and could not end in the time that it had."""
 
 
 def is_held(path: Path) -> bool:
@@ -163,8 +165,10 @@ def read_exit(paths: RunPaths) -> ExitRecord | None:
     """None when the shim died before it could write."""
     try:
         record: Any = json.loads(_beginning(paths.exit, _RECORD_MAX_BYTES))
-        code = record["exit_code"]
-        return ExitRecord(str(record["why"]), code if isinstance(code, int) else None)
+        code, left = record["exit_code"], record.get("left_alive")
+        return ExitRecord(
+            str(record["why"]), code if isinstance(code, int) else None, left if isinstance(left, int) else 0
+        )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
@@ -252,16 +256,16 @@ def end_by_force(paths: RunPaths, why: str) -> None:
     for shim_pid in _holders(paths.lock):
         while supervise.sweep(shim_pid) and time.monotonic() < until:
             continue
-    while kill_leftovers(paths, with_shim=True) and time.monotonic() < until:
+    while (left := kill_leftovers(paths, with_shim=True)) and time.monotonic() < until:
         time.sleep(0.002)
     with holding(paths.lock) as mine:
         if mine and not paths.exit.exists():
-            _write_exit(paths, why)
+            _write_exit(paths, why, left)
 
 
-def _write_exit(paths: RunPaths, why: str) -> None:
+def _write_exit(paths: RunPaths, why: str, left: int = 0) -> None:
     fresh = paths.exit.with_suffix(".force")
-    fresh.write_text(json.dumps({"why": why, "exit_code": None}))
+    fresh.write_text(json.dumps({"why": why, "exit_code": None, "left_alive": left}))
     fresh.replace(paths.exit)
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
+
 from orchestrator.agents import claude, launcher, rundir, sandbox
 from orchestrator.agents.claude_code import ClaudeCode
 from orchestrator.agents.cli import Cli, Reading
@@ -26,12 +28,19 @@ from orchestrator.domain.model import RepoName, RunId, Sha
 from orchestrator.domain.roles import TASK_FILES
 from orchestrator.domain.run import Liveness, Outcome, RunResult, RunSpec, Usage
 
+_log = structlog.get_logger()
+
 _STDERR_BYTES = 4096
 _START_S = 15.0
 _FIRST_LOOK_S = 0.5
 """By then an agent has begun; and one whose limit passed while nobody watched waits no longer."""
 _NOTE_S = 5.0
 """How often it is told that an agent is still saying something."""
+
+_OUTLIVED = (
+    "Processes of the agent did not die within a second of the kill; they were killed again. Those still alive "
+    "wait in the kernel, mostly for a disk, and may write to the run's folder until they die: look at the machine."
+)
 
 
 @dataclass(slots=True)
@@ -123,8 +132,18 @@ class ClaudeRuntime:
 
     async def _concluded(self, paths: RunPaths, log: Log) -> RunResult:
         ended = rundir.read_exit(paths) or await asyncio.to_thread(self._cleared, paths)
+        if ended and ended.left_alive:
+            still = await asyncio.to_thread(self._end_survivors, paths)
+            _log.warning("agent_outlived_its_end", left=ended.left_alive, still_alive=still, hint=_OUTLIVED)
         await log.catch_up()
         return log.reading.conclude(ended, _tail(paths.errors)) if ended else _lost(log.reading)
+
+    def _end_survivors(self, paths: RunPaths) -> int:
+        """Of whom the shim could not end in its time. How many are alive even now."""
+        self._end_uid(paths)
+        still = _end_leftovers(paths)
+        self._end_uid(paths)  # who was just being born
+        return still
 
     def _cleared(self, paths: RunPaths) -> ExitRecord | None:
         """Ends what a shim without a word left behind. The record, where somebody wrote one in the meantime."""
@@ -250,11 +269,13 @@ def _stop(paths: RunPaths) -> bool:
     return not paths.started.exists()
 
 
-def _end_leftovers(paths: RunPaths) -> None:
+def _end_leftovers(paths: RunPaths) -> int:
+    """How many are left all the same."""
     rundir.forbid_start(paths)
     until = time.monotonic() + _START_S
-    while rundir.kill_leftovers(paths) and time.monotonic() < until:
+    while (left := rundir.kill_leftovers(paths)) and time.monotonic() < until:
         time.sleep(0.01)
+    return left
 
 
 def _lost(reading: Reading) -> RunResult:

@@ -177,10 +177,11 @@ def _rules(sandbox: Sandbox, places: Places) -> Iterator[tuple[int, str]]:
         yield DEVICE | READ, f"/dev/{name}"
     if shows_processes(sandbox, places):
         yield READ, "/proc"
-    if sandbox.has_user or sandbox.has_bwrap:
-        yield SHARED_MEMORY, "/dev/shm"  # noqa: S108  # the shared memory of the system, which is meant
     if sandbox.has_bwrap:
-        yield OWN, "/tmp"  # noqa: S108  # of the run alone, see `bubblewrap`
+        # Of the run alone and bounded, see `bubblewrap`. The machine's own would hold more than any limit of a run
+        # counts, and what one run leaves there the next one with its uid would read.
+        yield SHARED_MEMORY, "/dev/shm"  # noqa: S108  # as above
+        yield OWN, "/tmp"  # noqa: S108  # as above
     for path in (places.workspace, places.home, places.tmp):
         yield OWN, path
 

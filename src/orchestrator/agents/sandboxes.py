@@ -134,7 +134,9 @@ class Sandboxes:
         wrapper: Sequence[str] = ()
         if level.has_bwrap:
             bwrap = bubblewrap.found() or "bwrap"
-            wrapper = [*bubblewrap.wrapper(bwrap, places, uid=uid, names=names), *bubblewrap.inner()]
+            most = self.bounds.memory_max_bytes
+            outer = bubblewrap.wrapper(bwrap, places, uid=uid, names=names, memory_max_bytes=most)
+            wrapper = [*outer, *bubblewrap.inner()]
         confinement = Confinement(level, places, reach, self.bounds)
         return sandbox.policy_bytes(confinement, uid, wrapper)
 

@@ -190,11 +190,13 @@ def _become_agent(  # all that is needed after the fork, by position
 
 
 def _hand_over(policy: confine.Policy) -> None:
-    """Gives the run's folders to its uid. No link is followed, and no file that has a second name is given away:
-    before an errand an agent was there, and the other name could lie anywhere.
+    """Gives the run's folders to its uid. No link is followed, and a file of several names (uv and pnpm make such)
+    is given away when all of them were met in the folders: an agent may have been there before, and a name that
+    was not met could lie anywhere.
     """
     if policy.uid is None:
         return
+    names: dict[tuple[int, int], int] = {}
     confine.end_all_of(policy.uid)
     os.chmod(".", 0o711)  # noqa: PTH101, S103  # no pathlib here, see above; to be passed through, not listed
     for top in policy.owned:
@@ -204,8 +206,17 @@ def _hand_over(policy: confine.Policy) -> None:
                 for name in directories:
                     os.chown(name, policy.uid, policy.uid, dir_fd=place, follow_symlinks=False)
                 for name in files:
-                    if os.stat(name, dir_fd=place, follow_symlinks=False).st_nlink == 1:  # as above
+                    if _is_last_name(os.stat(name, dir_fd=place, follow_symlinks=False), names):
                         os.chown(name, policy.uid, policy.uid, dir_fd=place, follow_symlinks=False)
+
+
+def _is_last_name(found: os.stat_result, names: dict[tuple[int, int], int]) -> bool:
+    """Counts the names that were met of each file that has several."""
+    if found.st_nlink == 1:
+        return True
+    identity = (found.st_dev, found.st_ino)
+    names[identity] = names.get(identity, 0) + 1
+    return names[identity] == found.st_nlink
 
 
 def _open_way_out(spec: Spec, policy: confine.Policy) -> object:

@@ -93,6 +93,10 @@ class _Meter:
             return DISK_FULL
         return MEMORY_FULL if self._is_too_heavy() else None
 
+    def late_s(self, why: str) -> float:
+        """How long ago the limit may have been reached: the folder alone is not looked at at each tick."""
+        return self.gauge.late_s() if why == DISK_FULL else 0.0
+
     def _is_too_heavy(self) -> bool:
         """All processes are looked through only when the machine has lost as much as would be worth it."""
         free, limit = _free_bytes(), self.spec.memory_max_bytes
@@ -109,12 +113,18 @@ def watch(pid: int, control: int, spec: shim.Spec) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda _number, _frame: _order_stop(control))
     agent = _Agent(pid)
-    why = _until_over(agent, control, _Meter(spec, began))
+    meter = _Meter(spec, began)
+    why = _until_over(agent, control, meter)
     if why != EXITED:
-        _climb(agent, spec)
+        _climb(agent, meter, why)
     left = _end_all(agent, spec)
     _cut_logs(spec)
     _write_exit(agent.status, why, time.monotonic() - began, left)
+
+
+def terminate_s(whole_s: float, late_s: float) -> float:
+    """What was lost before a limit was seen is taken from the second step; the first one saves the result."""
+    return max(0.0, whole_s - late_s)
 
 
 def _end_all(agent: _Agent, spec: shim.Spec) -> int:
@@ -177,9 +187,11 @@ def _cut_logs(spec: shim.Spec) -> None:
             os.truncate(name, spec.log_max_bytes)
 
 
-def _climb(agent: _Agent, spec: shim.Spec) -> None:
+def _climb(agent: _Agent, meter: _Meter, why: str) -> None:
     """Interrupt (the CLI then still writes its result record), terminate; the kill comes after it anyway."""
-    for number, pause_s in ((signal.SIGINT, spec.interrupt_s), (signal.SIGTERM, spec.terminate_s)):
+    spec = meter.spec
+    last_s = terminate_s(spec.terminate_s, meter.late_s(why))
+    for number, pause_s in ((signal.SIGINT, spec.interrupt_s), (signal.SIGTERM, last_s)):
         if not (spec.is_wrapped and _send_inside(agent.pid, number)):
             agent.send(number)
         if agent.ended_within(pause_s):
