@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import counted
 from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind
 from orchestrator.domain.run import Outcome, RunSpec
 from orchestrator.sim import messages_api
@@ -180,7 +181,9 @@ async def test_nothing_of_a_hostile_checkout_runs_redirects_or_is_read(scene: Sc
     head = await runtime.collect(spec)
     await runtime.publish(spec, head)
     assert scene.world.workspaces().changed_paths(spec.repo, "main", head)
-    print(f"marks {len(scene.marks)} of 13 kinds, visits {scene.attacker.visits}, to the model {len(scene.told)}")
+    counted.said(
+        f"marks {len(scene.marks)} of 13 kinds, visits {scene.attacker.visits}, to the model {len(scene.told)}"
+    )
     assert scene.marks == []
     assert scene.attacker.visits == 0
     assert SECRET.encode() not in scene.told

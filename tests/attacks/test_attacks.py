@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+import counted
 from orchestrator.agents import launcher, rundir
 from orchestrator.agents.launcher import ApiRoute, Credential, ProcessLimits
 from orchestrator.agents.probe import Measured, Probe, landlock_abi
@@ -202,7 +203,7 @@ def check(root: Path, targets: Targets, level: Sandbox) -> None:
 def judge(targets: Targets, level: Sandbox, answers: dict[str, str], *, is_root: bool) -> None:
     through = {name for name, answer in answers.items() if answer == "through"}
     tried = {*expected.ATTACKS, *expected.HOLES}
-    print(f"\n{level}, ABI {level.landlock_abi}: {len(through & tried)} of {len(tried)} attacks got through")
+    counted.said(f"{level}, ABI {level.landlock_abi}: {len(through & tried)} of {len(tried)} attacks got through")
     assert set(answers) == tried | set(expected.MUST_WORK)
     wanted = expected.through(level, is_root=is_root)
     assert through & tried == wanted, {name: answers[name] for name in (through & tried) ^ wanted}

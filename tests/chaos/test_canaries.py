@@ -12,6 +12,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+import counted
 from chaos.canaries import Canary, Search, Watch, write_nosy
 from chaos.points import Order
 from chaos.storm import NOWHERE
@@ -160,7 +161,7 @@ class Nosy(Telling):
 
 def told(root: Path, **how: str) -> Search:
     search = Nosy(WHOLE, root / "story", **how).run()  # type: ignore[arg-type]
-    print(search.said())
+    counted.said(search.said())
     return search
 
 

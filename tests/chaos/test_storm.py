@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import counted
 from chaos.nursery import Nursery
 from chaos.points import Order
 from chaos.storm import Storm, Verdict
@@ -21,7 +22,7 @@ LIMIT_S = 600
 def told(storm: Storm) -> Verdict:
     """The judge's word, with the counts that it rests on; a failure names the seed that repeats it."""
     verdict = storm.run()
-    print(verdict.told())
+    counted.said(verdict.told())
     return verdict
 
 
