@@ -34,6 +34,9 @@ APPROVED = 0.3
 """So many of the tasks go on to a second role, by an approval that is a delivery too."""
 LATEST_S = 1.0
 """Deliveries lie so long, so that they overtake each other."""
+VICTIMS = {"orchestrator": 4, "shim": 3, "agent": 3}
+"""How often each is killed, of ten times."""
+INSTANTS = ("any time", "answer", "agent")
 MAX_ATTEMPTS = 8
 CALM_S = 1.5
 """Longer than wakes are merged: what is started without need would be seen by then."""
@@ -63,6 +66,8 @@ class Storm:
     """Starts services quickly, so that a kill costs little; None: each is a whole `orch serve`."""
     order: Order = field(default_factory=Order)
     """A fault to put in, for those out of the nursery."""
+    aim: str = ""
+    """The orchestrator alone is killed, always at this one of the `INSTANTS`. Empty: anybody, at any of them."""
     shortest_s: float = SHORTEST_S
     patience_s: float = 40.0
     """Longer than any pause of a service that still means to do something."""
@@ -121,8 +126,8 @@ class Storm:
 
     def _kill(self, service: Service) -> None:
         """The orchestrator, a shim or an agent: at any time, as an answer comes, or as an agent has just begun."""
-        kind = self.chance.choices(("orchestrator", "shim", "agent"), (4, 3, 3))[0]
-        match self.chance.choice(("any time", "answer", "agent")):
+        kind = "orchestrator" if self.aim else self.chance.choices(tuple(VICTIMS), tuple(VICTIMS.values()))[0]
+        match self.aim or self.chance.choice(INSTANTS):
             case "answer":
                 self.post.answered(0.5)
             case "agent":
