@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 
+import counted
+from chaos.canaries import Canary, Search
 from orchestrator.agents import rundir, supervise
 from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind, ProcessLimits
 from orchestrator.agents.rundir import RunPaths
@@ -28,7 +31,7 @@ from orchestrator.sim.script import LONG_TOOL_S
 from orchestrator.sim.server import LoopbackServer
 
 REAL = Path(__file__).parents[2] / ".tools" / "claude"
-SECRET = "sk-test-canary-83"
+SECRET = f"sk-{secrets.token_hex(16)}"
 UIDS = (64310, 64319)
 pytestmark = pytest.mark.real_cli
 LEVELS = [
@@ -95,8 +98,11 @@ async def test_developer_and_reviewer_do_their_work(open_world: Any, real: Path,
     assert reviewed.verdict is not None, reviewed
     assert reviewed.verdict.word is VerdictWord.APPROVED
     assert living_below(world.data_dir) == []
-    texts = [path.read_bytes() for path in world.data_dir.rglob("*") if path.is_file() and path.name != "claude"]
-    assert not [1 for text in texts if SECRET.encode() in text]
+    search = Search((Canary("model", SECRET),))
+    search.files("files, its HOME among them", world.data_dir, but=world.data_dir.rglob("claude"))
+    counted.said(search.said())
+    assert search.found == set()
+    assert [path for path in world.data_dir.glob("runs/*/home/**/*.jsonl") if path.is_file()], "its transcripts"
 
 
 def living_below(data_dir: Path) -> list[str]:
