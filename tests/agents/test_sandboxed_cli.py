@@ -6,11 +6,12 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,37 @@ async def test_it_reaches_the_api_through_its_forwarder_alone(open_world: Any, r
             policy = rundir.applied_policy(world.paths(spec))
             assert policy is not None
             assert (policy.ports, policy.forward[:4]) == ([], b"http")
+    assert living_below(world.data_dir) == []
+
+
+@contextmanager
+def nowhere() -> Iterator[str]:
+    """Where nobody listens and only the forwarder leads to. The port is held, so that nobody else gets it."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.2", 0))
+        yield f"http://127.0.0.2:{held.getsockname()[1]}"
+
+
+@pytest.mark.nightly  # the CLI gives up only after most of a minute
+@pytest.mark.timeout(400)
+async def test_behind_the_forwarder_a_refusal_and_a_cut_stream_are_an_api_that_cannot_be_had(
+    open_world: Any, real: Path
+) -> None:
+    """The refusal is the forwarder's 502 then. Without a sandbox: `test_api_faults.py`."""
+    world = open_world
+
+    with LoopbackServer(messages_api.create_app("cut_stream")) as server, nowhere() as nobody:
+        async with elsewhere(server.url) as cut:
+            runtime, specs = sandboxed(world, real, nobody, None), [world.spec(1), world.spec(2)]
+            for spec, url in zip(specs, (nobody, cut), strict=True):
+                runtime.route = ApiRoute(url)
+                await runtime.prepare(spec)
+                await runtime.launch(spec)
+            refused, torn = await asyncio.gather(*(runtime.wait(spec, lambda _usage: None) for spec in specs))
+    counted.said(f"refused: {refused.outcome} {refused.reason}; cut: {torn.outcome} {torn.reason}")
+    assert (refused.outcome, torn.outcome) == (Outcome.UNAVAILABLE, Outcome.UNAVAILABLE), (refused, torn)
+    assert "502" in refused.detail, refused
+    assert torn.reason == "connection_failed"
     assert living_below(world.data_dir) == []
 
 
