@@ -5,12 +5,14 @@ import os
 import random
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 import hypothesis
 import pytest
 import structlog
 
+import counted
 import warm
 from orchestrator.db import Database
 from orchestrator.sim.world import Service, World
@@ -66,6 +68,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    counted.keep_in(report)
     if report.skipped and os.environ.get("TESTS_MAY_NOT_SKIP") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, which is not allowed here: {call.excinfo}"
@@ -82,6 +85,14 @@ def pytest_make_collect_report(
         report.outcome = "failed"
         report.longrepr = f"{collector.nodeid} was skipped, which is not allowed here: {report.longrepr}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What proofs counted; pytest itself shows nothing of a test that passed."""
+    if found := list(counted.lines(chain.from_iterable(terminalreporter.stats.values()))):
+        terminalreporter.section("what was counted")
+        for line in found:
+            terminalreporter.line(line)
 
 
 class FakeClock:

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+import counted
 from orchestrator.sim.webhook import TRUSTS_NOBODY
 from orchestrator.sim.world import Service
 
@@ -129,6 +130,6 @@ class Pulse(AbstractContextManager["Pulse"]):
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        print(f"/health: {self.answers} answers, the slowest after {self.slowest_s * 1000:.1f} ms")
+        counted.said(f"/health: {self.answers} answers, the slowest after {self.slowest_s * 1000:.1f} ms")
         if self._fault:
             raise self._fault

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support import ROOT
 
 SKIPS = {
@@ -20,17 +22,36 @@ SKIPS = {
 """Ways to skip, each in a file of its own."""
 
 
+def ended(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """A run of its own over the tests of this folder, with our conftest.py."""
+    for name in ("conftest.py", "counted.py", "support.py", "warm.py"):
+        shutil.copy(ROOT / "tests" / name, folder)
+    (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *args]
+    env |= {"PATH": os.environ["PATH"]}
+    return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
+
+
 def test_a_skip_of_any_kind_fails_where_none_is_allowed_and_says_why(tmp_path: Path) -> None:
-    for name in ("conftest.py", "support.py", "warm.py"):
-        shutil.copy(ROOT / "tests" / name, tmp_path)
     for kind, text in SKIPS.items():
         (tmp_path / f"test_{kind}.py").write_text(text)
     (tmp_path / "test_fine.py").write_text("def test_x():\n    pass\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
-    env = {"PATH": os.environ["PATH"], "TESTS_MAY_NOT_SKIP": "1"}
-    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100, check=False)
+    done = ended(tmp_path, "--continue-on-collection-errors", TESTS_MAY_NOT_SKIP="1")
     assert "1 failed, 1 passed, 4 errors" in done.stdout
     assert done.returncode == 1
     says = r"was skipped, which is not allowed here: .*no such tool"
     assert [kind for kind in SKIPS if not re.search(rf"test_{kind}\.py\S* {says}", done.stdout)] == []
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_what_a_proof_counted_is_shown_at_the_end_also_of_a_test_that_passed(tmp_path: Path, workers: str) -> None:
+    folder = tmp_path / "tests"  # where workers look for what takes long
+    folder.mkdir()
+    for name in ("one", "two"):
+        text = f"import counted\n\ndef test_x():\n    counted.said('0 lost of {name}')\n"
+        (folder / f"test_{name}.py").write_text(text + ("    raise KeyError\n" if name == "two" else ""))
+    done = ended(folder, "-n", workers)
+    _, _, end = done.stdout.partition("what was counted")
+    assert end.splitlines()[1:3] == ["test_one.py: 0 lost of one", "FAILED test_two.py: 0 lost of two"], (
+        done.stdout
+    )

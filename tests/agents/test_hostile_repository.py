@@ -1,6 +1,7 @@
 """S10: the real CLI in a checkout that wants to run, redirect and read; without our guards it would."""
 
 import json
+import os
 import socket
 import sys
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+import counted
 from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind
 from orchestrator.domain.run import Outcome, RunSpec
 from orchestrator.sim import messages_api
@@ -98,6 +100,20 @@ class Scene:
         path.chmod(0o755)
         return str(path)
 
+    def plant(self, workspace: Path) -> None:
+        """What no commit can bring and an earlier run could have left; the CLI and its tools work beside it."""
+        hooks = self.world.root / "hooks"
+        hooks.mkdir()
+        (hooks / "pre-commit").symlink_to(self.mark("git-hook"))
+        with (workspace / ".git/config").open("a") as config:
+            config.write(f"[core]\n fsmonitor = {self.mark('git-fsmonitor')}\n hooksPath = {hooks}\n")
+        os.link(self.world.root / "secret", workspace / ".claude/CLAUDE.md")
+
+    @property
+    def kinds(self) -> int:
+        """Of commands that are planted."""
+        return len(list(self.world.root.glob("evil-*")))
+
     @property
     def told(self) -> bytes:
         return b"".join(self.model.heard)
@@ -106,6 +122,7 @@ class Scene:
         runtime = self.world.runtime(binary, Credential(CredentialKind.API_KEY, KEY))
         runtime.route = ApiRoute(self.url)
         await runtime.prepare(spec)
+        self.plant(self.world.paths(spec).workspace)
         await runtime.launch(spec)
         return runtime, await runtime.wait(spec, lambda _usage: None)
 
@@ -169,10 +186,20 @@ def make_hostile(scene: Scene) -> RunSpec:
     return spec
 
 
+OF_ITS_OWN_GIT = {"git-fsmonitor", "git-hook"}
+"""The config of its workspace is the agent's, and so is what git does there when a tool of its calls git: that the
+sandbox holds. Our git must do nothing of it.
+"""
+
+
 async def test_nothing_of_a_hostile_checkout_runs_redirects_or_is_read(scene: Scene) -> None:
     spec = make_hostile(scene)
     runtime, result = await scene.run(spec)
     assert result.outcome is Outcome.SUCCEEDED, result
+    assert set(scene.marks) == OF_ITS_OWN_GIT
+    of_its_own = len(scene.marks)
+    for name in scene.marks:
+        (scene.world.root / "marks" / name).unlink()
     workspace = scene.world.paths(spec).workspace
     with (workspace / ".git/config").open("a") as config:
         config.write(f"[include]\n path = {workspace}/.gitconfig\n[core]\n hooksPath = .husky\n")
@@ -180,7 +207,10 @@ async def test_nothing_of_a_hostile_checkout_runs_redirects_or_is_read(scene: Sc
     head = await runtime.collect(spec)
     await runtime.publish(spec, head)
     assert scene.world.workspaces().changed_paths(spec.repo, "main", head)
-    print(f"marks {len(scene.marks)} of 13 kinds, visits {scene.attacker.visits}, to the model {len(scene.told)}")
+    counted.said(
+        f"{len(scene.marks)} marks of {scene.kinds} kinds, {of_its_own} by the agent's own git in its run, "
+        f"{scene.attacker.visits} visits in {len(scene.told)} bytes to the model"
+    )
     assert scene.marks == []
     assert scene.attacker.visits == 0
     assert SECRET.encode() not in scene.told
@@ -197,7 +227,10 @@ told = sys.stdin.buffer.read(){told}
 done = subprocess.run([{real!r}, *argv], input=told, env=env, close_fds=False)
 sys.exit(done.returncode if done.returncode >= 0 else 1)
 """
-WITHOUT_SOURCES = "[w for n, w in enumerate(sys.argv[1:], 1) if '--setting-sources' not in (w, sys.argv[n - 1])]"
+WITHOUT_SOURCES = (
+    "[w for n, w in enumerate(sys.argv[1:], 1)"
+    " if '--setting-sources' not in (w, sys.argv[n - 1]) and w != '--strict-mcp-config']"
+)
 SAME_ENV = "dict(os.environ)"
 
 
@@ -210,11 +243,12 @@ def mutant(scene: Scene, argv: str = "sys.argv[1:]", env: str = SAME_ENV, told: 
 
 
 @pytest.mark.nightly  # what the test above would see if we did nothing
-async def test_the_checkout_would_run_and_redirect_without_the_setting_sources_flag(scene: Scene) -> None:
+async def test_the_checkout_would_run_and_redirect_without_the_flags_about_sources(scene: Scene) -> None:
     spec = make_hostile(scene)
     spec = scene.world.spec(limits=spec.limits.__class__(timeout_s=12, max_turns=3, max_budget_usd=1))
     await scene.run(spec, mutant(scene, WITHOUT_SOURCES))
-    assert "hook-SessionStart" in scene.marks
+    counted.said(f"without our guards: marks {scene.marks}, visits {scene.attacker.visits}")
+    assert {"hook-SessionStart", "mcp", "apiKeyHelper"} <= set(scene.marks)
     assert scene.attacker.visits > 0
 
 

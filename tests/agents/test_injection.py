@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import counted
 from agents.corpus import EACH, KINDS, Payload, corpus
 from orchestrator.agents import claude, prompt, verdict
 from orchestrator.agents.claude import user_message
@@ -35,13 +36,13 @@ def of(*kinds: str) -> list[Payload]:
 
 
 def test_the_corpus_is_five_hundred_and_every_category_is_in_every_kind() -> None:
-    counted = Counter((one.kind, one.category) for one in ALL)
-    print(f"{len(ALL)} payloads, {len({one.text for one in ALL})} of them different")
+    numbers = Counter((one.kind, one.category) for one in ALL)
+    counted.said(f"{len(ALL)} payloads, {len({one.text for one in ALL})} of them different")
     assert len(ALL) == 500
-    assert {kind: sum(count for (of_kind, _), count in counted.items() if of_kind == kind) for kind in KINDS} == (
+    assert {kind: sum(count for (of_kind, _), count in numbers.items() if of_kind == kind) for kind in KINDS} == (
         dict.fromkeys(KINDS, EACH)
     )
-    assert len(counted) == len(KINDS) * len({one.category for one in ALL})
+    assert len(numbers) == len(KINDS) * len({one.category for one in ALL})
     assert list(corpus(MARK, SECRET)) == ALL
 
 
@@ -125,7 +126,7 @@ def test_a_repository_name_never_leaves_its_folder_or_its_place_in_an_address(wo
             assert path.parent.parent == mirrors, one
             assert forge.remote(repo).url == f"http://git.example.org/sub/{text}.git"
             assert not {"@", ":", "?", "#", "%", "\\", " "} & set(text), one
-    print(f"{taken} of {3 * EACH} names are names of repositories")
+    counted.said(f"{taken} of {3 * EACH} names are names of repositories")
 
 
 RECORDER = """#!{python} -IS
@@ -148,7 +149,7 @@ def test_a_branch_name_is_refused_or_is_only_a_name(
     mark, log, path = world.root / "mark", world.root / "argv", os.environ["PATH"]
     names = {one.text for one in corpus(str(mark), SECRET) if one.kind == "branch"}
     accepted = sorted(filter(is_accepted, names))
-    print(f"{len(accepted)} of {len(names)} names are branch names; each of {every} is tried: {accepted}")
+    counted.said(f"{len(accepted)} of {len(names)} names are branch names; each of {every} is tried")
     accepted = accepted[::every]
     (world.root / "bin").mkdir()
     recorder = world.root / "bin/git"

@@ -3,18 +3,22 @@
 import asyncio
 import json
 import os
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import counted
+from chaos.canaries import Canary, Search
 from orchestrator.agents import rundir, supervise
 from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind, ProcessLimits
 from orchestrator.agents.rundir import RunPaths
@@ -28,7 +32,7 @@ from orchestrator.sim.script import LONG_TOOL_S
 from orchestrator.sim.server import LoopbackServer
 
 REAL = Path(__file__).parents[2] / ".tools" / "claude"
-SECRET = "sk-test-canary-83"
+SECRET = f"sk-{secrets.token_hex(16)}"
 UIDS = (64310, 64319)
 pytestmark = pytest.mark.real_cli
 LEVELS = [
@@ -95,8 +99,11 @@ async def test_developer_and_reviewer_do_their_work(open_world: Any, real: Path,
     assert reviewed.verdict is not None, reviewed
     assert reviewed.verdict.word is VerdictWord.APPROVED
     assert living_below(world.data_dir) == []
-    texts = [path.read_bytes() for path in world.data_dir.rglob("*") if path.is_file() and path.name != "claude"]
-    assert not [1 for text in texts if SECRET.encode() in text]
+    search = Search((Canary("model", SECRET),))
+    search.files("files, its HOME among them", world.data_dir, but=world.data_dir.rglob("claude"))
+    counted.said(search.said())
+    assert search.found == set()
+    assert [path for path in world.data_dir.glob("runs/*/home/**/*.jsonl") if path.is_file()], "its transcripts"
 
 
 def living_below(data_dir: Path) -> list[str]:
@@ -234,6 +241,37 @@ async def test_it_reaches_the_api_through_its_forwarder_alone(open_world: Any, r
             policy = rundir.applied_policy(world.paths(spec))
             assert policy is not None
             assert (policy.ports, policy.forward[:4]) == ([], b"http")
+    assert living_below(world.data_dir) == []
+
+
+@contextmanager
+def nowhere() -> Iterator[str]:
+    """Where nobody listens and only the forwarder leads to. The port is held, so that nobody else gets it."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.2", 0))
+        yield f"http://127.0.0.2:{held.getsockname()[1]}"
+
+
+@pytest.mark.nightly  # the CLI gives up only after most of a minute
+@pytest.mark.timeout(400)
+async def test_behind_the_forwarder_a_refusal_and_a_cut_stream_are_an_api_that_cannot_be_had(
+    open_world: Any, real: Path
+) -> None:
+    """The refusal is the forwarder's 502 then. Without a sandbox: `test_api_faults.py`."""
+    world = open_world
+
+    with LoopbackServer(messages_api.create_app("cut_stream")) as server, nowhere() as nobody:
+        async with elsewhere(server.url) as cut:
+            runtime, specs = sandboxed(world, real, nobody, None), [world.spec(1), world.spec(2)]
+            for spec, url in zip(specs, (nobody, cut), strict=True):
+                runtime.route = ApiRoute(url)
+                await runtime.prepare(spec)
+                await runtime.launch(spec)
+            refused, torn = await asyncio.gather(*(runtime.wait(spec, lambda _usage: None) for spec in specs))
+    counted.said(f"refused: {refused.outcome} {refused.reason}; cut: {torn.outcome} {torn.reason}")
+    assert (refused.outcome, torn.outcome) == (Outcome.UNAVAILABLE, Outcome.UNAVAILABLE), (refused, torn)
+    assert "502" in refused.detail, refused
+    assert torn.reason == "connection_failed"
     assert living_below(world.data_dir) == []
 
 

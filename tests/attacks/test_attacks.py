@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+import counted
 from orchestrator.agents import launcher, rundir
 from orchestrator.agents.launcher import ApiRoute, Credential, ProcessLimits
 from orchestrator.agents.probe import Measured, Probe, landlock_abi
@@ -216,7 +217,7 @@ def judge(targets: Targets, level: Sandbox, answers: dict[str, str], *, is_root:
         answers["leave_a_shared_memory_file_for_the_next_run"] = "through"
     through = {name for name, answer in answers.items() if answer == "through"}
     tried = {*expected.ATTACKS, *expected.HOLES}
-    print(f"\n{level}, ABI {level.landlock_abi}: {len(through & tried)} of {len(tried)} attacks got through")
+    counted.said(f"{level}, ABI {level.landlock_abi}: {len(through & tried)} of {len(tried)} attacks got through")
     assert set(answers) == tried | set(expected.MUST_WORK)
     wanted = expected.through(level, is_root=is_root)
     if not level.landlock_abi:

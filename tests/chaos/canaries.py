@@ -183,8 +183,7 @@ def read(path):
 
 
 def peek(pid):
-    # What a tool finds of whoever started it. SANDBOX: its memory is not read here, since that is open at the
-    # level "none"; where the level forbids it, /proc/PID/mem belongs into this list.
+    # What a tool finds of whoever started it.
     found = [read(f"/proc/{{pid}}/{{name}}") for name in ("environ", "cmdline", "status")]
     for number in range(10):
         try:
@@ -196,9 +195,26 @@ def peek(pid):
     return found
 
 
+def memory(pid):
+    # Open to everybody of the same uid where there is no sandbox: read only where one has to forbid it.
+    found = []
+    try:
+        with open(f"/proc/{{pid}}/maps") as maps, open(f"/proc/{{pid}}/mem", "rb", buffering=0) as file:
+            for line in maps:
+                span, rights = line.split()[:2]
+                begin, end = (int(part, 16) for part in span.split("-"))
+                if rights.startswith("rw"):
+                    file.seek(begin)
+                    found.append(file.read(min(end - begin, 1_000_000)))
+    except OSError as error:
+        found.append(b"MEMORY " + str(error).encode())
+    return found
+
+
 secret = os.read(3, 4096)  # as the CLI does, before any tool of it runs
 seen = [json.dumps(dict(os.environ)).encode(), " ".join(sys.argv).encode()]
 seen += [*peek("self"), *peek(os.getppid())]
+seen += memory(os.getppid()) if {is_sandboxed} else []
 seen += [read(path) for path in sorted(glob.glob(os.path.expanduser("~") + "/../*")) if os.path.isfile(path)]
 seen += [read(path) for path in sorted(glob.glob(".git/**", recursive=True)) if os.path.isfile(path)]
 report = b"\n".join(seen)
@@ -231,9 +247,14 @@ emit("result", subtype="success", is_error=False, terminal_reason="completed", n
 """
 
 
-def write_nosy(path: Path, documents: object, verdicts: object) -> Path:
+def write_nosy(path: Path, documents: object, verdicts: object, *, is_sandboxed: bool) -> Path:
     """An agent that looks at all it may see, says it, and commits it."""
-    text = _NOSY.format(python=sys.executable, documents=json.dumps(documents), verdicts=json.dumps(verdicts))
+    text = _NOSY.format(
+        python=sys.executable,
+        documents=json.dumps(documents),
+        verdicts=json.dumps(verdicts),
+        is_sandboxed=is_sandboxed,
+    )
     path.write_text(text, encoding="utf-8")
     path.chmod(0o755)
     return path

@@ -34,10 +34,14 @@ APPROVED = 0.3
 """So many of the tasks go on to a second role, by an approval that is a delivery too."""
 LATEST_S = 1.0
 """Deliveries lie so long, so that they overtake each other."""
+VICTIMS = {"orchestrator": 4, "shim": 3, "agent": 3}
+"""How often each is killed, of ten times."""
+INSTANTS = ("any time", "answer", "agent")
 MAX_ATTEMPTS = 8
 CALM_S = 1.5
 """Longer than wakes are merged: what is started without need would be seen by then."""
-LIMIT_S = 240.0
+LIMIT_S, LIMIT_OF_A_TASK_S = 120.0, 5.0
+"""So long all may take to come to rest, however much moves: only an endless round of something takes as long."""
 WAIT_S = 20.0
 """So long a kill waits at most for its victim; then the orchestrator gets it."""
 ENDING_S = 20.0
@@ -63,6 +67,8 @@ class Storm:
     """Starts services quickly, so that a kill costs little; None: each is a whole `orch serve`."""
     order: Order = field(default_factory=Order)
     """A fault to put in, for those out of the nursery."""
+    aim: str = ""
+    """The orchestrator alone is killed, always at this one of the `INSTANTS`. Empty: anybody, at any of them."""
     shortest_s: float = SHORTEST_S
     patience_s: float = 40.0
     """Longer than any pause of a service that still means to do something."""
@@ -70,6 +76,7 @@ class Storm:
     ledger: Path = field(init=False)
     post: "Post" = field(init=False)
     killed: Counter[str] = field(default_factory=Counter)
+    settled_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -121,8 +128,8 @@ class Storm:
 
     def _kill(self, service: Service) -> None:
         """The orchestrator, a shim or an agent: at any time, as an answer comes, or as an agent has just begun."""
-        kind = self.chance.choices(("orchestrator", "shim", "agent"), (4, 3, 3))[0]
-        match self.chance.choice(("any time", "answer", "agent")):
+        kind = "orchestrator" if self.aim else self.chance.choices(tuple(VICTIMS), tuple(VICTIMS.values()))[0]
+        match self.aim or self.chance.choice(INSTANTS):
             case "answer":
                 self.post.answered(0.5)
             case "agent":
@@ -162,19 +169,27 @@ class Storm:
         return []
 
     def _settle(self, service: Service, people: "People") -> None:
-        """Until all rests, or nothing has moved for long; then the judge says what is missing."""
-        seen, since, end = self._seen(service), time.monotonic(), time.monotonic() + LIMIT_S
-        while time.monotonic() < end:
+        """Until all rests, or nothing has moved for long; then the judge says what is missing. A slow machine may
+        take its time, as long as something moves.
+        """
+        begin = since = time.monotonic()
+        seen = self._seen(service)
+        while time.monotonic() < begin + LIMIT_S + LIMIT_OF_A_TASK_S * self.tasks:
             people.approve()
-            is_done = seen[0].is_at_rest and len(people.items) == seen[0].tasks and not people.unheard()
-            if time.monotonic() > since + (CALM_S if is_done else self.patience_s):
-                return
+            patience_s = CALM_S if self._is_done(seen[0], people) else self.patience_s
+            if time.monotonic() > since + patience_s:
+                break
             time.sleep(0.1)
-            if (now := self._seen(service)) != seen or self.post.is_busy:
+            if (now := self._seen(service)) != seen:
                 seen, since = now, time.monotonic()
+        self.settled_s = time.monotonic() - begin
 
-    def _seen(self, service: Service) -> tuple["Progress", int]:
-        return progress(service), self._ledger_size()
+    def _is_done(self, now: "Progress", people: "People") -> bool:
+        return now.is_at_rest and len(people.items) == now.tasks and not self.post.is_busy and not people.unheard()
+
+    def _seen(self, service: Service) -> tuple["Progress", int, int]:
+        """A delivery that nobody takes moves nothing, however often it is sent."""
+        return progress(service), self._ledger_size(), self.post.taken
 
     def _start_again(self, service: Service) -> None:
         """What came back of our own doing woke nobody; after a start all is looked at, and nothing new begins."""
@@ -263,6 +278,8 @@ class Post:
     accepted: dict[str, str] = field(default_factory=dict)
     """The senders' systems, by the digest of what was answered 200."""
     sent: int = 0
+    taken: int = 0
+    """Of those sent, what was answered 200."""
     doubled: int = 0
     _waiting: list[tuple[float, int, str, Outgoing]] = field(default_factory=list)
     _chance: random.Random = field(init=False)
@@ -348,6 +365,7 @@ class Post:
         self.sent += 1
         if answer.status_code != 200:
             return False
+        self.taken += 1
         self.accepted[hashlib.sha256(delivery.body).hexdigest()] = system
         self._answer.set()
         return True
@@ -460,5 +478,5 @@ def _said(storm: Storm, found: Sequence[Life], items: Sequence[str]) -> str:
     return (
         f"seed {storm.seed}: {sum(killed.values())} kills ({whom}), {len(items)} tasks, {len(post.accepted)} "
         f"accepted deliveries ({post.sent} sent, {post.doubled} of them doubled), {len(found)} lives of agents, "
-        f"the longest of {longest:.1f} s"
+        f"the longest of {longest:.1f} s, all at rest or stuck {storm.settled_s:.0f} s after the last kill"
     )

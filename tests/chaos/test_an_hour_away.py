@@ -12,6 +12,7 @@ import pytest
 import structlog
 from starlette.responses import PlainTextResponse
 
+import counted
 from moved import MovedClock, Served, in_moved_time, served, until
 from orchestrator import config, configfile
 from orchestrator.domain.roles import DocumentName, Language
@@ -241,7 +242,8 @@ def test_an_hour_away_loses_nothing_says_one_line_a_minute_and_all_is_steady_wit
             await until(lambda: well(here, keys, late), "all is steady", STEADY_S)
             steady_s = clock.monotonic() - returned
             await until(lambda: ".git/" in str(since(here.gitea, returned)), "the run is tried again", STEADY_S)
-            print(f"away {returned - gone:.0f} s, {len(said)} lines, steady after {steady_s:.1f} s, {asked} calls")
+            away_s = returned - gone
+            counted.said(f"away {away_s:.0f} s, {len(said)} lines, steady after {steady_s:.1f} s, {asked} calls")
             assert len(said) > HOUR_S / 60 / 2
             assert most_in(said, 60) == 1
             assert all(here.waits(key, "analysis") for key in keys[2:])
@@ -310,7 +312,8 @@ def test_an_hour_of_refusals_is_asked_about_less_than_twice_a_minute_is_shown_an
             shown = {one.code for one in here.orchestrator.known()}
             said = [line["code"] for _, line in here.complained(gone)]
             asked = {name: [at for at, *_ in since(one, gone)] for name, one in sides(here).items()}
-            print({name: len(found) for name, found in asked.items()}, "calls,", len(said), "lines in an hour")
+            calls = ", ".join(f"{len(found)} to {name}" for name, found in asked.items())
+            counted.said(f"calls in an hour: {calls}; {len(said)} lines")
             assert {"plane_refused", "gitea_refused"} <= shown
             for found in asked.values():
                 assert 0 < len(found) < 2 * HOUR_S / 60

@@ -2,22 +2,31 @@
 
 import base64
 import secrets
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.routing import Route
 
+import counted
 from chaos.canaries import Canary, Search, Watch, write_nosy
 from chaos.points import Order
 from chaos.storm import NOWHERE
 from chaos.sweep import CONTEXT, Story, Telling
 from chaos.worker import VERDICTS, documents
+from orchestrator import config, main
+from orchestrator.agents.probe import landlock_abi
+from orchestrator.agents.sandbox import LANDLOCK_TCP_ABI
 from orchestrator.config import Settings
+from orchestrator.configfile import Directory
 from orchestrator.sim.gitea_people import People
 from orchestrator.sim.world import HOOK_EVENTS, REPO, Service, executed
 from support import ROOT
@@ -39,8 +48,8 @@ VALUES = {
 MODEL = ("anthropic_api_key", "claude_oauth_token")
 WHOLE = Story("the whole way", "ready", "merge", is_written=False)
 LIMIT_S = 300
-STREAM = "/api/v1/events/stream"
-"""It never ends; what it tells stands in the lists as well."""
+ENDLESS = ("/api/v1/events/stream", "/live/")
+"""What they tell stands in the lists and pages as well."""
 BROKEN = partial(executed, module="chaos.composed")
 
 
@@ -57,12 +66,13 @@ class Nosy(Telling):
 
     model: str = MODEL[0]
     fault: str = ""
+    is_sandboxed: bool = False
     canaries: tuple[Canary, ...] = ()
     watch: Watch = field(default_factory=Watch)
     search: Search = field(init=False)
 
     def _environ(self) -> dict[str, str]:
-        agent = write_nosy(self.root / "nosy", documents(), VERDICTS)
+        agent = write_nosy(self.root / "nosy", documents(), VERDICTS, is_sandboxed=self.is_sandboxed)
         environ = {
             name: value
             for name, value in self.world.settings(agent).items()
@@ -72,6 +82,9 @@ class Nosy(Telling):
             environ[f"ORCH_{(self.model if name == 'model' else name).upper()}_FILE"] = self._written(name)
         environ |= {"ORCH_GITEA_OAUTH_CLIENT_ID": "a-client", "ORCH_PUBLIC_URL": "http://127.0.0.1:8500"}
         environ |= {"ORCH_WAKE_MERGE_S": "0.05", "ORCH_PLANE_CALLS_PER_MINUTE": "6000", "ORCH_LOG_LEVEL": "debug"}
+        if self.fault == "token_on_a_page":
+            address = f"{self.world.gitea_url}/{quote(self.first('gitea_token'), safe='')}"
+            environ["ORCH_GITEA_PUBLIC_URL"] = address
         order = Order(fault=self.fault)
         return environ | ({"PYTHONPATH": str(ROOT / "tests"), **order.environ()} if self.fault else {})
 
@@ -95,6 +108,7 @@ class Nosy(Telling):
             for number in range(count)
         )
         world = self.world
+        world.is_sandboxed = self.is_sandboxed
         world.plane.lose_deliveries = world.gitea.lose_deliveries = True
         world.plane.add_webhook(f"{NOWHERE}/webhook/plane", self.first("plane_webhook_secret"))
         world.gitea.add_hook(REPO, f"{NOWHERE}/webhook/gitea", self.first("gitea_webhook_secret"), HOOK_EVENTS)
@@ -120,22 +134,20 @@ class Nosy(Telling):
         return shown
 
     def _ask(self) -> None:
-        """Every answer that the API gives, to those who may ask, and to those who may not."""
-        runs = [row[0] for row in self._rows("SELECT id FROM agent_runs")]
-        known = {"run": [str(run) for run in runs] + ["999"], "key": [self.key, "NONE-1"]}
+        """Every answer and every page, for those who may ask, and for those who may not."""
+        known = {"key": [self.key, "NONE-1"]}
+        for name, table in (("run", "agent_runs"), ("event", "events"), ("decision", "decisions")):
+            known[name] = [*(str(row[0]) for row in self._rows(f"SELECT id FROM {table}")), "99999"]
         may = {"Authorization": f"Bearer {self.first('api_token')}"}
         with httpx.Client(base_url=self.service.url, timeout=30, trust_env=False) as client:
-            described = client.get("/openapi.json", headers=may)
-            ways = described.json()["paths"]
-            paths = [path for path, of_path in ways.items() if "get" in of_path and path != STREAM]
-            for path in ["/health", "/openapi.json", *paths]:
-                name = path.partition("{")[2].partition("}")[0]
-                for value in known.get(name, [""]):
-                    for headers in (may, {}):
-                        answer = client.get(path.replace(f"{{{name}}}", value), headers=headers)
-                        text = answer.content + str(answer.headers).encode()
-                        self.search.look("answers", path, text)
-            assert len(paths) > 5
+            for kind, paths in asked(self.root / "nowhere").items():
+                answered = 0
+                addresses = [address for path in paths for address in _filled(path, known)]
+                for address, headers in product(addresses, (may, {})):
+                    answer = client.get(address, headers=headers)
+                    answered += answer.status_code == 200
+                    self.search.look(kind, address, answer.content + str(answer.headers).encode())
+                assert answered > len(paths) / 2, (kind, answered, paths)
 
     def _look(self) -> None:
         search, data = self.search, self.world.root / "data"
@@ -158,10 +170,35 @@ class Nosy(Telling):
         return [*rows, *(str((one.comments, one.links, one.activities)) for one in projects)]
 
 
-def told(root: Path, **how: str) -> Search:
-    search = Nosy(WHOLE, root / "story", **how).run()  # type: ignore[arg-type]
-    print(search.said())
+def asked(folder: Path) -> dict[str, list[str]]:
+    """Every path that is read, by the kind of what is found there: pages stand in no description of the API."""
+    app = main.build(config.load({"ORCH_DATA_DIR": str(folder)}, None), Directory()).api()
+    found: dict[str, list[str]] = {"answers": ["/health", "/openapi.json"], "pages": []}
+    for one in app.routes:
+        if isinstance(one, Route) and "GET" in (one.methods or ()) and not one.path.startswith(ENDLESS):
+            kind = "answers" if one.include_in_schema or one.path.startswith("/api/") else "pages"
+            found[kind].append(one.path)
+    return found
+
+
+def _filled(path: str, known: Mapping[str, list[str]]) -> list[str]:
+    name = path.partition("{")[2].partition("}")[0]
+    return [path.replace(f"{{{name}}}", value) for value in known[name]] if name else [path]
+
+
+def told(root: Path, **how: Any) -> Search:
+    search = Nosy(WHOLE, root / "story", **how).run()
+    counted.said(search.said())
     return search
+
+
+@pytest.fixture
+def open_root() -> Iterator[Path]:
+    """pytest's own folders are closed to the uids of sandboxed agents."""
+    with tempfile.TemporaryDirectory(prefix="orch-canaries-") as name:
+        root = Path(name)
+        root.chmod(0o711)
+        yield root
 
 
 def test_every_secret_setting_has_some() -> None:
@@ -171,13 +208,20 @@ def test_every_secret_setting_has_some() -> None:
 
 
 @pytest.mark.timeout(LIMIT_S)
+@pytest.mark.parametrize("is_sandboxed", [True, False], ids=["sandboxed", "without a sandbox"])
 @pytest.mark.parametrize("model", [MODEL[1], pytest.param(MODEL[0], marks=pytest.mark.nightly)])
-def test_no_secret_turns_up_anywhere_in_any_form(tmp_path: Path, model: str) -> None:
-    search = told(tmp_path, model=model)
+def test_no_secret_turns_up_anywhere_in_any_form(open_root: Path, model: str, *, is_sandboxed: bool) -> None:
+    if is_sandboxed and landlock_abi() < LANDLOCK_TCP_ABI:
+        pytest.skip(f"this kernel's Landlock (ABI {landlock_abi()}) does not know TCP")
+    search = told(open_root, model=model, is_sandboxed=is_sandboxed)
+    logs = [path.read_bytes() for path in open_root.glob("story/world/data/runs/*/stdout.jsonl")]
+    assert logs
+    assert [is_sandboxed] * len(logs) == [b"MEMORY " in log for log in logs], "its parent's memory is closed to it"
     assert len(search.canaries) == sum(VALUES.values())
     assert {
         "log",
         "answers",
+        "pages",
         "command lines",
         "database",
         "values",
@@ -189,7 +233,10 @@ def test_no_secret_turns_up_anywhere_in_any_form(tmp_path: Path, model: str) -> 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(LIMIT_S)
-@pytest.mark.parametrize(("fault", "kind"), [("token_in_address", "command lines"), ("leaks_in_the_log", "log")])
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [("token_in_address", "command lines"), ("leaks_in_the_log", "log"), ("token_on_a_page", "pages")],
+)
 def test_a_leak_is_found(tmp_path: Path, fault: str, kind: str) -> None:
     found = told(tmp_path, fault=fault).found
     assert any(f"in {kind}" in one for one in found), found

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import counted
 from chaos.nursery import Nursery
 from chaos.points import Order
 from chaos.storm import rows
@@ -86,4 +87,4 @@ def test_the_clock_jumps_while_agents_work_and_nothing_is_doubled_or_ends_early(
     assert abs((ended[0] - utc_now()).total_seconds() - jumps[0]) < HOUR_S / 2  # the jump was seen
     del still["finished"]
     assert shown == still
-    print(f"2 jumps ({', '.join(f'{one:+.0f} s' for one in jumps)}): 0 doubled and 0 timed out of 2 runs")
+    counted.said(f"2 jumps ({', '.join(f'{one:+.0f} s' for one in jumps)}): 0 doubled and 0 timed out of 2 runs")

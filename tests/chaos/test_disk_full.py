@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+import counted
 from chaos.nursery import Nursery
 from chaos.points import Order
 from chaos.sweep import Shown, Story, Telling
@@ -127,7 +128,7 @@ def test_a_full_disk_of_runs_loses_nothing_and_room_again_needs_no_restart(tmp_p
     telling, shown = told(tmp_path, when)
     outcomes = [run[4] for run in shown["runs"]]
     tries = telling.reached().count("runtime prepare")
-    print(f"full {when}: noticed by {telling.said}, {tries} tries, {outcomes}")
+    counted.said(f"full {when}: noticed by {telling.said}, {tries} tries, {outcomes}")
     assert outcomes[-1] == "succeeded"
     assert outcomes.count("succeeded") == shown["commits"] - 1 == 1
     assert shown["integrity"] == [("ok",)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import counted
 from chaos.nursery import Nursery
 from chaos.sweep import STORIES, Point, Story, Sweep, chosen, in_parallel
 
@@ -35,7 +36,7 @@ def nursery() -> Iterator[Nursery]:
 
 
 def end(sweep: Sweep) -> None:
-    print(sweep.said())
+    counted.said(sweep.said())
     assert sweep.differing == {}
 
 

@@ -1,45 +1,76 @@
-"""While agents do what they must not, deliveries are answered as ever. Figures are printed; the counts decide."""
+"""While agents do what they must not, deliveries are answered as ever, and each ends as what it did."""
 
 import json
 import sys
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
+import counted
+from chaos.storm import left_of
 from orchestrator.sim.webhook import load_recorded, plane_headers
 from orchestrator.sim.world import REPO, World
 from stories.team import Team, at_work
 from support import FIXTURES, until
 
 DELIVERIES = 400
+MOST_S = 2.0
+"""The measure is 500 ms at p99, and is printed; on a machine that has other things to do, only this is a fault."""
 MIB = 1024 * 1024
 DEAF = "for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(n, signal.SIG_IGN)\n"
-HEAD = f"#!{sys.executable} -IS\nimport os, signal, time\nuntil = time.monotonic() + 60\n{DEAF}"
+HEAD = f"#!{sys.executable} -IS\nimport json, os, signal, time\nuntil = time.monotonic() + 60\n{DEAF}"
+STAYS = "while time.monotonic() < until: time.sleep(1)\n"
+LIMITS = {
+    "ORCH_RUN_MAX_LOG_BYTES": "10000000",
+    "ORCH_RUN_MAX_MEMORY_BYTES": "2000000000",
+    "ORCH_RUN_MAX_DISK_BYTES": "500000000",
+}
+CANCELLED = ("cancelled", "cancelled")
+"""What no limit ends goes on until somebody ends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Misdeed:
+    """What an agent does, deaf to whatever it can ignore; and the outcome and the reason that it ends with."""
+
+    body: str
+    ends: tuple[str, str] = CANCELLED
+
+
 AGENTS = {
-    "fork bomb": (
+    "fork bomb": Misdeed(
         "for _ in range(30):\n    if os.fork() == 0:\n        os.setsid()\n"
         "        while time.monotonic() < until:\n"
-        "            if os.fork(): os._exit(0)\n        os._exit(0)\n"
-        "while time.monotonic() < until: time.sleep(1)\n"
+        "            if os.fork(): os._exit(0)\n        os._exit(0)\n" + STAYS
     ),
-    "one gigabyte of output": (
-        f"piece = b'x' * {MIB}\nfor _ in range(1024): os.write(1, piece)\n"
-        "while time.monotonic() < until: time.sleep(1)\n"
+    "one gigabyte of output": Misdeed(
+        f"piece = b'x' * {MIB}\nfor _ in range(1024): os.write(1, piece)\n{STAYS}", ("failed", "log_full")
     ),
-    "four gigabytes of memory": (
-        f"kept = [os.urandom({MIB}) * 64 for _ in range(64)]\nwhile time.monotonic() < until: time.sleep(1)\n"
+    "four gigabytes of memory": Misdeed(
+        f"kept = [os.urandom({MIB}) * 64 for _ in range(64)]\n{STAYS}", ("failed", "memory_full")
     ),
-    "both processors": "os.fork()\nos.fork()\nwhile time.monotonic() < until: pass\n",
-    "files": (
-        f"piece = b'x' * {MIB}\nnumber = 0\n"
-        "while time.monotonic() < until and number < 10:\n"
-        "    fd = os.open(f'f{number}', os.O_WRONLY | os.O_CREAT); number += 1\n"
-        "    for _ in range(200): os.write(fd, piece)\n"
-        "while time.monotonic() < until: time.sleep(1)\n"
+    "both processors": Misdeed("os.fork()\nos.fork()\nwhile time.monotonic() < until: pass\n"),
+    "ten gigabytes of files": Misdeed(
+        f"piece = b'x' * {MIB}\n"
+        "for number in range(50):\n"
+        "    fd = os.open(f'f{number}', os.O_WRONLY | os.O_CREAT)\n"
+        f"    for _ in range(200): os.write(fd, piece)\n{STAYS}",
+        ("failed", "disk_full"),
+    ),
+    "never ends": Misdeed(STAYS),
+    "a daemon": Misdeed(f"if os.fork() == 0:\n    os.setsid()\n    if os.fork(): os._exit(0)\n{STAYS}"),
+    "stops itself": Misdeed(f"os.kill(os.getpid(), signal.SIGSTOP)\n{STAYS}"),
+    "stops its shim": Misdeed(f"os.kill(os.getppid(), signal.SIGSTOP)\n{STAYS}"),
+    "closes its output": Misdeed(f"os.close(1)\nos.close(2)\n{STAYS}"),
+    "lies": Misdeed(
+        "os.write(1, json.dumps({'type': 'result', 'subtype': 'success', 'is_error': False,"
+        " 'terminal_reason': 'completed', 'num_turns': 1}).encode() + b'\\n')\n",
+        ("failed", "no_commit"),
     ),
 }
 
@@ -64,27 +95,38 @@ def answered(team: Team, count: int) -> list[float]:
 @pytest.mark.nightly
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", sorted(AGENTS))
-def test_deliveries_are_answered_while_an_agent_misbehaves(
-    world: World, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+def test_deliveries_are_answered_while_an_agent_misbehaves_and_it_ends_as_what_it_did(
+    world: World, tmp_path: Path, kind: str
 ) -> None:
-    claude = tmp_path / "claude"
-    claude.write_text(HEAD + AGENTS[kind])
+    misdeed, claude = AGENTS[kind], tmp_path / "claude"
+    claude.write_text(HEAD + misdeed.body)
     claude.chmod(0o755)
-    with at_work(world, claude, ORCH_RUN_MAX_LOG_BYTES="10000000", ORCH_RUN_MAX_MEMORY_BYTES="2000000000") as team:
+    with at_work(world, claude, **LIMITS) as team:
+        still = answered(team, DELIVERIES)
         order = {"repository": REPO, "role": "analyst", "task": "Misbehave."}
         key = team.client.post("/api/v1/tasks", json=order).json()["key"]
         until(has_begun(team, key), "it is at work")
         times = answered(team, DELIVERIES)
         run = team.client.get(f"/api/v1/tasks/{key}").json()["runs"][0]
         began = time.perf_counter()
-        team.client.post(f"/api/v1/runs/{run['id']}/cancel")
-        until(lambda: team.client.get(f"/api/v1/runs/{run['id']}").json()["state"] == "ended", "it is over")
+        if misdeed.ends == CANCELLED:
+            assert team.client.post(f"/api/v1/runs/{run['id']}/cancel").status_code == 202
+        until(lambda: team.client.get(f"/api/v1/runs/{run['id']}").json()["state"] == "ended", "it is over", 60)
         over_s = time.perf_counter() - began
-        p99 = times[int(len(times) * 0.99)] * 1000
-        with capsys.disabled():
-            print(f"\n{kind}: {DELIVERIES} answered, p99 {p99:.0f} ms, worst {times[-1] * 1000:.0f} ms; ", end="")
-            print(f"over after {over_s:.1f} s")
+        left = left_of(world.root / "data" / "runs" / str(run["id"]), limit_s=0.0)
+        ended = team.client.get(f"/api/v1/runs/{run['id']}").json()
+    counted.said(
+        f"{kind}: {DELIVERIES} answered, p99 {p99(times) * 1000:.0f} ms (undisturbed {p99(still) * 1000:.0f} ms), "
+        f"worst {times[-1] * 1000:.0f} ms; over after {over_s:.1f} s, {len(left)} left of 1 agent"
+    )
+    assert (ended["outcome"], ended["reason"]) == misdeed.ends
+    assert left == []
     assert len(times) == DELIVERIES
+    assert p99(times) < MOST_S
+
+
+def p99(times: list[float]) -> float:
+    return times[int(len(times) * 0.99)]
 
 
 def has_begun(team: Team, key: str) -> Callable[[], bool]:

@@ -16,6 +16,7 @@ import structlog
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+import counted
 from orchestrator.db import Database
 from orchestrator.sim.webhook import Outgoing
 from properties.place import Violation
@@ -116,10 +117,8 @@ def played(scripts: st.SearchStrategy[Any], play: Play, *, sequences: int, numbe
             runner.run(play(database, script, counts))
 
         one()
-    print(
-        {str(name): count for name, count in counts.most_common()},
-        f"{time.process_time() - began:.1f} s of a core",
-    )
+    told = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    counted.said(f"{told}; {time.process_time() - began:.1f} s of a core")
     assert counts["sequences"] >= sequences
     return counts
 

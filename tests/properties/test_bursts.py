@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import counted
 from orchestrator.db import Database
 from properties import acts
 from properties.carrier import Carrier, Fate
@@ -50,7 +51,7 @@ async def test_five_pushes_told_five_times_each_at_once_are_one_run_on_the_last_
     looked_at = [row.base_sha for row in world.rows("SELECT base_sha FROM agent_runs WHERE agent = 'reviewer'")]
     assert looked_at == [world.head]
     assert world.started().count("tester") == 1
-    print(f"{len(copies)} repeats of {len(told)} deliveries: 0 more runs")
+    counted.said(f"{len(copies)} repeats of {len(told)} deliveries: 0 more runs")
 
 
 async def test_a_work_item_is_read_once_a_look_first_while_its_delivery_waits_for_the_disk(world: World) -> None:
@@ -94,7 +95,7 @@ async def test_a_hundred_deliveries_of_what_we_did_ourselves_start_nothing(world
     await world.desk.settle()
     assert len(told) >= 100
     assert (world.started(), world.desk.looks) == (runs, looks)
-    print(f"{len(told)} deliveries of our own: 0 runs, 0 looks")
+    counted.said(f"{len(told)} deliveries of our own: 0 runs, 0 looks")
 
 
 @pytest.mark.nightly
@@ -114,7 +115,7 @@ async def test_two_thousand_replays_start_nothing_and_move_nothing(world: World)
     assert (world.standing().settled, world.started()) == (before, runs)
     assert world.rows("SELECT count(*) AS n FROM events")[0].n == events
     world.check()
-    print(f"S3: 1000 replays and 1000 under new ids of {len(told)} deliveries: 0 runs, 0 moves")
+    counted.said(f"S3: 1000 replays and 1000 under new ids of {len(told)} deliveries: 0 runs, 0 moves")
 
 
 @pytest.mark.nightly

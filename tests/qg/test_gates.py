@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import counted
 from green import (
     ANNA,
     ARCHITECTURE,
@@ -699,4 +700,4 @@ def test_no_status_and_no_review_that_looks_right_and_is_not_opens_a_gate() -> N
     for case, (name, facts) in FALSE_FRIENDS.items():
         assert not isinstance(gate(name, facts, pinned), Passed), case
     assert len(FALSE_FRIENDS) >= 20
-    print(f"S9: {len(FALSE_FRIENDS)} cases, 0 passes")
+    counted.said(f"S9: {len(FALSE_FRIENDS)} cases, 0 passes")

@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import pytest
 
+import counted
 from crossing import Crossing, How
 from orchestrator.clock import SystemClock
 from orchestrator.db import Database
@@ -250,7 +251,7 @@ def test_ended_at_any_request_before_or_after_it_is_carried_out_the_effect_is_th
             assert await due(here) == 1
             assert await instance(here)
             assert (here.news(), await due(here)) == (expected, 0), (at, how)
-        print(f"{kind.__name__}: ended at {len(points)} points, there once after each")
+        counted.said(f"{kind.__name__}: ended at {len(points)} points, there once after each")
 
     with scene(tmp_path) as one:
         asyncio.run(story(one))

@@ -14,6 +14,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
+import counted
 from orchestrator.db import Database
 from orchestrator.dbfile import MIGRATIONS, bring_up_to_date, known_revisions, newest_revision
 from orchestrator.domain.errors import Permanent
@@ -138,7 +139,7 @@ def killed(folder: Path, first: Path | None = None, *, every: int = 1) -> list[P
     assert kills
     assert set(kills) == {-signal.SIGKILL}
     assert last == 0, "one has to come through, else the last statements were not tried"
-    print(f"killed {len(kills)} times")
+    counted.said(f"killed {len(kills)} times")
     return paths[: len(kills)]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import counted
 import warm
 from orchestrator.sim.webhook import TRUSTS_NOBODY, load_recorded, plane_headers
 from orchestrator.sim.world import Service, World
@@ -85,7 +86,7 @@ def test_thirty_seconds_of_lock_are_answered_within_two_each_whoever_else_sends(
     holder.execute("ROLLBACK")
     holder.close()
     slowest = max(answer.elapsed.total_seconds() for answer in refused)
-    print(f"{len(refused)} deliveries refused in 30 s of lock, the slowest after {slowest:.2f} s")
+    counted.said(f"{len(refused)} deliveries refused in 30 s of lock, the slowest after {slowest:.2f} s")
     assert {answer.status_code for answer in refused} == {503}
     assert len(refused) > SENDERS
     assert slowest < 2

@@ -8,6 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+import counted
 import harm
 from hostile_rows import Filled, Voice, dealt, fill, one_each
 from hostile_strings import CLASSES, HOSTILE
@@ -91,7 +92,7 @@ async def test_answers_of_the_api_are_data_and_nothing_else(filled: tuple[Filled
                 assert list(harm.of_text(answer.text)) == [], address
             if address == path:
                 break
-    print(f"{len(asked)} endpoints answered")
+    counted.said(f"{len(asked)} endpoints answered")
 
 
 async def test_every_page_shows_hostile_text_as_text(filled: tuple[Filled, httpx.AsyncClient]) -> None:
@@ -106,5 +107,5 @@ async def test_every_page_shows_hostile_text_as_text(filled: tuple[Filled, httpx
         marks |= marks_in(harm.shown(answer.text))
         looked_at += 1
     missing = [one for one in HOSTILE if one.mark not in marks]
-    print(f"{looked_at} pages, {len(marks)} of {len(HOSTILE)} strings were shown, as text")
+    counted.said(f"{looked_at} pages, {len(marks)} of {len(HOSTILE)} strings were shown, as text")
     assert missing == []

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, update
 
+import counted
 from desk import HOSTILE, NOW, Page, add_run, add_task, harmless, served
 from orchestrator.agents.transcript import Transcript
 from orchestrator.domain.model import RunId, Stage
@@ -266,7 +267,7 @@ async def test_a_growing_log_is_followed_without_a_gap_or_a_double_however_often
         await growing
     assert seen == expected
     assert connections > 4  # at most two events each, of at most 50 records
-    print(f"{count} records over {connections} connections")
+    counted.said(f"{count} records over {connections} connections")
 
 
 async def test_the_end_of_a_run_is_told_with_its_half_line_and_its_figures(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection
 from starlette.routing import Mount, Route
 
+import counted
 from doors import ALONE, API_TOKEN, FORM, ORIGIN, House, house
 from orchestrator.web.access import ADMINS, OPEN, READING
 
@@ -129,7 +130,7 @@ async def test_each_route_that_changes_something_refuses_each_bad_request(home: 
             answer = await client.request(method, path, headers=headers, content=body)
             assert answer.status_code == 403, (method, path, what, answer.status_code)
             asked += 1
-    print(f"{asked} requests to {len(walked(home))} routes were refused")
+    counted.said(f"{asked} requests to {len(walked(home))} routes were refused")
     assert database.read_now(dump) == before
 
 

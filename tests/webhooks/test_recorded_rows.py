@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, text
 
+import counted
 from orchestrator import main
 from orchestrator.config import load
 from orchestrator.configfile import Directory
@@ -118,7 +119,7 @@ async def test_each_recording_becomes_the_row_that_it_should(
         assert row["processed"] == int(row["ignored"] is not None) == int(row["task_id"] is None), name
     stored = rows(app.database)
     assert {row["event_id"] or row["body_sha256"]: row["repeats"] + 1 for row in stored} == seen
-    print(f"{source}: {len(NAMES[source])} recordings, {len(stored)} rows")
+    counted.said(f"{source}: {len(NAMES[source])} recordings, {len(stored)} rows")
 
 
 @pytest.mark.parametrize("source", NAMES)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser
 
+import counted
 from desk import served
 from e2e.browser.visit import visiting
 from hostile_rows import Filled, dealt, fill, one_each
@@ -45,4 +46,4 @@ async def test_a_browser_does_nothing_of_what_hostile_text_asks_for(
                 await visit.go(path)
                 assert await visit.page.evaluate(_ACTS) == [], path
                 await visit.is_clean()
-        print(f"{len(paths)} pages were opened: no script, no dialog, no breach of the policy")
+        counted.said(f"{len(paths)} pages were opened: no script, no dialog, no breach of the policy")
