@@ -145,9 +145,7 @@ async def disturbed(world: World, carrier: Carrier, done: Sequence[Done]) -> Sta
 
 
 DOCUMENT_STAGES = {Stage.ANALYSIS.value, Stage.ARCHITECTURE.value}
-"""Sent back there, a document is written anew and then asked for again: a rejection came after a lost approval.
-Paused there, it is written and asked for when people let it go on: the pause came after a lost approval.
-"""
+"""Sent back there, a document is written anew and then asked for again: a rejection came after a lost approval."""
 
 
 def compared(here: Standing, wanted: Standing) -> str:
@@ -159,7 +157,10 @@ def compared(here: Standing, wanted: Standing) -> str:
     if not here.stage and "item_gone" in wanted.codes:
         return "gone before it was heard of"
     is_further = place(Stage(here.stage)) > place(Stage(wanted.stage))
-    is_owed = here.stage in DOCUMENT_STAGES and bool(here.codes & {"rework_due", *(wanted.codes & {"paused"})})
+    # A pause that we heard of together with what came before it keeps the agent whom the oracle saw start.
+    is_owed = (
+        here.stage in DOCUMENT_STAGES and "rework_due" in here.codes
+    ) or "paused" in here.codes & wanted.codes
     if is_further or not ("approval" in here.codes or is_owed):
         raise Violation(f"{here.stage} {sorted(here.codes)}, the oracle {wanted.stage} {sorted(wanted.codes)}")
     return "approve again"
