@@ -30,11 +30,12 @@ class _Selector(selectors.DefaultSelector):
         super().__init__()
         self.at = 1000.0
         self.at_work = 0
+        self.settle_s = SETTLE_S
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if self.at_work:
             return super().select(BUSY_S if timeout is None or timeout > 0 else 0)
-        if ready := super().select(0 if timeout is not None and timeout <= 0 else SETTLE_S):
+        if ready := super().select(0 if timeout is not None and timeout <= 0 else self.settle_s):
             return ready
         if timeout is None:
             return super().select(BUSY_S)
@@ -51,6 +52,10 @@ class MovedLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._moved.at
+
+    def settles_in(self, seconds: float) -> None:
+        """Of real time, where nobody tells the loop that he is at work: on a busy machine bytes take long."""
+        self._moved.settle_s = seconds
 
     def begins(self) -> None:
         """Something works outside of the loop: a thread, or a server's thread for a request."""
@@ -83,11 +88,12 @@ class MovedClock:
         return Timing(self._loop.time, asyncio.sleep)
 
 
-def in_moved_time(story: Callable[[MovedClock], Coroutine[Any, Any, T]]) -> T:
+def in_moved_time(story: Callable[[MovedClock], Coroutine[Any, Any, T]], settle_s: float = SETTLE_S) -> T:
     """Runs the story in a loop of its own."""
     with asyncio.Runner(loop_factory=MovedLoop) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, MovedLoop)
+        loop.settles_in(settle_s)
         return runner.run(story(MovedClock(loop)))
 
 

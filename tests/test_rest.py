@@ -25,6 +25,8 @@ from orchestrator.wire import MAX_ANSWER_BYTES, WHOLE_TIMEOUTS
 TIMEOUT_S = 15.0
 LONGEST_S = WHOLE_TIMEOUTS * TIMEOUT_S * 2 + 1
 """Of moved time: what a call may take, also one that the library repeats on another connection."""
+SETTLE_S = 0.03
+"""Of real time: the peer here tells the loop nothing of its work."""
 RESET = struct.pack("ii", 1, 0)
 Says = Callable[["Caller"], Awaitable[None]]
 
@@ -320,7 +322,7 @@ def test_each_fault_of_a_neighbour_has_its_kind_and_the_next_good_answer_counts(
             peer.says = well
             assert [await order.give(adapter) for _ in range(2)] == [good, good]
 
-    in_moved_time(story)
+    in_moved_time(story, SETTLE_S)
 
 
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
@@ -334,4 +336,4 @@ def test_a_neighbour_that_refuses_connections_is_away_until_it_takes_them(order:
             await peer.listens()
             assert await order.give(adapter)
 
-    in_moved_time(story)
+    in_moved_time(story, SETTLE_S)

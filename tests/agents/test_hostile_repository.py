@@ -122,7 +122,9 @@ class Scene:
         runtime = self.world.runtime(binary, Credential(CredentialKind.API_KEY, KEY))
         runtime.route = ApiRoute(self.url)
         await runtime.prepare(spec)
-        self.plant(self.world.paths(spec).workspace)
+        workspace = self.world.paths(spec).workspace
+        if (workspace / ".claude").is_dir():  # the hostile checkout, not the plain one
+            self.plant(workspace)
         await runtime.launch(spec)
         return runtime, await runtime.wait(spec, lambda _usage: None)
 
