@@ -51,6 +51,7 @@ def test_a_task_is_parked_when_its_money_is_spent(runs: tuple[RunFact, ...], cod
 def test_each_limit_counts_for_itself_and_none_is_no_limit() -> None:
     assert waits((costing(20),), SpendingLimits(20, 0))[0] == "task_budget_spent"
     assert waits((costing(10),), SpendingLimits(0, 10))[0] == "money_without_progress"
+    assert waits((costing(0.5),), SpendingLimits(0.5, 0))[0] == "task_budget_spent"
     assert waits((costing(1e6),), SpendingLimits()) == []
     assert waits((costing(1e6),), SpendingLimits(), budget_usd=5) == []
 
