@@ -483,8 +483,9 @@ def test_what_the_branch_demands_beyond_the_agents_approval_people_give() -> Non
         "rev-agent",
         "vera",
     ]
-    one = replace(GREEN, rules=replace(BranchRules(), required_approvals=1))
-    assert isinstance(gate("QG-5", one), Passed)
+    one = gate("QG-5", replace(both, rules=replace(BranchRules(), required_approvals=1)))
+    assert isinstance(one, Passed)
+    assert [dict(item.params)["login"] for item in one.held if item.code == "review_approved"] == ["rev-agent"]
     assert codes(gate("QG-5", replace(demanding, reviews=BY_HUMAN.reviews))) == ["reviewer_approval"]
 
 
