@@ -85,7 +85,7 @@ def _system(names: Path | None, *, has_uid: bool) -> Iterator[str]:
 
 def _memory(most: int) -> Iterator[str]:
     """What programs expect to be there and to write to, of the run alone. Without a bound they would hold half the
-    machine's memory. `--size` takes bubblewrap 0.7.0: an older one refuses it, and then the probe says so.
+    machine's memory. An old bubblewrap does not know `--size` and refuses it; then the probe says so.
     """
     for path in ("/tmp", "/dev/shm"):  # noqa: S108  # of the run alone
         if most:
