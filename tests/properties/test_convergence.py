@@ -190,6 +190,25 @@ def test_where_all_arrives_in_its_order_the_state_is_the_oracles(shard: int) -> 
     judge_orderly(played(ORDERLY, sequence, sequences=SEQUENCES, number=shard))
 
 
+BRD_PUSHED_AFTER_A_LOST_APPROVAL = Script(
+    True,
+    (
+        Step(acts.BY_NAME["stranger_approves"], (Fate.TOLD,)),
+        Step(None, (Fate.LOST,)),
+        Step(acts.BY_NAME["push_brd"], (Fate.TOLD,)),
+        Step(None, (Fate.TOLD,)),
+    ),
+)
+"""Found by night: a word on a BRD that is there no more was taken for one on the architecture, which lay
+there too, and the next one, meant for the new BRD, let the task past its person.
+"""
+
+
+def test_what_was_said_before_the_brd_was_approved_is_none_of_the_architecture() -> None:
+    counts = played(st.just(BRD_PUSHED_AFTER_A_LOST_APPROVAL), sequence, sequences=1, number=0)
+    assert (counts["approve again"] + counts["equal"], counts["to architecture"]) == (1, 1)
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("shard", NIGHTLY_ORDERLY_SEEDS)

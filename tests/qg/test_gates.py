@@ -222,6 +222,31 @@ def test_a_rejection_of_the_architecture_is_none_of_the_brd() -> None:
     assert isinstance(gate("QG-1", rewritten), Failed)
 
 
+def test_what_was_said_before_the_brd_was_approved_is_none_of_the_architecture() -> None:
+    """Both stages' documents lie there, and the BRD (30) came after the words on it (21, 22)."""
+    renewed = replace(GREEN, documents=(replace(BRD, seen=30), ARCHITECTURE, DEV_TASK))
+    stale = replace(renewed, remarks=(remark(21), remark(22, BORIS)))
+    assert isinstance(gate("QG-2", stale), Waiting)
+    both = replace(stale, remarks=(*stale.remarks, remark(31)))
+    assert isinstance(gate("QG-1", both), Passed)
+    again = gate("QG-2", both)
+    assert codes(again)[0] == "approval"
+    assert {dict(item.params)["why"] for item in items(again)[1:]} == {"not_for_this_gate"}
+    # What was noted for the architecture when the old BRD was approved goes on to count; the next word may, too.
+    assert isinstance(gate("QG-2", both, task=replace(TASK, switches=Switches(of_design=("k22",)))), Passed)
+    assert isinstance(gate("QG-2", replace(both, remarks=(*both.remarks, remark(32, BORIS)))), Passed)
+
+
+def test_while_the_brd_waits_for_one_more_approval_none_counts_for_the_architecture() -> None:
+    """Two are needed: the second word of one person (21) is not about what nobody was asked for yet."""
+    facts = replace(GREEN, remarks=(remark(11), remark(21), remark(22, BORIS), remark(23)))
+    verdict = gate("QG-2", facts, gates(approvals=2))
+    assert [item.evidence for item in items(verdict)[1:]] == [("k21",)]
+    assert isinstance(
+        gate("QG-2", replace(facts, remarks=(*facts.remarks, remark(24, BORIS))), gates(approvals=2)), Passed
+    )
+
+
 def test_a_rejection_first_seen_with_the_architecture_is_about_the_brd() -> None:
     facts = replace(GREEN, remarks=(remark(11), remark(20, BORIS, ":rejected: no")))
     assert items(gate("QG-1", facts))[0].evidence == ("k20",)

@@ -81,7 +81,11 @@ def ballots(
     ]
     rest = [word for word in words if word not in analysis and word.comment not in switches.of_brd]
     of_design = [word for word in rest if word not in of_brd]
-    architecture = _count(rest, design_seen, needed)
+    # Nobody is asked about the design before the BRD is approved: what was said until then is not about it.
+    for_design = [
+        word for word in rest if word.comment in switches.of_design or (since is not None and word.order > since)
+    ]
+    architecture = _count(for_design, design_seen, needed)
     return Ballots(
         Ballot(analysis, _rejection(of_brd, _seen(brd), analysis)),
         Ballot(architecture, _rejection(of_design, design_seen, architecture)),
