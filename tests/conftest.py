@@ -34,7 +34,13 @@ structlog.configure(
 )
 """Where a test leaves it as it is: to colour a traceback with all its variables takes a second."""
 hypothesis.settings.register_profile("untimed", deadline=None)  # timing decides no test
-hypothesis.settings.register_profile("mutants", deadline=None, derandomize=True, database=None)  # `make mutate`
+hypothesis.settings.register_profile(
+    "mutants",  # `make mutate`: that an example fails is enough, nobody reads the smallest one
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
 hypothesis.settings.load_profile("untimed")
 
 
