@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from examples import by_day
 from orchestrator.agents import rundir
-from orchestrator.agents.follow import LATEST_LOOK_S, Ending, Log, to_next_look
+from orchestrator.agents.follow import Ending, Log
 from orchestrator.agents.rundir import ExitRecord
 from orchestrator.domain.run import RunResult, Usage
 
@@ -54,6 +51,16 @@ async def test_each_byte_of_a_log_is_read_once_however_it_grows(tmp_path: Path) 
         assert log.position == path.stat().st_size
     assert heard.whole == path.read_bytes()
     assert max(heard.pieces) <= 1024 * 1024
+
+
+async def test_what_was_cut_off_behind_our_back_does_not_hold_us_up(tmp_path: Path) -> None:
+    heard, path = Heard(), tmp_path / "log"
+    path.write_bytes(b"x" * 100)
+    log = Log(path, heard, 10**9)
+    await log.catch_up()
+    path.write_bytes(b"y" * 10)
+    await log.catch_up()
+    assert (log.position, heard.whole) == (100, b"x" * 100)
 
 
 async def test_not_much_is_read_beyond_the_limit(tmp_path: Path) -> None:
@@ -136,6 +143,21 @@ async def test_a_run_has_not_ended_while_somebody_holds_its_lock(tmp_path: Path)
         assert await foreign.within(LONG_S)
 
 
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_who_waits_is_woken_or_told_what_failed(tmp_path: Path, *, is_ours: bool) -> None:
+    lock = tmp_path / "lock"
+    with rundir.holding(lock), _child("cat") as child, Ending(lock, child if is_ours else None) as ending:
+        ending.wake()  # nobody waits: it is for nobody
+        for call in (ending.wake, lambda: ending.fail(OSError("no disk"))):
+            waiting = asyncio.create_task(ending.within(LONG_S))
+            await asyncio.sleep(0)
+            call()
+            async with asyncio.timeout(LONG_S / 2):
+                (found,) = await asyncio.gather(waiting, return_exceptions=True)
+            assert found is False or str(found) == "no disk"
+        assert isinstance(found, OSError)
+
+
 async def test_who_gives_up_waiting_leaves_nothing_behind(tmp_path: Path) -> None:
     with _child("cat") as child:
         handles = set(_handles())
@@ -147,12 +169,3 @@ async def test_who_gives_up_waiting_leaves_nothing_behind(tmp_path: Path) -> Non
 
 def _handles() -> list[str]:
     return [name.name for name in Path("/proc/self/fd").iterdir() if name.exists()]
-
-
-@given(st.floats(min_value=0, max_value=1e9))
-@by_day(200)
-def test_looks_come_together_on_full_seconds(now: float) -> None:
-    """A timer that fires a moment early or late does not make two looks of one."""
-    pause = to_next_look(now)
-    assert 0.5 <= pause <= LATEST_LOOK_S
-    assert abs(now + pause - round(now + pause)) < 1e-6

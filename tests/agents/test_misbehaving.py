@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from orchestrator.agents import gauge, launcher, rundir, shim, supervise
-from orchestrator.agents.follow import LATEST_LOOK_S
 from orchestrator.agents.launcher import ProcessLimits
+from orchestrator.agents.patrol import LATEST_LOOK_S
 from orchestrator.agents.vigil import Vigil
 from orchestrator.domain.run import Outcome, RunLimits, RunResult, RunSpec
 

@@ -1,6 +1,6 @@
 """A run that goes on, as seen by who waits for it: what its log says by now, and that its shim has ended.
 
-A hundred runs may be followed at once, so a look at one of them takes some tens of microseconds.
+A hundred runs may be followed at once, so to read on takes some tens of microseconds.
 """
 
 import asyncio
@@ -21,16 +21,6 @@ _PIECE_BYTES = 1024 * 1024
 _AT_ONCE_BYTES = 128 * 1024
 """Less than a millisecond's work: to ask a thread for it would cost ten times as much."""
 _POLL_S = 0.2
-_TICK_S = 1.0
-LATEST_LOOK_S = 1.5 * _TICK_S
-"""Between two looks lies so much at most."""
-
-
-def to_next_look(now: float) -> float:
-    """Seconds from `now` (monotonic) to the full second that is half to one and a half of them away: so all runs
-    are looked at together, with the code in the processor's caches.
-    """
-    return LATEST_LOOK_S - (now + 0.5 * _TICK_S) % _TICK_S
 
 
 class Log:
@@ -44,20 +34,21 @@ class Log:
         self._max_bytes = max_bytes
         self._handle: int | None = None
 
-    async def catch_up(self) -> None:
-        """Reads what came since, in a thread where it is much."""
-        if not self._read_on(at_most=_AT_ONCE_BYTES):
-            await asyncio.to_thread(self._read_on)
-
-    def _read_on(self, at_most: float = math.inf) -> bool:
-        """False: there is more than that, and nothing was read."""
+    def read_on(self, at_most: float = _AT_ONCE_BYTES) -> bool:
+        """What came since. False: that is more, and nothing was read."""
         handle = self._opened()
         if handle is None:
             return True
-        if os.fstat(handle).st_size - self.position > at_most:
+        end = os.fstat(handle).st_size
+        if end - self.position > at_most:
             return False
-        self._read(handle)
+        self._read(handle, end)
         return True
+
+    async def catch_up(self) -> None:
+        """Reads what came since, in a thread where it is much."""
+        if not self.read_on():
+            await asyncio.to_thread(self.read_on, math.inf)
 
     def _opened(self) -> int | None:
         """Closed when nobody knows this object any more, and not with the wait: a thread goes on reading when
@@ -69,10 +60,12 @@ class Log:
                 weakref.finalize(self, os.close, self._handle)
         return self._handle
 
-    def _read(self, handle: int) -> None:
+    def _read(self, handle: int, end: int) -> None:
         """Not much beyond the limit: that run is over."""
-        while self.position <= self._max_bytes and (new := os.fstat(handle).st_size - self.position) > 0:
+        while self.position <= self._max_bytes and (new := end - self.position) > 0:
             piece = os.pread(handle, min(new, _PIECE_BYTES), self.position)
+            if not piece:
+                break
             self.reading.feed(piece)
             self.position += len(piece)
 
@@ -99,7 +92,7 @@ class Ending:
         self._let_go()
 
     async def within(self, pause_s: float) -> bool:
-        """Waits so long at most."""
+        """Waits so long at most, or until it is woken."""
         if self._shim is None:
             return await self._is_free_within(pause_s)
         await self._rest(pause_s)
@@ -114,19 +107,25 @@ class Ending:
             return
         loop = asyncio.get_running_loop()
         self._turn = loop.create_future()
-        timer = loop.call_later(pause_s, self._wake)
+        timer = loop.call_later(pause_s, self.wake)
         try:
             await self._turn
         finally:
             timer.cancel()
 
-    def _rung(self) -> None:
-        self._let_go()
-        self._wake()
-
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Who waits does so no longer."""
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
+
+    def fail(self, fault: Exception) -> None:
+        """Who waits gets this."""
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_exception(fault)
+
+    def _rung(self) -> None:
+        self._let_go()
+        self.wake()
 
     def _let_go(self) -> None:
         if self._handle is not None:
@@ -136,8 +135,11 @@ class Ending:
 
     async def _is_free_within(self, pause_s: float) -> bool:
         until = time.monotonic() + pause_s
+        turn = self._turn = asyncio.get_running_loop().create_future()
         while rundir.is_held(self._lock):
-            if time.monotonic() > until:
+            if turn.done():
+                turn.result()
+            if turn.done() or time.monotonic() > until:
                 return False
             await asyncio.sleep(_POLL_S)
         return True

@@ -16,8 +16,9 @@ from orchestrator.agents import claude, launcher, rundir, sandbox
 from orchestrator.agents.claude_code import ClaudeCode
 from orchestrator.agents.cli import Cli, Reading
 from orchestrator.agents.folders import Room
-from orchestrator.agents.follow import Ending, Log, to_next_look
+from orchestrator.agents.follow import Ending, Log
 from orchestrator.agents.launcher import ApiRoute, Credential, ProcessLimits, Reserve
+from orchestrator.agents.patrol import Patrol, Watch, to_next_look
 from orchestrator.agents.room import needs_room
 from orchestrator.agents.rundir import ExitRecord, RunPaths
 from orchestrator.agents.sandboxes import Sandboxes
@@ -34,8 +35,8 @@ _STDERR_BYTES = 4096
 _START_S = 15.0
 _FIRST_LOOK_S = 0.5
 """By then an agent has begun; and one whose limit passed while nobody watched waits no longer."""
-_NOTE_S = 5.0
-"""How often it is told that an agent is still saying something."""
+_LONGEST_S = 60.0
+"""So often each run has a look of its own, beside those of the patrol."""
 
 _OUTLIVED = (
     "Processes of the agent did not die within a second of the kill; they were killed again. Those still alive "
@@ -61,6 +62,7 @@ class ClaudeRuntime:
     another_cli: Cli | None = None
     """Runs this program in Claude Code's place."""
     _shims: dict[RunId, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _patrol: Patrol = field(default_factory=Patrol)
     _reserve: Reserve | None = None
 
     def open(self) -> None:
@@ -109,26 +111,22 @@ class ClaudeRuntime:
 
     async def wait(self, spec: RunSpec, on_progress: Callable[[Usage], None]) -> RunResult:
         """For a run whose shim is dead it ends what that left behind and says `lost`."""
-        paths, reading = self._paths(spec.run), self._cli().reading(spec)
-        log, at = Log(paths.log, reading, self.limits.log_max_bytes), time.monotonic()
-        told, vigil = (0, Usage()), Vigil(paths, spec.limits, self.limits, heard=at)
+        paths, now = self._paths(spec.run), time.monotonic()
+        log = Log(paths.log, self._cli().reading(spec), self.limits.log_max_bytes)
+        watch = Watch(log, Vigil(paths, spec.limits, self.limits, heard=now), on_progress, noted=now)
         pause_s = _FIRST_LOOK_S
         with Ending(paths.lock, self._shims.get(spec.run)) as ending:
-            while not await ending.within(pause_s):
+            while not await self._is_over_within(pause_s, ending, watch):
                 await self._renew()  # by now the agent has begun, and nobody waits for the processor
                 await log.catch_up()
-                now = time.monotonic()
-                if reading.usage != told[1] or (log.position != told[0] and now > at + _NOTE_S):
-                    told, at = (log.position, reading.usage), now
-                    on_progress(reading.usage)
-                why, pause_s = vigil.overdue(log.position, now), to_next_look(now)
-                if why:
-                    await asyncio.to_thread(rundir.end_by_force, paths, why)
-                else:
-                    pause_s = min(pause_s, vigil.due - now)
+                pause_s = await _to_next_need(paths, watch)
         await self._renew()  # of a run that was over at once
         self._reap(spec.run)
         return await self._concluded(paths, log)
+
+    async def _is_over_within(self, pause_s: float, ending: Ending, watch: Watch) -> bool:
+        with self._patrol.of(ending, watch):
+            return await ending.within(pause_s)
 
     async def _concluded(self, paths: RunPaths, log: Log) -> RunResult:
         ended = rundir.read_exit(paths) or await asyncio.to_thread(self._cleared, paths)
@@ -243,6 +241,15 @@ class ClaudeRuntime:
     def _reap(self, run: RunId) -> None:
         if shim := self._shims.pop(run, None):
             shim.wait()
+
+
+async def _to_next_need(paths: RunPaths, watch: Watch) -> float:
+    """Ends a run that is overdue. Then for how long the looks of the patrol are enough, in seconds."""
+    now = time.monotonic()
+    if why := watch.overdue(now):
+        await asyncio.to_thread(rundir.end_by_force, paths, why)
+        return to_next_look(now)
+    return min(_LONGEST_S, watch.vigil.due - now)
 
 
 def _note_digest(paths: RunPaths, spec: RunSpec, argv: Sequence[str]) -> None:
