@@ -11,6 +11,7 @@ from orchestrator.domain.model import (
     RepoName,
     Sha,
     Stage,
+    Switches,
     Task,
     TaskId,
     UserId,
@@ -20,6 +21,7 @@ from orchestrator.domain.model import (
 from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState, VerdictWord
 from orchestrator.domain.tracker import CommentId
+from orchestrator.qg.documents import digest_of
 from orchestrator.qg.facts import Document, Facts, Remark, RunFact, Us
 from orchestrator.workflow.decision import Decision
 
@@ -33,11 +35,16 @@ ANNA, BORIS, STRANGER, OURSELF = (
     UserId("u-orchestrator"),
 )
 PROJECT = Project(ProjectId("p1"), REPO, "develop", approvers=(ANNA, BORIS))
+ASKED = Switches(
+    design_asked=digest_of([(DocumentName.ARCHITECTURE, "c1"), (DocumentName.DEV_TASK, "d1")]),
+    design_asked_after=20,
+)
+"""People were asked about ARCHITECTURE and DEV_TASK, as they are here, when these were there."""
 TASK = Task(
     TaskId(1), Stage.READY, WorkItemId("w1"), ProjectId("p1"), "ENDURO-1", "A title", REPO,
-    "feature/ENDURO-1-a-title", "develop", seen_created=True,
+    "feature/ENDURO-1-a-title", "develop", seen_created=True, switches=ASKED,
 )  # fmt: skip
-NEW_TASK = replace(TASK, stage=Stage.CREATED, key="", title="", repo=None, branch="", base_branch="")
+NEW_TASK = Task(TASK.id, Stage.CREATED, TASK.plane_id, TASK.project, "", "", None, "", "", seen_created=True)
 ITEM = WorkItem(
     WorkItemId("w1"), ProjectId("p1"), "ENDURO-1", "A title", "Text", "Todo", ("agent:go",), (UserId("u1"),),
     is_draft=False, is_archived=False, created_at=NOW, updated_at=NOW,

@@ -68,6 +68,7 @@ class Told(Place):
         self.row: Task | None = None
         self.decision = Decision(Stage.CREATED)
         self.runs: tuple[RunFact, ...] = ()
+        self.reviewed: set[tuple[str, int]] = set()
         self.us = Us(self.plane.user(OURSELVES).id, "orchestrator", "developer", "reviewer")
 
     async def look(self) -> None:
@@ -100,9 +101,11 @@ class Told(Place):
                     self.note()
                 case EnsurePullRequest(head=head, base=base, title=title):
                     await self.asked("POST", "pulls", {"head": head, "base": base, "title": title}, "developer")
-                case PublishReview(at=at, verdict=verdict, as_comment=False):
+                case PublishReview(at=at, attempt=attempt, verdict=verdict, as_comment=False):
                     event = next(event for event, state in STATES.items() if state is verdict)
-                    await self.review(event, "reviewer", at)
+                    if (at, attempt) not in self.reviewed:  # a verdict is published once, whatever becomes of it
+                        self.reviewed.add((at, attempt))
+                        await self.review(event, "reviewer", at)
                 case StartRun() as start:
                     self._run(start)
                 case StopRun():

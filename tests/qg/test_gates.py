@@ -9,6 +9,7 @@ import counted
 from green import (
     ANNA,
     ARCHITECTURE,
+    ASKED,
     BORIS,
     BRANCH,
     BRD,
@@ -38,7 +39,8 @@ from orchestrator.domain.model import Branch, CiPolicy, Project, ReviewPolicy, S
 from orchestrator.domain.roles import Language
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState, VerdictWord
 from orchestrator.qg.checks import GATES
-from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Facts, Unobserved
+from orchestrator.qg.documents import digest_of
+from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Facts, Remark, Unobserved
 from orchestrator.qg.verdict import Failed, Passed, Unknown, Verdict, Waiting, items
 
 DOWN = Unobserved("forge_unreachable", "down")
@@ -141,7 +143,7 @@ def test_sections_are_named_in_the_projects_language(headings: tuple[str, ...]) 
     assert isinstance(gate("QG-1", GREEN, russian), Waiting)
 
 
-ASKED = {"QG-1": 10, "QG-2": 20}
+SEEN_AT = {"QG-1": 10, "QG-2": 20}
 """What each gate's documents were seen at; the approvals of GREEN came right after."""
 NEVER = {
     "our own user": lambda at: remark(at + 1, OURSELF),
@@ -160,11 +162,11 @@ NEVER = {
 }
 
 
-@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize("name", SEEN_AT)
 @pytest.mark.parametrize("case", NEVER)
 def test_an_approval_that_must_never_count_does_not(name: str, case: str) -> None:
     """S5."""
-    at = ASKED[name]
+    at = SEEN_AT[name]
     others = tuple(one for one in GREEN.remarks if one.order < at)  # type: ignore[union-attr]  # a tuple here
     remarks = tuple(sorted((*others, NEVER[case](at)), key=lambda one: one.order))
     # Our own user and a stranger on the list: the list cannot make an agent's user a person.
@@ -179,11 +181,30 @@ def test_the_author_of_the_work_item_may_approve_and_an_approval_may_be_among_ot
     assert isinstance(gate("QG-2", said), Passed)
 
 
-@pytest.mark.parametrize("remarks", [(remark(21),), (remark(22), remark(21, STRANGER))])
-def test_one_remark_never_counts_for_two_gates(remarks: Any) -> None:
-    facts = replace(GREEN, remarks=remarks)
-    assert isinstance(gate("QG-1", facts), Passed)
-    assert isinstance(gate("QG-2", facts), Waiting)
+UNASKED = replace(TASK, switches=Switches())
+"""People were asked about nothing yet."""
+
+
+def test_one_remark_never_counts_for_two_gates() -> None:
+    """It is about the architecture when that was asked about before, else about the BRD."""
+    facts = replace(GREEN, remarks=(remark(21),))
+    for task, open_one, closed_one in ((TASK, "QG-2", "QG-1"), (UNASKED, "QG-1", "QG-2")):
+        assert isinstance(gate(open_one, facts, task=task), Passed)
+        assert isinstance(gate(closed_one, facts, task=task), Waiting)
+    other = replace(TASK, switches=replace(ASKED, design_asked="other documents"))
+    assert isinstance(gate("QG-2", facts, task=other), Waiting)
+    late = replace(TASK, switches=replace(ASKED, design_asked_after=21))
+    assert isinstance(gate("QG-2", facts, task=late), Waiting)
+
+
+def test_what_is_said_of_named_documents_is_about_those_alone() -> None:
+    """As on our own pages: whatever was asked about when it is first seen."""
+    brd, design = digest_of([(BRD.name, BRD.blob)]), ASKED.design_asked
+    for task in (TASK, UNASKED):
+        for about, is_open in ((brd, "QG-1"), (design, "QG-2"), ("older documents", "")):
+            facts = replace(GREEN, remarks=(replace(remark(21), about=about),))
+            for name in ("QG-1", "QG-2"):
+                assert isinstance(gate(name, facts, task=task), Passed) == (name == is_open)
 
 
 def test_two_approvals_are_two_people() -> None:
@@ -201,13 +222,24 @@ def test_too_few_approvers_is_the_operators_to_mend() -> None:
     assert codes(verdict) == ["too_few_approvers"]
 
 
-def test_a_newer_rejection_closes_the_gate_and_a_newer_approval_opens_it_again() -> None:
-    rejected = replace(GREEN, remarks=(remark(11), remark(12, BORIS, ":rejected: no")), documents=(BRD,))
-    verdict = gate("QG-1", rejected)
-    assert isinstance(verdict, Failed)
-    assert items(verdict)[0].evidence == ("k12",)
-    overruled = replace(rejected, remarks=(remark(11, BORIS, ":rejected: no"), remark(12)))
-    assert isinstance(gate("QG-1", overruled), Passed)
+def test_each_persons_last_word_counts_and_nobodys_may_be_a_rejection() -> None:
+    """As with reviews: who rejected has to say otherwise, or the documents have to change."""
+
+    def said(*remarks: Remark, needed: int = 1) -> Verdict:
+        return gate("QG-1", replace(GREEN, remarks=remarks, documents=(BRD,)), gates(approvals=needed))
+
+    no, yes = remark(12, BORIS, ":rejected: no"), remark(12, BORIS)
+    rejected = said(remark(11), no)
+    assert isinstance(rejected, Failed)
+    assert items(rejected)[0].evidence == ("k12",)
+    assert isinstance(said(no, remark(13)), Failed), "somebody else's newer approval takes nothing back"
+    assert isinstance(said(no, remark(13, BORIS)), Passed)
+    assert isinstance(said(remark(11), no, remark(13, BORIS), remark(14)), Passed)
+    assert isinstance(said(remark(11), yes, needed=2), Passed)
+    taken_back = remark(12, ANNA, ":rejected: I overlooked it")
+    assert isinstance(said(remark(11), taken_back, remark(13, BORIS), needed=2), Failed)
+    again = said(remark(11, BORIS), no, remark(13, BORIS), remark(14, BORIS), remark(15))
+    assert [item.evidence for item in again.held if item.code == "approved"] == [("k13",)]
 
 
 def test_a_rejection_of_the_architecture_is_none_of_the_brd() -> None:
@@ -219,37 +251,34 @@ def test_a_rejection_of_the_architecture_is_none_of_the_brd() -> None:
     noted = replace(TASK, switches=Switches(of_design=("k21",)))
     assert isinstance(gate("QG-1", rewritten, task=noted), Passed)
     assert codes(gate("QG-2", rewritten, task=noted)) == ["approval"]
-    assert isinstance(gate("QG-1", rewritten), Failed)
+    assert isinstance(gate("QG-1", rewritten, task=UNASKED), Failed)
 
 
-def test_what_was_said_before_the_brd_was_approved_is_none_of_the_architecture() -> None:
+def test_a_rejection_of_the_architecture_stays_one_when_the_brd_changes_in_the_same_look() -> None:
+    said = (remark(11), remark(21), remark(40, BORIS, ":rejected: the design is wrong"))
+    facts = replace(GREEN, documents=(replace(BRD, seen=41), ARCHITECTURE, DEV_TASK), remarks=said)
+    assert codes(gate("QG-1", facts))[0] == "approval"
+    assert isinstance(gate("QG-2", facts), Failed)
+
+
+def test_what_was_said_before_the_architecture_was_asked_about_is_none_of_it() -> None:
     """Both stages' documents lie there, and the BRD (30) came after the words on it (21, 22)."""
     renewed = replace(GREEN, documents=(replace(BRD, seen=30), ARCHITECTURE, DEV_TASK))
     stale = replace(renewed, remarks=(remark(21), remark(22, BORIS)))
-    assert isinstance(gate("QG-2", stale), Waiting)
-    both = replace(stale, remarks=(*stale.remarks, remark(31)))
-    assert isinstance(gate("QG-1", both), Passed)
-    again = gate("QG-2", both)
+    assert isinstance(gate("QG-2", stale, task=UNASKED), Waiting)
+    twice = replace(stale, remarks=(*stale.remarks, remark(31), remark(32, BORIS)))
+    assert isinstance(gate("QG-1", twice, task=UNASKED), Passed)
+    again = gate("QG-2", twice, task=UNASKED)
     assert codes(again)[0] == "approval"
     assert {dict(item.params)["why"] for item in items(again)[1:]} == {"not_for_this_gate"}
-    # What was noted for the architecture when the old BRD was approved goes on to count; the next word may, too.
-    assert isinstance(gate("QG-2", both, task=replace(TASK, switches=Switches(of_design=("k22",)))), Passed)
-    assert isinstance(gate("QG-2", replace(both, remarks=(*both.remarks, remark(32, BORIS)))), Passed)
-
-
-def test_while_the_brd_waits_for_one_more_approval_none_counts_for_the_architecture() -> None:
-    """Two are needed: the second word of one person (21) is not about what nobody was asked for yet."""
-    facts = replace(GREEN, remarks=(remark(11), remark(21), remark(22, BORIS), remark(23)))
-    verdict = gate("QG-2", facts, gates(approvals=2))
-    assert [item.evidence for item in items(verdict)[1:]] == [("k21",)]
-    assert isinstance(
-        gate("QG-2", replace(facts, remarks=(*facts.remarks, remark(24, BORIS))), gates(approvals=2)), Passed
-    )
+    # What was noted for the architecture when the old BRD was approved goes on to count.
+    noted = replace(TASK, switches=Switches(of_design=("k22",)))
+    assert isinstance(gate("QG-2", twice, task=noted), Passed)
 
 
 def test_a_rejection_first_seen_with_the_architecture_is_about_the_brd() -> None:
     facts = replace(GREEN, remarks=(remark(11), remark(20, BORIS, ":rejected: no")))
-    assert items(gate("QG-1", facts))[0].evidence == ("k20",)
+    assert items(gate("QG-1", facts, task=UNASKED))[0].evidence == ("k20",)
     # Noted once as a word on the architecture, it is not newer than what it was seen with: no word at all.
     noted = replace(TASK, switches=Switches(of_design=("k20",)))
     assert isinstance(gate("QG-1", facts, task=noted), Passed)

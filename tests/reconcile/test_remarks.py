@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from green import ANNA, GREEN, NOW, OURSELF, PROJECT, STRANGER, TASK, remark
-from orchestrator.domain.model import UserId
+from orchestrator.domain.model import Switches, UserId
 from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.qg.checks import GATES
 from orchestrator.qg.commands import Approve, commands
@@ -133,8 +133,8 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_what_is_no_approval_of_a_person_opens_neither_gate(name: str, case: str) -> None:
     """S5: the words as the tracker has them, seen after the documents, and then a real approval."""
-    before = [] if name == "QG-1" else [comment(11)]
+    before, task = ([], replace(TASK, switches=Switches())) if name == "QG-1" else ([comment(11)], TASK)
     for said, is_open in ((CASES[case], False), (comment(51), True)):
         heard = remarks([*before, said])
-        verdict = GATES[name](PROJECT, TASK, replace(GREEN, remarks=heard))
+        verdict = GATES[name](PROJECT, task, replace(GREEN, remarks=heard))
         assert isinstance(verdict, Passed) == is_open

@@ -57,7 +57,8 @@ async def test_a_document_that_changed_needs_another_comment_and_gets_another_ro
     await recorded(database, task, GREEN)
     others = tuple(one for one in DOCUMENTS if one is not BRD)
     newer = replace(GREEN, documents=(replace(BRD, blob="b2", seen=30), *others), remarks=(remark(21), remark(31)))
-    noted = replace(task, switches=decide(PROJECT, task, GREEN).switches)
+    changed = decide(PROJECT, task, replace(newer, remarks=GREEN.remarks))  # when that was seen
+    noted = replace(task, switches=changed.switches)
     rows = await recorded(database, noted, newer)
     assert [(one.gate, one.comment) for one in rows] == [("QG-1", "k11"), ("QG-2", "k21"), ("QG-1", "k31")]
     assert rows[0].digest != rows[2].digest

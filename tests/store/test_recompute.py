@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from green import CHECK, GREEN, NOW, PROJECT, PULL, RUNS, TASK, run
-from orchestrator.domain.model import Stage
+from orchestrator.domain.model import Stage, Switches
 from orchestrator.domain.run import VerdictWord
 from orchestrator.store import canonical
 from orchestrator.store.decisions import Basis, Stored, config_digest, decoded
@@ -33,7 +33,7 @@ def test_a_decision_comes_out_byte_for_byte() -> None:
 
 
 def test_one_written_before_a_field_was_added_is_compared_by_its_meaning() -> None:
-    basis = Basis(PROJECT, replace(TASK, stage=Stage.DONE), GREEN)
+    basis = Basis(PROJECT, replace(TASK, stage=Stage.DONE, switches=Switches()), GREEN)
     row = replace(ROW, basis=canonical.encode(basis), verdicts="[]")
     assert compared(replace(row, decision='{"type":"Decision","stage":"done"}')) == (Same.MEANING, "")
     assert compared(replace(row, decision='{"type":"Decision","stage":"ready"}'))[0] is Same.NO

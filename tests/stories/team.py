@@ -154,7 +154,9 @@ class Team:
         ours = self.world.plane.user(OURSELVES).id
         rows = [row for row in self.in_plane.comments.values() if row["issue"] == self.item]
         return {
-            row["external_id"]: row["comment_html"] for row in rows if row["actor"] == ours and row["external_id"]
+            row["external_id"].partition("~")[0]: row["comment_html"]
+            for row in rows
+            if row["actor"] == ours and row["external_id"]
         }
 
     def comments(self) -> list[str]:

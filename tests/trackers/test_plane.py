@@ -419,6 +419,23 @@ async def test_a_key_counts_on_a_comment_of_ours_only(plane: Plane, sim: PlaneSi
     assert [comment.external_id for comment in await plane.comments(HERE, THIS)] == ["", ""]
 
 
+@pytest.mark.parametrize("is_elsewhere", [True, False])
+async def test_a_key_that_somebody_else_took_first_is_made_longer(
+    plane: Plane, sim: PlaneSim, *, is_elsewhere: bool
+) -> None:
+    where = sim.create_work_item(PROJECT, {"name": "Other"}, "bob")["id"] if is_elsewhere else ITEM
+    taken = {"comment_html": "<p>x</p>", "external_source": "orchestrator", "external_id": "ENDURO-1/sticky"}
+    theirs = sim.add_comment(where, taken, "bob")["id"]
+    written = await plane.comment(HERE, THIS, "ENDURO-1/sticky", "<p>one</p>")
+    assert written.is_new
+    assert written.id != theirs
+    assert await plane.edit_comment(HERE, THIS, written.id, "<p>two</p>")
+    again = await plane.comment(HERE, THIS, "ENDURO-1/sticky", "<p>three</p>")
+    assert again == Written(written.id, is_new=False), "found by what it has before the mark"
+    ours = [one for one in await plane.comments(HERE, THIS) if one.external_id]
+    assert [(one.external_id, one.lines) for one in ours] == [("ENDURO-1/sticky", ("two",))]
+
+
 async def test_editing_a_comment_that_was_deleted_says_so(plane: Plane, sim: PlaneSim) -> None:
     ours = (await plane.comment(HERE, THIS, "k", "<p>x</p>")).id
     sim.delete_comment(ours, "alice")

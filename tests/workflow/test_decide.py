@@ -10,6 +10,7 @@ import counted
 from green import (
     ANNA,
     ARCHITECTURE,
+    ASKED,
     BORIS,
     BRANCH,
     BRD,
@@ -201,7 +202,7 @@ def test_a_merged_pull_request_ends_the_task_and_a_closed_one_parks_it(stage: St
 
 
 def test_done_stays_done() -> None:
-    assert decide(PROJECT, at(Stage.DONE), GREEN) == Decision(Stage.DONE)
+    assert decide(PROJECT, at(Stage.DONE), GREEN) == Decision(Stage.DONE, switches=ASKED)
 
 
 # Back
@@ -218,7 +219,7 @@ REOPENED: list[tuple[Facts, Stage, str]] = [
     (replace(GREEN, remarks=(remark(11),)), Stage.ARCHITECTURE, "approval"),
     (
         replace(GREEN, remarks=(replace(remark(11), is_untouched=False), remark(21))),
-        Stage.ARCHITECTURE,
+        Stage.ANALYSIS,
         "approval",
     ),
     (replace(GREEN, pull=replace(PULL, is_draft=True)), Stage.DEVELOPMENT, "pull_request_is_draft"),
@@ -424,8 +425,10 @@ def test_a_gate_that_asks_for_rework_holds_what_it_held() -> None:
 def test_an_approval_after_a_rejection_stops_the_rework() -> None:
     rejected = replace(GREEN, documents=(BRD,), runs=RUNS[:1], remarks=(remark(11, BORIS, ":rejected: no"),))
     back = applied(TASK, decide(PROJECT, at(Stage.ANALYSIS), rejected))
-    decision = decide(PROJECT, back, replace(rejected, remarks=(*rejected.remarks, remark(12))))  # type: ignore[misc]
+    boris, anna = (replace(rejected, remarks=(*rejected.remarks, remark(12, who))) for who in (BORIS, ANNA))  # type: ignore[misc]
+    decision = decide(PROJECT, back, boris)
     assert (decision.stage, starts(decision)) == (Stage.ARCHITECTURE, [(Role.ARCHITECT, 1)])
+    assert decide(PROJECT, back, anna).stage is Stage.ANALYSIS, "nobody else takes it back"
 
 
 def test_unseen_documents_do_not_answer_a_return() -> None:
@@ -634,10 +637,10 @@ LATE = [
     ),
     (Stage.ANALYSIS, replace(GREEN, documents=(BRD,), remarks=()), remark(60, ANNA, is_untouched=False), "edited"),
     (
-        Stage.ARCHITECTURE,
-        replace(GREEN, remarks=(remark(11),)),
-        remark(60, BORIS, ":approved:", ":rejected: no"),
-        "not_for_this_gate",
+        Stage.ANALYSIS,
+        replace(GREEN, documents=(BRD,), remarks=(remark(11, BORIS, ":rejected: no"), remark(12))),
+        remark(60),
+        "same_person",
     ),
 ]
 
@@ -654,7 +657,7 @@ def test_an_approval_that_opens_nothing_is_answered_once(stage: Stage, facts: Fa
 HALTED = [
     (at(Stage.READY), replace(GREEN, pull=replace(PULL, is_open=False))),
     (at(Stage.READY), replace(GREEN, branch=Absent(), pull=Absent())),
-    (at(Stage.READY, switches=Switches(is_cancelled=True)), GREEN),
+    (at(Stage.READY, switches=replace(ASKED, is_cancelled=True)), GREEN),
     (at(Stage.READY), replace(GREEN, item=replace(ITEM, is_archived=True))),
 ]
 
@@ -717,8 +720,9 @@ def test_a_rejection_that_sends_nothing_back_is_answered_once(facts: Facts, late
         (remark(11), remark(60, ANNA, ":rejected: no")),
         (remark(60, BORIS, ":rejected: no"), remark(61, ANNA, ":rejected: no, no")),
         (remark(60, ANNA, ":rejected: no"), remark(61)),
+        (remark(60, BORIS, ":rejected: no"), remark(61)),
     ],
-    ids=["it counts", "a newer one counts", "an approval is newer"],
+    ids=["it counts", "a newer one counts", "its author approves now", "somebody else approves"],
 )
 def test_a_rejection_of_documents_that_were_there_is_not_answered(said: Any) -> None:
     decision = decide(PROJECT, at(Stage.ANALYSIS), replace(GREEN, documents=(BRD,), remarks=said))
@@ -776,7 +780,7 @@ def test_at_once_or_one_by_one_the_answers_are_as_many_and_the_last_says_that_it
 
 
 def test_what_is_not_answered_any_more_is_carried_out_all_the_same() -> None:
-    spent = replace(TASK, switches=Switches(answered=MAX_ANSWERS + 1))
+    spent = replace(TASK, switches=replace(ASKED, answered=MAX_ANSWERS + 1))
     decision = decide(PROJECT, spent, asking(1, "/orch budget 7", "/orch pause"))
     assert (decision.switches.budget_usd, decision.switches.is_paused, replies(decision)) == (7, True, [])
     assert codes(decision) == ["merge", "answers_spent"]

@@ -8,6 +8,7 @@ import pytest
 
 from green import (
     ANNA,
+    ASKED,
     BORIS,
     BRANCH,
     BRD,
@@ -119,12 +120,12 @@ WAITING: list[tuple[Task, Facts, tuple[Item, ...]]] = [
         (Item("run_intended", (("role", ""), ("attempt", "1")), (), "agent", "wait"),),
     ),
     (
-        at(Stage.READY, switches=Switches(is_cancelled=True)),
+        at(Stage.READY, switches=replace(ASKED, is_cancelled=True)),
         GREEN,
         (Item("cancelled", (), (), *RESUME),),
     ),
     (
-        at(Stage.READY, switches=Switches(is_paused=True)),
+        at(Stage.READY, switches=replace(ASKED, is_paused=True)),
         OPEN_RUN,
         (
             Item("run_running", (("role", "reviewer"), ("attempt", "2")), (), "agent", "wait"),
@@ -132,7 +133,7 @@ WAITING: list[tuple[Task, Facts, tuple[Item, ...]]] = [
         ),
     ),
     (
-        at(Stage.REVIEW, switches=Switches(is_paused=True)),
+        at(Stage.REVIEW, switches=replace(ASKED, is_paused=True)),
         replace(GREEN, runs=RUNS[:3], reviews=()),
         (
             Item("paused", (), (), *RESUME),
@@ -141,7 +142,7 @@ WAITING: list[tuple[Task, Facts, tuple[Item, ...]]] = [
         ),
     ),
     (
-        at(Stage.CI, switches=Switches(is_paused=True)),
+        at(Stage.CI, switches=replace(ASKED, is_paused=True)),
         replace(GREEN, checks=(CHECK,)),
         (
             Item("check_missing", (("context", "ci/lint*"),), (), "ci", "run_ci"),
@@ -250,7 +251,7 @@ def test_half_a_name_is_none(lacking: dict[str, Any]) -> None:
 
 
 def test_a_new_task_that_is_far_already_acts_under_the_name_that_it_was_just_given() -> None:
-    decision = decide(PROJECT, NEW_TASK, replace(GREEN, pull=Absent(), runs=()))
+    decision = decide(PROJECT, replace(NEW_TASK, switches=ASKED), replace(GREEN, pull=Absent(), runs=()))
     assert decision.stage is Stage.DEVELOPMENT
     assert decision.actions == (EnsurePullRequest(PROJECT.repo, TASK.branch, "develop", "ENDURO-1: A title"),)
     assert decision.identity is not None
@@ -362,7 +363,7 @@ def test_a_rejected_document_is_answered_by_another_text_and_not_by_a_push_of_so
 
 def test_the_rework_that_is_due_is_told_with_its_cause() -> None:
     back = Return(Cause.CI_RED, Stage.DEVELOPMENT, HEAD, 1, ("http://ci/1",))
-    paused = at(Stage.DEVELOPMENT, returns=(back,), switches=Switches(is_paused=True))
+    paused = at(Stage.DEVELOPMENT, returns=(back,), switches=replace(ASKED, is_paused=True))
     assert decide(PROJECT, paused, GREEN).waiting[1] == Item(
         "rework_due", (("cause", "ci_red"), ("role", "developer")), ("http://ci/1",), "agent", "run"
     )
@@ -501,13 +502,13 @@ def test_feedback_is_bounded_and_keeps_the_end_of_a_log() -> None:
 # What is noted
 
 
-NOTED = Switches(approvals_up_to=21, of_brd=("k11",), of_design=("k21",))
+NOTED = replace(ASKED, approvals_up_to=21, of_brd=("k11",), of_design=("k21",))
 
 
 @pytest.mark.parametrize(
     "known",
     [
-        Switches(),
+        ASKED,
         NOTED,
         replace(NOTED, of_brd=(), of_design=()),
         replace(NOTED, approvals_up_to=0),
@@ -522,7 +523,7 @@ def test_what_was_counted_is_noted_whatever_was_known_before(known: Switches) ->
 
 def test_notes_are_bounded_and_the_newest_are_kept() -> None:
     old = tuple(f"old{number}" for number in range(50))
-    full = at(Stage.READY, switches=Switches(of_brd=old, of_design=old))
+    full = at(Stage.READY, switches=replace(ASKED, of_brd=old, of_design=old))
     noted = decide(PROJECT, full, GREEN).switches
     assert (noted.of_brd, noted.of_design) == ((*old[1:], "k11"), (*old[1:], "k21"))
 
@@ -604,7 +605,7 @@ def test_an_approval_first_seen_with_its_document_is_answered_as_older() -> None
 
 
 def test_a_question_is_answered_by_all_that_is_waited_for_or_by_the_first() -> None:
-    open_run = {"facts": OPEN_RUN, "task": at(Stage.READY, switches=Switches(is_paused=True))}
+    open_run = {"facts": OPEN_RUN, "task": at(Stage.READY, switches=replace(ASKED, is_paused=True))}
     assert [item.code for item in answer("/orch why", **open_run).about] == ["run_running", "paused"]
     assert [item.code for item in answer("/orch status", **open_run).about] == ["run_running"]
     assert answer("/orch budget 5", **open_run).about == ()
@@ -681,10 +682,10 @@ def test_resume_takes_back_a_pause_and_a_cancel() -> None:
 
 def test_an_order_changes_its_own_switch_only() -> None:
     for line, expected in (
-        ("/orch pause", Switches(is_paused=True)),
-        ("/orch cancel", Switches(is_cancelled=True)),
-        ("/orch budget 5", Switches(budget_usd=5, budget_after=1)),
-        (f"/orch allow-paths {OLD}", Switches(allowed=(OLD,))),
+        ("/orch pause", replace(ASKED, is_paused=True)),
+        ("/orch cancel", replace(ASKED, is_cancelled=True)),
+        ("/orch budget 5", replace(ASKED, budget_usd=5, budget_after=1)),
+        (f"/orch allow-paths {OLD}", replace(ASKED, allowed=(OLD,))),
     ):
         changed = decide(PROJECT, TASK, replace(OPEN_RUN, remarks=(remark(60, ANNA, line),))).switches
         assert changed == replace(expected, commands_up_to=60, answered=changed.answered)
@@ -701,7 +702,7 @@ def test_the_newest_allowed_head_stands_last_and_the_oldest_is_forgotten() -> No
 
 def test_what_was_noted_stays_noted() -> None:
     """The decision holds the task's switches and returns, whatever else it says."""
-    kept = Switches(allowed=("x",), budget_usd=9, of_brd=("k11",), of_design=("k21",), approvals_up_to=21)
+    kept = replace(NOTED, allowed=("x",), budget_usd=9)
     back = (Return(Cause.CI_RED, Stage.DEVELOPMENT, OLD, 1),)
     for stage in Stage:
         for role in (None, Role.REVIEWER):

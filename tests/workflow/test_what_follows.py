@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from green import ANNA, BRANCH, GREEN, HEAD, OLD, PROJECT, TASK, codes, remark, run
+from green import ANNA, ASKED, BRANCH, GREEN, HEAD, OLD, PROJECT, TASK, codes, remark, run
 from orchestrator.domain.model import Stage, Switches, Task
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome
@@ -193,7 +193,7 @@ def test_only_a_person_reopens_it_and_then_counting_begins_anew() -> None:
     )  # type: ignore[misc]
     assert started(asked)
     assert asked.switches.retry_runs == 14
-    again = at(Stage.DEVELOPMENT, switches=Switches(retry_runs=14))
+    again = at(Stage.DEVELOPMENT, switches=replace(ASKED, retry_runs=14))
     assert started(decide(PROJECT, again, replace(facts, runs=loop(21))))
     assert codes(decide(PROJECT, again, replace(facts, runs=loop(22))))[0] == "no_progress"
 

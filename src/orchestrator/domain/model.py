@@ -264,6 +264,12 @@ class Switches:
     """Comments that were once taken as a word on the BRD, so that none ever counts for another gate; bounded."""
     of_design: tuple[str, ...] = ()
     """As above, on the architecture and the work order."""
+    design_asked: str = ""
+    """The digest of the architecture and work order that people are or were asked about; empty while the BRD waits
+    for them.
+    """
+    design_asked_after: int = 0
+    """What was seen up to this order came before that question."""
     answered: int = 0
     """How many comments were answered; beyond a limit none is."""
     retry_runs: int = 0

@@ -1,9 +1,15 @@
-"""Whose `:approved:` and `:rejected:` count for which documents. Each remark counts for one gate at most."""
+"""Whose `:approved:` and `:rejected:` count for which documents.
+
+A comment names no document. It is about the architecture when these very documents were asked about before it
+was first seen, else about the BRD; and it stays so. What is said on our own pages names its documents. As with
+reviews, each person's last word counts, and nobody's may be a rejection.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
-from orchestrator.domain.model import Project, Stage, Switches, Task, UserId
+from orchestrator.domain.model import Project, Stage, Switches, UserId
 from orchestrator.domain.tracker import CommentId
 from orchestrator.qg.commands import END_OF_VOTE, Approve, Command, Reject, commands
 from orchestrator.qg.facts import Document, Facts, Remark
@@ -12,27 +18,52 @@ from orchestrator.qg.verdict import Item
 MAX_NOTED = 50
 MAX_TOLD = 5
 """Remarks that do not count are named up to so many."""
+_ORDER = attrgetter("order")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What people are asked about: the documents of a stage, none while one is missing, and their digest."""
+
+    documents: tuple[Document, ...]
+    digest: str
+
+    def seen(self) -> int | None:
+        """The journal's number of the newest; what was said before it is not about them."""
+        return max([one.seen for one in self.documents], default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """An approver's last word in one remark."""
+    """What an approver said in one remark."""
 
     comment: CommentId
     person: UserId
     order: int
     rejection: str | None = None
     """None: it approves."""
+    about: str = ""
+    """As of a Remark."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """What was said of one stage's documents."""
+    """What was said of one stage's documents as they are."""
 
     approvals: tuple[Word, ...] = ()
-    """The earliest of each person, as many as are needed."""
+    """Of people whose last word approves, as many as are needed: of each the earliest since which they do."""
     rejection: Word | None = None
-    """Newer than all of `approvals`."""
+    """The newest of those that are somebody's last word."""
+    said: tuple[Word, ...] = ()
+    """Everything, oldest first."""
+
+    def heard(self) -> frozenset[CommentId]:
+        return frozenset([word.comment for word in self.said])
+
+    def is_taken_back(self, comment: CommentId) -> bool:
+        since = [place for place, word in enumerate(self.said) if word.comment == comment]
+        later = [word for word in self.said[since[0] :] if word.rejection is not None] if since else []
+        return any(word.person == self.said[since[0]].person for word in later)
 
 
 NO_BALLOT = Ballot()
@@ -49,14 +80,21 @@ class Ballots:
         return self.analysis if stage is Stage.ANALYSIS else self.architecture
 
     def bound(self, switches: Switches) -> Switches:
-        """With every remark noted for the stage that took it."""
+        """With every remark noted for the stage that it is about."""
         brd, design = _noted(switches.of_brd, self.analysis), _noted(switches.of_design, self.architecture)
         if (brd, design) == (switches.of_brd, switches.of_design):
             return switches
         return replace(switches, of_brd=brd, of_design=design)
 
     def counted(self) -> frozenset[CommentId]:
-        return frozenset(word.comment for word in (*self.analysis.approvals, *self.architecture.approvals))
+        return frozenset([word.comment for word in (*self.analysis.approvals, *self.architecture.approvals)])
+
+    def heard(self) -> frozenset[CommentId]:
+        return self.analysis.heard() | self.architecture.heard()
+
+    def is_taken_back(self, comment: CommentId) -> bool:
+        """Whoever approved with this comment rejected the same documents later."""
+        return self.analysis.is_taken_back(comment) or self.architecture.is_taken_back(comment)
 
 
 def approvers(project: Project, facts: Facts) -> frozenset[UserId]:
@@ -64,32 +102,30 @@ def approvers(project: Project, facts: Facts) -> frozenset[UserId]:
     return frozenset(project.approvers) - {UserId(facts.us.tracker_user), UserId("")}
 
 
-def ballots(
-    project: Project, task: Task, facts: Facts, brd: Sequence[Document], design: Sequence[Document]
-) -> Ballots:
-    """`brd` and `design` are the documents of the two stages, each empty while one of them is not there."""
-    words = _words(project, facts, after=min((one.seen for one in (*brd, *design)), default=None))
+def ballots(project: Project, switches: Switches, facts: Facts, brd: Subject, design: Subject) -> Ballots:
+    """What people said of both stages' documents as they are now."""
+    words = _words(
+        project, facts, after=min([one.seen for one in (*brd.documents, *design.documents)], default=None)
+    )
     if not words:
         return Ballots()
-    needed, design_seen, switches = project.gates.approvals, _seen(design), task.switches
-    free = [word for word in words if word.comment not in switches.of_design]
-    analysis = _count(free, _seen(brd), needed)
-    since = analysis[-1].order if len(analysis) >= needed else None
-    # Once the BRD is approved, a rejection that follows the newer documents is about them.
-    of_brd = [
-        word for word in free if since is None or design_seen is None or word.order <= max(since, design_seen)
-    ]
-    rest = [word for word in words if word not in analysis and word.comment not in switches.of_brd]
-    of_design = [word for word in rest if word not in of_brd]
-    # Nobody is asked about the design before the BRD is approved: what was said until then is not about it.
-    for_design = [
-        word for word in rest if word.comment in switches.of_design or (since is not None and word.order > since)
-    ]
-    architecture = _count(for_design, design_seen, needed)
-    return Ballots(
-        Ballot(analysis, _rejection(of_brd, _seen(brd), analysis)),
-        Ballot(architecture, _rejection(of_design, design_seen, architecture)),
-    )
+    needed, of_design = project.gates.approvals, [word for word in words if _is_of(word, switches, design)]
+    of_brd = [word for word in words if word not in of_design and word.about in {"", brd.digest}]
+    return Ballots(_ballot(of_brd, brd.seen(), needed), _ballot(of_design, design.seen(), needed))
+
+
+def asked(switches: Switches, facts: Facts, design: Subject) -> Switches:
+    """When the BRD is approved, its readers are asked about these documents. What is seen later is about them."""
+    digest = design.digest if design.documents else ""
+    if digest == switches.design_asked:
+        return switches
+    newest = facts.remarks[-1].order if isinstance(facts.remarks, tuple) and facts.remarks else 0
+    return replace(switches, design_asked=digest, design_asked_after=max(newest, design.seen() or 0))
+
+
+def not_asked(switches: Switches) -> Switches:
+    """The BRD is to be approved first, again."""
+    return replace(switches, design_asked="", design_asked_after=0) if switches.design_asked else switches
 
 
 def not_counted(project: Project, facts: Facts, all_of: Ballots, stage: Stage, seen: int) -> tuple[Item, ...]:
@@ -115,8 +151,7 @@ def _why_not(remark: Remark, allowed: frozenset[UserId], seen: int, ballot: Ball
         return "edited"
     if remark.order <= seen:
         return "document_is_newer"
-    is_double = any(remark.person == one.person for one in ballot.approvals)
-    return "same_person" if is_double else "not_for_this_gate"
+    return "same_person" if remark.comment in ballot.heard() else "not_for_this_gate"
 
 
 def _words(project: Project, facts: Facts, after: int | None) -> list[Word]:
@@ -126,37 +161,38 @@ def _words(project: Project, facts: Facts, after: int | None) -> list[Word]:
     allowed = approvers(project, facts)
     theirs = [one for one in facts.remarks if one.person in allowed and one.order > after and one.is_untouched]
     said = [_word(one, commands(one.lines)) for one in theirs if END_OF_VOTE in "\n".join(one.lines)]
-    return sorted((word for word in said if word), key=lambda word: word.order)
+    return sorted((word for word in said if word), key=_ORDER)
 
 
 def _word(remark: Remark, said: Iterable[Command]) -> Word | None:
     reasons = [one.why for one in said if isinstance(one, Reject)]
     if reasons or Approve() in said:
-        return Word(remark.comment, remark.person, remark.order, reasons[-1] if reasons else None)
+        rejection = reasons[-1] if reasons else None
+        return Word(remark.comment, remark.person, remark.order, rejection, remark.about)
     return None
 
 
+def _is_of(word: Word, switches: Switches, design: Subject) -> bool:
+    """About the architecture."""
+    if word.about:
+        return word.about == design.digest
+    if word.comment in switches.of_brd or word.comment in switches.of_design:
+        return word.comment in switches.of_design
+    return switches.design_asked == design.digest and word.order > switches.design_asked_after
+
+
 def _noted(known: tuple[str, ...], ballot: Ballot) -> tuple[str, ...]:
-    taken = (*ballot.approvals, *((ballot.rejection,) if ballot.rejection else ()))
-    new = tuple(word.comment for word in taken if word.comment not in known)
-    return (*known, *new)[-MAX_NOTED:]
+    new = tuple([word.comment for word in ballot.said if word.comment not in known])
+    return (*known, *new)[-MAX_NOTED:] if new else known
 
 
-def _seen(documents: Sequence[Document]) -> int | None:
-    return max((one.seen for one in documents), default=None)
-
-
-def _count(words: Sequence[Word], seen: int | None, needed: int) -> tuple[Word, ...]:
-    """The earliest fitting approval of each person, up to the number needed."""
-    people: dict[UserId, Word] = {}
-    for word in words:
-        if seen is not None and word.order > seen and word.rejection is None and len(people) < needed:
-            people.setdefault(word.person, word)
-    return tuple(people.values())
-
-
-def _rejection(words: Sequence[Word], seen: int | None, approvals: Sequence[Word]) -> Word | None:
-    """The newest, unless an approval that counts is newer."""
-    newest = max((one.order for one in approvals), default=seen)
-    fitting = [word for word in words if newest is not None and word.rejection is not None and word.order > newest]
-    return fitting[-1] if fitting else None
+def _ballot(words: Sequence[Word], seen: int | None, needed: int) -> Ballot:
+    said = tuple([word for word in words if seen is not None and word.order > seen])
+    last: dict[UserId, Word] = {}
+    for word in said:
+        before = last.get(word.person)
+        if before is None or before.rejection is not None or word.rejection is not None:
+            last[word.person] = word
+    approvals = sorted([word for word in last.values() if word.rejection is None], key=_ORDER)
+    rejections = [word for word in last.values() if word.rejection is not None]
+    return Ballot(tuple(approvals[:needed]), max(rejections, key=_ORDER, default=None), said)

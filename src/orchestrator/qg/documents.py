@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from orchestrator.domain.model import Project, Stage, Task
 from orchestrator.domain.roles import DocumentName, Language
-from orchestrator.qg.approvals import Ballots, approvers, ballots, not_counted
+from orchestrator.qg.approvals import Ballots, Subject, approvers, ballots, not_counted
 from orchestrator.qg.facts import Document, Facts, Unobserved
 from orchestrator.qg.once import once
 from orchestrator.qg.unseen import unseen
@@ -67,9 +67,15 @@ def digest_of(found: Sequence[tuple[DocumentName, str]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def subject(facts: Facts, stage: Stage) -> Subject:
+    """What its gate asks people about."""
+    return Subject(of_stage(facts, stage), digest(facts, stage))
+
+
 def _votes(project: Project, task: Task, facts: Facts) -> Ballots:
     """What people said of both stages' documents as they are now."""
-    return ballots(project, task, facts, of_stage(facts, Stage.ANALYSIS), of_stage(facts, Stage.ARCHITECTURE))
+    brd, design = subject(facts, Stage.ANALYSIS), subject(facts, Stage.ARCHITECTURE)
+    return ballots(project, task.switches, facts, brd, design)
 
 
 votes = once(_votes)

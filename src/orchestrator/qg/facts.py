@@ -84,7 +84,9 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A comment in the tracker that has a command in it. `order` is the journal's number of its first sight."""
+    """A comment in the tracker that has a command in it, or a word on our own pages. `order` is the journal's
+    number of its first sight.
+    """
 
     comment: CommentId
     person: UserId
@@ -93,6 +95,8 @@ class Remark:
     """Never changed since it was written, as far as the tracker tells and we saw."""
     lines: tuple[str, ...]
     """As in domain.tracker.Comment, bounded."""
+    about: str = ""
+    """The digest of the documents that it was said about, on our own pages; a comment names none."""
 
 
 def newer(remarks: tuple[Remark, ...], order: int) -> tuple[Remark, ...]:
@@ -101,6 +105,15 @@ def newer(remarks: tuple[Remark, ...], order: int) -> tuple[Remark, ...]:
 
 
 _ORDER = attrgetter("order")
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """Something of ours that Plane or Gitea refuses. It is tried again and again."""
+
+    kind: str
+    """The effect's name."""
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +151,5 @@ class Facts:
     checks: tuple[Check, ...] | Unobserved = NOT_NEEDED
     """At the head."""
     us: Us = Us()
+    unwritten: tuple[Unwritten, ...] = ()
     spending: SpendingLimits = NO_SPENDING_LIMITS

@@ -30,6 +30,8 @@ from orchestrator.store.outbox import EffectRow
 
 log = structlog.get_logger()
 GATE_CONTEXT = "orchestrator/gate"
+TOLD_IN_S = 1.0
+"""What is refused, or is so no more, is told by another look."""
 MAX_REMEMBERED = 10_000
 SHOWS: dict[type[Effect], tuple[str, ...]] = {OpenPull: ("pull", "branch", "reviews"), PullReview: ("reviews",)}
 """Which observations an effect changes: they are made again."""
@@ -78,6 +80,8 @@ class Delivery:
                 pauses.append(await self._failed(task, row, error))
                 continue
             await self._done(row, refusal)
+            if row.error:
+                pauses.append(TOLD_IN_S)
             log.info("effect_done", task=task.key, kind=row.kind)
             changed += SHOWS.get(type(effect), ())
         return Delivered(tuple(dict.fromkeys(changed)), min(pauses, default=None))
@@ -87,10 +91,14 @@ class Delivery:
         await self.database.write(lambda connection: outbox.done(connection, row, now, refusal))
 
     async def _failed(self, task: Task, row: EffectRow, error: OrchestratorError) -> float:
-        said = f"{error.code}: {error.message} {error.hint}".strip()[:500]
         self.complaints.say("effect_put_off", error, task=task.key, kind=row.kind)
+        pause_s, said = REFUSED_PAUSE_S, f"{error.code}: {error.message} {error.hint}".strip()[:500]
+        if isinstance(error, Transient):
+            pause_s, said = error.retry_after_s or 0.0, ""
+        if said == row.error:
+            return pause_s
         await self.database.write(lambda connection: outbox.failed(connection, row, said))
-        return (error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S
+        return TOLD_IN_S if said else pause_s
 
     async def _carry_out(self, task: Task, effect: Effect, notes: Mapping[str, CommentId]) -> str:
         """A refusal that is final; empty for what was done."""
@@ -119,8 +127,8 @@ class Delivery:
         if known is None or not await tracker.edit_comment(*where, known, note.html):
             written = await tracker.comment(*where, note.key, note.html)
             known = written.id
-            if not written.is_new:
-                await tracker.edit_comment(*where, known, note.html)
+            if not written.is_new and not await tracker.edit_comment(*where, known, note.html):
+                raise Transient("plane_odd_answer", f"Plane has a comment {note.key}, and then has none.")
         if len(self._notes) >= MAX_REMEMBERED:
             self._notes.clear()
         self._notes[note.key] = known

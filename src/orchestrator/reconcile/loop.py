@@ -28,6 +28,7 @@ from orchestrator.qg.facts import (
     RunFact,
     SpendingLimits,
     Unobserved,
+    Unwritten,
 )
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.deliver import Delivery
@@ -91,6 +92,7 @@ class _Rows:
     decided: str | None
     sightings: Sightings
     resting_until: datetime | None = None
+    unwritten: tuple[Unwritten, ...] = ()
 
     def ended(self) -> tuple[RunFact, ...]:
         return tuple(run for run in self.runs if run.state is RunState.ENDED)
@@ -410,6 +412,7 @@ class Reconciler:
             found.decided,
             sightings.of_task(connection, ident),
             resting_until(made, self._clock.now(), self._options.retry_pause_s),
+            outbox.unwritten(connection, ident),
         )
 
     def _basis(self, rows: _Rows, seen: Observed) -> Basis:
@@ -431,6 +434,7 @@ class Reconciler:
             reviews=seen.reviews,
             checks=seen.checks,
             us=seen.us,
+            unwritten=rows.unwritten,
         )
         return Basis(rows.project, rows.task, facts)
 
@@ -558,8 +562,9 @@ def _as_seen(last: Facts, rows: _Rows, seen: Observed, looked: frozenset[Look]) 
     found: dict[str, Any] = {FIELDS[look]: getattr(seen, FIELDS[look]) for look in looked}
     if Look.DOCUMENTS in looked:
         found["documents"] = _documents(seen, rows.sightings)
-    us = last.us if seen.us == NOBODY else seen.us
-    return replace(last, runs=rows.runs, since=rows.since, resting_until=rows.resting_until, us=us, **found)
+    found["us"] = last.us if seen.us == NOBODY else seen.us
+    of_rows = ("runs", "since", "resting_until", "unwritten")
+    return replace(last, **{name: getattr(rows, name) for name in of_rows}, **found)
 
 
 def _queue(connection: Connection, task: TaskId, one: Planned, now: datetime) -> None:

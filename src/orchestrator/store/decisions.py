@@ -25,7 +25,17 @@ from orchestrator.domain.model import (
     WorkItem,
 )
 from orchestrator.domain.run import RoleVerdict
-from orchestrator.qg.facts import Absent, Document, Facts, Remark, RunFact, SpendingLimits, Unobserved, Us
+from orchestrator.qg.facts import (
+    Absent,
+    Document,
+    Facts,
+    Remark,
+    RunFact,
+    SpendingLimits,
+    Unobserved,
+    Unwritten,
+    Us,
+)
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
 from orchestrator.store import canonical
 from orchestrator.store.prepared import Prepared
@@ -112,6 +122,7 @@ _IN_A_BASIS = (
     Check,
     Us,
     SpendingLimits,
+    Unwritten,
     Item,
 )
 _IN_VERDICTS = (Item, Passed, Waiting, Failed, Unknown)

@@ -8,18 +8,22 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from orchestrator.domain.effect import Again
 from orchestrator.domain.model import TaskId
+from orchestrator.qg.facts import Unwritten
 from orchestrator.store.prepared import Prepared
 from orchestrator.store.schema import effects
+
+MAX_UNWRITTEN, MAX_WHY = 5, 300
 
 
 @dataclass(frozen=True, slots=True)
 class EffectRow:
-    """An effect that is due. `arguments` is its value, encoded."""
+    """An effect that is due. `arguments` is its value, encoded; `error` is why it was refused last."""
 
     id: int
     key: str
     kind: str
     arguments: str
+    error: str = ""
 
 
 _UPSERT = upsert(effects)
@@ -47,6 +51,14 @@ _DUE = Prepared(
 )
 
 
+_UNWRITTEN = Prepared(
+    select(effects.c.kind, effects.c.error)
+    .where(effects.c.task_id == bindparam("task"), effects.c.done_at.is_(None), effects.c.error != "")
+    .order_by(effects.c.id)
+    .limit(MAX_UNWRITTEN)
+)
+
+
 def queue(  # noqa: PLR0913 - a row has these columns
     connection: Connection,
     task: TaskId,
@@ -64,7 +76,14 @@ def queue(  # noqa: PLR0913 - a row has these columns
 
 def due(connection: Connection, task: TaskId) -> list[EffectRow]:
     """In the order in which they were decided first."""
-    return [EffectRow(row.id, row.key, row.kind, row.arguments) for row in _DUE.rows(connection, {"task": task})]
+    rows = _DUE.rows(connection, {"task": task})
+    return [EffectRow(row.id, row.key, row.kind, row.arguments, row.error) for row in rows]
+
+
+def unwritten(connection: Connection, task: TaskId) -> tuple[Unwritten, ...]:
+    """What was refused, and waits for somebody to mend the reason; some of it."""
+    rows = _UNWRITTEN.rows(connection, {"task": task})
+    return tuple([Unwritten(row.kind, row.error[:MAX_WHY]) for row in rows])
 
 
 def done(connection: Connection, effect: EffectRow, now: datetime, refusal: str = "") -> None:
@@ -74,4 +93,5 @@ def done(connection: Connection, effect: EffectRow, now: datetime, refusal: str 
 
 
 def failed(connection: Connection, effect: EffectRow, error: str) -> None:
+    """Why it was refused; empty when it could only not be tried."""
     connection.execute(update(effects).where(effects.c.id == effect.id).values(error=error))

@@ -83,7 +83,8 @@ def record(connection: Connection, task: TaskId, about: Asked, said: Said, now: 
 def decoded(ident: int, payload: str) -> Remark:
     """The remark of an event's row. Nobody can change it, so it is untouched."""
     said = msgspec.json.decode(payload, type=_Payload)
-    return Remark(CommentId(f"remark-{ident}"), UserId(said.person), ident, is_untouched=True, lines=said.lines)
+    comment, person = CommentId(f"remark-{ident}"), UserId(said.person)
+    return Remark(comment, person, ident, is_untouched=True, lines=said.lines, about=said.digest)
 
 
 def _insert(connection: Connection, said: _Payload, now: datetime) -> Remark:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -33,6 +34,8 @@ MAX_LIST_PAGES = 50
 MAX_NAME_CHARS = 200
 REMEMBERED_S = 300.0
 SOURCE = "orchestrator"
+_MORE = "~"
+"""In a key of ours what follows it is by chance."""
 """Marks our comments in Plane, together with their keys."""
 _NOT_FOUND = "The requested resource does not exist."
 _EXPANDED = {"expand": "state,labels,project"}
@@ -304,7 +307,19 @@ class Plane:
     # -- writing
 
     async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> Written:
-        """Plane holds a key once per project, not per item: 409 names the comment that has it."""
+        """Plane holds a key once per project, and gives it to whoever asks first: a comment of somebody else may
+        have ours, here or on another item, and would be theirs to rewrite. Then ours gets a longer one.
+        """
+        written = await self._add_comment(project, item, key, html)
+        if written.is_new:
+            return written
+        for one in await self.comments(project, item):
+            if one.external_id == key:
+                return Written(one.id, is_new=False)
+        return await self._add_comment(project, item, f"{key}{_MORE}{secrets.token_hex(8)}", html)
+
+    async def _add_comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> Written:
+        """409 names the comment that has the key."""
         order = {"comment_html": html, "external_source": SOURCE, "external_id": key}
         answer = await self._ask(
             _ADD_COMMENT, understood=frozenset({404, 409}), order=order, project=project, item=item
@@ -471,13 +486,14 @@ class Plane:
 def _comment(raw: _Comment, me: str) -> Comment:
     """Others may give their comments our source and any key, so a key counts on a comment of ours only."""
     html, author = raw.comment_html or "", raw.actor or ""
+    key = (raw.external_id or "").partition(_MORE)[0]
     return Comment(
         id=CommentId(raw.id),
         author=UserId(author),
         is_edited=raw.edited_at is not None or raw.updated_by not in {None, author},
         lines=spoken(html),
         digest=hashlib.sha256(html.encode()).hexdigest(),
-        external_id=raw.external_id or "" if raw.external_source == SOURCE and author == me else "",
+        external_id=key if raw.external_source == SOURCE and author == me else "",
         created_at=raw.created_at,
     )
 

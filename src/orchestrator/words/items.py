@@ -282,6 +282,12 @@ _WORK = {
         "set a valid `ORCH_CLAUDE_OAUTH_TOKEN` or `ORCH_ANTHROPIC_API_KEY`, restart, then `orch retry`",
         "задайте верный `ORCH_CLAUDE_OAUTH_TOKEN` или `ORCH_ANTHROPIC_API_KEY`, перезапустите, затем `orch retry`",
     ),
+    "not_written": Said(
+        "refused by Plane or Gitea: {what}; {detail}",
+        "Plane или Gitea не принимает: {what}; {detail}",
+        "usually a user of ours lacks a right: `orch doctor` looks; it is tried again every five minutes",
+        "обычно нашему пользователю не хватает прав: проверит `orch doctor`; повтор каждые пять минут",
+    ),
     "resting": Said(
         "the last run ended with “{outcome}”; the next attempt is not made before {until}",
         "последний запуск закончился так: {outcome}; следующая попытка не раньше {until}",

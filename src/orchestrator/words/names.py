@@ -160,11 +160,24 @@ WHYS: dict[str, Pair] = {
         "документ изменился после него или его ещё не было",
     ),
     "same_person": ("another person is needed", "нужен другой человек"),
-    "not_for_this_gate": ("it is not about these documents", "он не об этих документах"),
+    "not_for_this_gate": (
+        "it came before these documents were asked about, so it is about the others",
+        "он появился раньше, чем спросили об этих документах, и относится к другим",
+    ),
     "nothing_asked": ("nothing waits for an approval now", "сейчас ничто не ждёт одобрения"),
     "document_missing": ("the document is not there yet", "документа ещё нет"),
 }
 """Why an approval does not count."""
+
+EFFECTS: dict[str, Pair] = {
+    "TrackerNote": ("a comment in Plane", "комментарий в Plane"),
+    "ItemState": ("the work item's state", "состояние рабочего элемента"),
+    "PullLink": ("the link to the pull request in Plane", "ссылка на пул-реквест в Plane"),
+    "OpenPull": ("the pull request", "пул-реквест"),
+    "PullNote": ("a comment on the pull request", "комментарий в пул-реквесте"),
+    "PullReview": ("the review", "ревью"),
+    "GateStatus": ("the commit status", "статус коммита"),
+}
 
 OF_PARAMETER: dict[str, dict[str, Pair]] = {
     "role": ROLES,
@@ -176,5 +189,6 @@ OF_PARAMETER: dict[str, dict[str, Pair]] = {
     "trigger": TRIGGERS,
     "section": SECTIONS,
     "why": WHYS,
+    "what": EFFECTS,
 }
 """Parameters whose values are codes."""

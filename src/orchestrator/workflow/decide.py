@@ -3,9 +3,8 @@
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.forge import PullRequest
-from orchestrator.domain.model import Project, Stage, Task, WorkItem
-from orchestrator.qg import checks, runs
-from orchestrator.qg.documents import votes
+from orchestrator.domain.model import Project, Stage, Switches, Task, WorkItem
+from orchestrator.qg import approvals, checks, documents, runs
 from orchestrator.qg.facts import Absent, Facts, Unobserved
 from orchestrator.qg.intake import unmapped
 from orchestrator.qg.pull import branch_gone
@@ -84,7 +83,17 @@ def _work(project: Project | None, task: Task, facts: Facts) -> Decision:
     decision = _open(project, current, facts)
     told = answered(replies, decision.stage, decision.waiting)
     decision = replace(decision, actions=(*decision.actions, *told)) if told else decision
-    return bounded(decision)
+    return bounded(_with_unwritten(decision, facts))
+
+
+def _with_unwritten(decision: Decision, facts: Facts) -> Decision:
+    """Before what we would do ourselves, since that is refused; else behind what others can do meanwhile."""
+    refused = halts.unwritten(facts)
+    if not refused or decision.stage is Stage.DONE:
+        return decision
+    waiting = decision.waiting
+    is_ours = bool(waiting) and waiting[0].who == "orchestrator"
+    return replace(decision, waiting=(*refused, *waiting) if is_ours else (*waiting, *refused))
 
 
 def _open(project: Project, task: Task, facts: Facts) -> Decision:
@@ -151,7 +160,7 @@ def _stand(project: Project, task: Task, facts: Facts) -> _Standing:
 def _by_gates(project: Project, task: Task, facts: Facts) -> Decision:
     standing = _stand(project, task, facts)
     replies, up_to = answers(project, task, facts, standing.stage)
-    bound = votes(project, task, facts).bound(task.switches)
+    bound = _asked(standing, facts, documents.votes(project, task, facts).bound(task.switches))
     if bound is not task.switches or up_to != bound.approvals_up_to:
         task = replace(task, switches=replace(bound, approvals_up_to=up_to))
     published = publications(project, task, facts, standing.stage)
@@ -159,6 +168,14 @@ def _by_gates(project: Project, task: Task, facts: Facts) -> Decision:
     if not published and not replies:
         return decision
     return replace(decision, actions=(*published, *decision.actions, *replies))
+
+
+def _asked(standing: _Standing, facts: Facts, switches: Switches) -> Switches:
+    """People are asked about the architecture while the BRD is approved."""
+    _, of_brd = standing.verdicts[0]
+    if isinstance(of_brd, Passed):
+        return approvals.asked(switches, facts, documents.subject(facts, Stage.ARCHITECTURE))
+    return switches if isinstance(of_brd, Unknown) else approvals.not_asked(switches)
 
 
 def _act(project: Project, task: Task, facts: Facts, standing: _Standing) -> Decision:

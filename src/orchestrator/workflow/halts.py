@@ -46,6 +46,16 @@ def run_items(facts: Facts) -> tuple[Item, ...]:
     )
 
 
+def unwritten(facts: Facts) -> tuple[Item, ...]:
+    """What Plane or Gitea refuses to take from us. Usually a user lacks a right."""
+    return tuple(
+        [
+            Item("not_written", (("what", one.kind), ("detail", one.why)), who="operator", action="orch doctor")
+            for one in facts.unwritten
+        ]
+    )
+
+
 def closed_pull(facts: Facts) -> tuple[Item, ...]:
     """The pull request was closed and not merged."""
     pull = facts.pull

@@ -5,7 +5,7 @@ from dataclasses import replace
 from orchestrator.domain.forge import PullRequest
 from orchestrator.domain.model import Project, Stage, Task
 from orchestrator.qg import documents, review, runs
-from orchestrator.qg.approvals import approvers
+from orchestrator.qg.approvals import Ballots, approvers
 from orchestrator.qg.commands import Approve, Reject, commands, has_vote
 from orchestrator.qg.facts import Facts, Remark, newer
 from orchestrator.qg.pull import head_of
@@ -58,48 +58,56 @@ def answers(project: Project, task: Task, facts: Facts, stage: Stage) -> tuple[t
     new = newer(facts.remarks, up_to)
     if not new:
         return (), up_to
-    allowed, counted = approvers(project, facts), documents.votes(project, task, facts).counted()
+    allowed, every = approvers(project, facts), documents.votes(project, task, facts)
+    counted = every.counted()
     theirs = [one for one in new if one.person in allowed and one.comment not in counted and has_vote(one.lines)]
-    told = ((remark.comment, _vain(facts, stage, remark)) for remark in theirs)
+    told = ((remark.comment, _vain(facts, stage, remark, every)) for remark in theirs)
     return tuple(Reply(comment, item) for comment, item in told if item), new[-1].order
 
 
-def _vain(facts: Facts, stage: Stage, remark: Remark) -> Item | None:
+def _vain(facts: Facts, stage: Stage, remark: Remark, every: Ballots) -> Item | None:
     said = commands(remark.lines)
-    if Approve() in said:
-        return _vain_approval(facts, stage, remark)
-    return _vain_rejection(facts, stage, remark) if any(isinstance(one, Reject) for one in said) else None
-
-
-def _vain_rejection(facts: Facts, stage: Stage, remark: Remark) -> Item | None:
-    """None when it was said of documents that were there: what became of it shows in the gates."""
-    seen = [
-        max(one.seen for one in found) for each in documents.OF_STAGE if (found := documents.of_stage(facts, each))
-    ]
-    if remark.is_untouched and seen and remark.order > min(seen):
+    if any(isinstance(one, Reject) for one in said):
+        return _vain_rejection(facts, stage, remark, every)
+    if Approve() not in said or every.is_taken_back(remark.comment):
         return None
-    why = "document_is_newer" if seen else "document_missing"
-    params = (("why", why if remark.is_untouched else "edited"), ("stage", stage.value))
+    return _vain_approval(facts, stage, remark, every)
+
+
+def _vain_rejection(facts: Facts, stage: Stage, remark: Remark, every: Ballots) -> Item | None:
+    """None when it was said of documents that are there: what became of it shows in the gates."""
+    if remark.comment in every.heard():
+        return None
+    params = (("why", _why_rejected_in_vain(facts, remark)), ("stage", stage.value))
     return Item("rejection_not_counted", params, (remark.comment,), "approver", ":rejected:")
 
 
-def _vain_approval(facts: Facts, stage: Stage, remark: Remark) -> Item:
-    params = (("why", _why(facts, stage, remark)), ("stage", stage.value))
+def _why_rejected_in_vain(facts: Facts, remark: Remark) -> str:
+    if not remark.is_untouched:
+        return "edited"
+    is_there = any(documents.of_stage(facts, stage) for stage in documents.OF_STAGE)
+    return "document_is_newer" if is_there else "document_missing"
+
+
+def _vain_approval(facts: Facts, stage: Stage, remark: Remark, every: Ballots) -> Item:
+    params = (("why", _why(facts, stage, remark, every)), ("stage", stage.value))
     is_asked = stage in documents.OF_STAGE
     return Item(
         "approval_not_counted", params, (remark.comment,), "approver", ":approved:" if is_asked else "nothing"
     )
 
 
-def _why(facts: Facts, stage: Stage, remark: Remark) -> str:
+def _why(facts: Facts, stage: Stage, remark: Remark, every: Ballots) -> str:
     if not remark.is_untouched:
         return "edited"
     if stage not in documents.OF_STAGE:
         return "nothing_asked"
-    found = documents.of_stage(facts, stage)
-    if not found:
+    seen = documents.subject(facts, stage).seen()
+    if seen is None:
         return "document_missing"
-    return "document_is_newer" if remark.order <= max(one.seen for one in found) else "not_for_this_gate"
+    if remark.order <= seen:
+        return "document_is_newer"
+    return "same_person" if remark.comment in every.of(stage).heard() else "not_for_this_gate"
 
 
 def answered(replies: tuple[Reply, ...], stage: Stage, waiting: tuple[Item, ...]) -> tuple[Reply, ...]:

@@ -1,0 +1,58 @@
+"""What Plane or Gitea does not take from us: the task says so, and goes on when that is mended."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.sim.world import PROJECT, REPO, World
+from stories.team import APPROVER, GUEST, Team, at_work
+from support import until
+
+
+def test_a_refused_review_is_told_with_its_reason_and_published_when_it_is_taken(
+    world: World, scripted: Path
+) -> None:
+    """F30."""
+    with at_work(world, scripted) as team:
+        team.begin_written("ci")
+        role = world.gitea.repos[REPO].roles.pop("reviewer")
+        team.check()
+        told = until(lambda: _refusal(team), "the refusal is told")
+        assert (told["who"], told["params"]["what"]) == ("operator", "PullReview")
+        assert "Gitea answered 404" in told["params"]["detail"]
+        assert team.task()["waiting"][0] == told, "before what we would do ourselves"
+        until(lambda: "Plane или Gitea не принимает: ревью" in team.sticky(), "people read it")
+        world.gitea.repos[REPO].roles["reviewer"] = role
+        team.say("<p>/orch status</p>")  # the next look; else it is tried again after five minutes
+        team.waits_for("merge", "ready")
+        until(lambda: not _refusal(team), "nothing is refused any more")
+
+
+def _refusal(team: Team) -> dict[str, object] | None:
+    return next((one for one in team.task()["waiting"] if one["code"] == "not_written"), None)
+
+
+@pytest.mark.parametrize("is_elsewhere", [True, False])
+def test_who_takes_our_key_in_plane_first_does_not_silence_us(
+    world: World, scripted: Path, *, is_elsewhere: bool
+) -> None:
+    """A key is given once a project, and to anybody who may comment."""
+    with at_work(world, scripted) as team:
+        other = world.plane.create_work_item(PROJECT, {"name": "Other"}, APPROVER)
+        theirs = world.plane.add_comment(
+            other["id"] if is_elsewhere else team.item,
+            {
+                "comment_html": "<p>hi</p>",
+                "external_source": "orchestrator",
+                "external_id": f"{team.key}:standing",
+            },
+            GUEST,
+        )
+        team.begin()
+        team.waits_for("approval", "analysis")
+        until(team.sticky, "we have a comment of our own")
+        team.approve()
+        team.waits_for("approval", "architecture")
+        until(lambda: "ARCHITECTURE.md" in team.sticky(), "it is edited in place")
+        assert len([one for one in team.comments() if "BRD.md" in one or "ARCHITECTURE.md" in one]) == 1
+        assert team.in_plane.comments[theirs["id"]]["comment_html"] == "<p>hi</p>"
