@@ -106,8 +106,8 @@ def test_each_limit_alone_keeps_a_run_waiting_and_says_so(
     found = admit([waiting(1)], now, limits)
     [(run, item)] = found.waits
     assert (found.starts, run, item.code, item.params) == ((), 1, *reason)
-    assert item.who
-    assert item.action
+    is_by_hand = item.code == "dispatch_paused"
+    assert (item.who, item.action) == (("operator", "orch resume --all") if is_by_hand else ("agent", "wait"))
     assert item.code in CODES
     of_one = item.code in {"repository_full", "role_full"}
     assert stopped(now, limits) == (None if of_one else item)
@@ -145,6 +145,14 @@ def test_the_days_runs_are_counted_while_they_start() -> None:
     found = admit([waiting(1), waiting(2)], QUIET, replace(ROOMY, runs_per_day=1))
     assert found.starts == (1,)
     assert [item.code for _, item in found.waits] == ["day_runs_spent"]
+
+
+def test_what_starts_is_counted_once_beside_what_is_there() -> None:
+    runs = [waiting(number, Role.TESTER, RepoName("a", f"r{number}")) for number in range(1, 5)]
+    a_day = replace(ROOMY, runs_per_day=3)
+    assert admit(runs, replace(QUIET, day=Day(MIDNIGHT, runs=1)), a_day).starts == (1, 2)
+    there = replace(QUIET, started=(StartedRun(SITE, Role.TESTER),))
+    assert admit(runs, there, replace(ROOMY, runs_per_role=3)).starts == (1, 2)
 
 
 def test_an_overdue_run_comes_first_whatever_its_stage() -> None:

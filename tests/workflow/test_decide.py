@@ -774,6 +774,7 @@ def test_at_once_or_one_by_one_the_answers_are_as_many_and_the_last_says_that_it
     decision = decide(PROJECT, TASK, asking(MAX_ANSWERS + 5))
     assert [code for _, code, _ in replies(decision)] == ["status"] * MAX_ANSWERS + ["no_more_answers"]
     assert codes(decision) == ["merge", "answers_spent"]
+    assert decision.switches.answered == MAX_ANSWERS + 1, "so that further ones change nothing"
     just = decide(PROJECT, TASK, asking(MAX_ANSWERS))
     assert [code for _, code, _ in replies(just)] == ["status"] * MAX_ANSWERS
     assert codes(just) == ["merge"]
