@@ -102,7 +102,8 @@ def test_what_a_killed_removal_left_goes_with_the_next(tmp_path: Path) -> None:
 
 
 FREE = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from orchestrator.agents import gauge\n"
+    "import sys; sys.path.insert(0, sys.argv[1])\n"
+    "from pathlib import Path; from orchestrator.agents import gauge\n"
     "place = Path(sys.argv[2])\n"
     "print(gauge.free_bytes(place))\n"
     "(place / 'large').write_bytes(b'x' * 409_600); print(gauge.free_bytes(place))\n"
