@@ -16,8 +16,8 @@ _LONGEST_S = 600.0
 def hidden(program: Path, folder: Path) -> Path:
     """The program itself when it is root's and unreadable already; else our copy of it. Blocking: it is large.
 
-    A script has to be read by its interpreter, so it stays as it is: `is_hidden` says so. Several may copy at once,
-    in one process or in many.
+    A script has to be read by its interpreter, so it stays as it is: `is_hidden` says so. Several may copy at
+    once, in one process or in many.
     """
     if is_hidden(program) or _is_script(program):
         return program
