@@ -211,6 +211,7 @@ def composed(made: Orchestrator, order: Order) -> Composed:
     found.order, found.points = order, order.points()
     if order.trace:
         found.database = PointedDatabase(made.settings.database, made.settings.db_wait_s, found.points)
+        found.dispatch._database = found.identity.tokens._database = found.database
         for system, rest in _neighbours(made).items():
             rest.wire = PointedWire(rest.wire, system, found.points)
     return found

@@ -33,11 +33,13 @@ ONCE_STUCK = {
 """A night's sweep found these: the task waited for ever."""
 LOOK = "read reconcile.loop.Reconciler._rows.<lambda>"
 STOP = "runtime stop"
+ADMISSION = "read reconcile.dispatch.Dispatch.still_may_start.<lambda>"
+WITHDRAWAL = "write reconcile.dispatch.Dispatch.withdraw.commit"
 STRUCK_BY_DAY = {
     "a person stops a run": (Point(STOP, 1, "before"), Point(STOP, 1, "killed")),
-    "a comment stops a task": (Point(STOP, 1, "before"), Point(STOP, 1, "after")),
+    "a comment stops a task": (Point(STOP, 1, "before"), Point(WITHDRAWAL, 1, "after")),
     "a stop after the agent's end": (Point(STOP, 1, "killed"),),
-    "a run waits for its turn": (Point(LOOK, 1, "before"),),
+    "a run waits for its turn": (Point(LOOK, 1, "before"), Point(ADMISSION, 1, "after")),
     "a run is overtaken": (Point(LOOK, 2, "killed"),),
 }
 """What these stories are about, each in another way."""
@@ -72,7 +74,7 @@ def test_points_are_reached_in_every_part_and_a_failure_at_any_of_some_changes_n
     sweep.record()
     reached = sweep.reached.keys()
     assert {name.split()[0] for name in reached} == KINDS
-    assert {"runtime launch", "write store.journal.record"} <= reached
+    assert {"runtime launch", "write store.journal.record", ADMISSION} <= reached
     assert story.is_written or "git push forge" in reached
     points = [Point(name, 1, how) for name, how in chosen(sweep.points(), SAMPLE)]
     in_parallel([partial(_struck_once, sweep, one) for one in (*points, *ONCE_STUCK[story.name])], AT_ONCE)
