@@ -15,8 +15,8 @@ from orchestrator.reconcile.execute import FRESH_S
 from orchestrator.sim.gitea_people import People
 from orchestrator.sim.world import API_TOKEN, APPROVER, REPO
 
-NEVER_S = 600.0
-"""Longer than a telling may take."""
+NEVER_S = 1.5 * LIMIT_S
+"""Longer than a telling may take; and whoever is left by one that fails goes out by itself."""
 HELD = "runtime collect"
 """An agent has ended well by then, and nothing of what it made has left its workspace."""
 
