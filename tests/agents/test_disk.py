@@ -2,6 +2,8 @@
 
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,7 +17,7 @@ from orchestrator.agents.folders import Room, RunFolders
 from orchestrator.agents.launcher import ProcessLimits
 from orchestrator.domain.errors import Transient
 from orchestrator.domain.run import Outcome, RunLimits
-from support import until
+from support import ROOT, until
 
 MANY = 1 << 40
 
@@ -97,6 +99,30 @@ def test_what_a_killed_removal_left_goes_with_the_next(tmp_path: Path) -> None:
     (tmp_path / ".bin/half/inner").mkdir(parents=True)
     disk.throw_away(tmp_path / "none", tmp_path / ".bin")
     assert list((tmp_path / ".bin").iterdir()) == []
+
+
+FREE = (
+    "import sys; sys.path.insert(0, sys.argv[1])\n"
+    "from pathlib import Path; from orchestrator.agents import gauge\n"
+    "place = Path(sys.argv[2])\n"
+    "print(gauge.free_bytes(place))\n"
+    "(place / 'large').write_bytes(b'x' * 409_600); print(gauge.free_bytes(place))\n"
+    "for number in range(50): (place / str(number)).touch()\n"
+    "print(gauge.free_bytes(place))\n"
+)
+OWN_DISK = 'mount -t tmpfs -o size=1m,nr_inodes=100 none "$1" && exec "$2" -c "$3" "$4" "$1"'
+
+
+def test_room_is_what_the_file_system_has_left_in_blocks_and_in_files(tmp_path: Path) -> None:
+    """On one of its own, since others write to that of the tests."""
+    words = ["sh", "-c", OWN_DISK, "sh", str(tmp_path), sys.executable, FREE, str(ROOT / "src")]
+    done = subprocess.run(["unshare", "-rm", *words], capture_output=True, text=True, check=False)
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(f"no file system can be mounted here: {done.stderr[:100]}")
+    whole, after_one, after_all = map(int, done.stdout.split())
+    assert 1_000_000 < whole <= 2**20 + 100 * 512
+    assert whole - after_one == 409_600 + 512
+    assert after_one - after_all == 50 * 512, "files of no bytes take room, too"
 
 
 class Turning:

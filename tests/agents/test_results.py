@@ -1,6 +1,7 @@
 """What a run leaves: packed where the agent ran, checked, signed; what was planted there runs nothing of ours."""
 
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -412,6 +413,16 @@ def swapped(run: Run, name: str, target: str) -> None:
     path.symlink_to(target)
 
 
+def device(run: Run, name: str) -> None:
+    """One that can be read for ever."""
+    path = run.workspace / ".git" / name
+    path.unlink()
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, Path("/dev/zero").stat().st_rdev)
+    except PermissionError:
+        pytest.skip("only root makes devices")
+
+
 def filters(run: Run) -> None:
     run.commit(".gitattributes", "* filter=x diff=x merge=x\n")
     config(run, f'[filter "x"]\n clean = {script(run)}\n smudge = {script(run)}\n process = {script(run)}\n')
@@ -471,6 +482,9 @@ PLANTED: dict[str, Callable[[Run], object]] = {
     "a shallow file": lambda run: (run.workspace / ".git/shallow").write_text(f"{ZERO}\n"),
     "grafts": lambda run: (run.workspace / ".git/info/grafts").write_text(run.spec.base_sha + "\n"),
     "replaced objects": lambda run: run.git("replace", "HEAD", run.spec.base_sha, cwd=run.workspace),
+    "a link to a device": lambda run: swapped(run, "config", "/dev/zero"),
+    "a device for config": lambda run: device(run, "config"),
+    "a device for the branch": lambda run: device(run, f"refs/heads/{run.spec.branch}"),
     "a hard link": lambda run: os.link(run.world.root / "victim", run.workspace / ".git/hard"),
 }
 
@@ -506,6 +520,26 @@ def test_what_is_planted_runs_nothing_outside_the_run_and_changes_nothing_else(r
     assert not mark.exists(), mark.read_text()
     assert victim.read_text() == "mine"
     assert run.world.living() == []
+
+
+RUN_BY_GIT = {
+    "fsmonitor": ("status",),
+    "hooks": ("update-ref", "refs/heads/other", "HEAD"),
+}
+"""What was planted, and what makes git run that. To pack commits runs neither today; a git to come may."""
+
+
+@pytest.mark.parametrize("how", sorted(RUN_BY_GIT))
+def test_whatever_git_is_asked_there_runs_neither_fsmonitor_nor_hooks(run: Run, how: str) -> None:
+    run.commit()
+    run.world.collect(run.spec)
+    PLANTED[how](run)
+    paths, mark = run.world.paths(run.spec), run.world.root / "mark"
+    done = Results()._git_there(paths, "out", 100_000, *RUN_BY_GIT[how])
+    assert done.is_well, done.said
+    assert not mark.exists()
+    subprocess.run(["git", *RUN_BY_GIT[how]], cwd=run.workspace, check=False, capture_output=True)
+    assert mark.exists(), "a git that is not told otherwise runs it, so this could have been seen"
 
 
 # --- the errand

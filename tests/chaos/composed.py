@@ -45,7 +45,7 @@ WRITES_BEHIND_S = 0.05
 DATABASE_FAULT = Transient("database_unavailable", "A failure was ordered.", retry_after_s=0.0)
 GIT_FAULT = Transient("git_failed", "A failure was ordered.")
 SPAWN_FAULT = Transient("shim_failed", "A failure was ordered.")
-RUNTIME = ("prepare", "launch", "wait", "collect", "publish")
+RUNTIME = ("prepare", "launch", "wait", "collect", "publish", "stop")
 
 
 class Shifted(SystemClock):
@@ -66,7 +66,13 @@ class PointedDatabase(Database):
         self._points = points
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        return await self._points.soon(f"read {name_of(work)}", partial(super().read, work), DATABASE_FAULT)
+        """Not by way of `read_now`, which would make two points of one read."""
+        inner = partial(super().read_now, work)
+        call = partial(asyncio.get_running_loop().run_in_executor, self._reading, inner)
+        return await self._points.soon(f"read {name_of(work)}", call, DATABASE_FAULT)
+
+    def read_now(self, work: Callable[[Connection], T]) -> T:
+        return self._points.now(f"read {name_of(work)}", partial(super().read_now, work), DATABASE_FAULT)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         return await self._points.soon(f"write {name_of(work)}", partial(super().write, work), DATABASE_FAULT)
@@ -205,6 +211,7 @@ def composed(made: Orchestrator, order: Order) -> Composed:
     found.order, found.points = order, order.points()
     if order.trace:
         found.database = PointedDatabase(made.settings.database, made.settings.db_wait_s, found.points)
+        found.dispatch._database = found.identity.tokens._database = found.database
         for system, rest in _neighbours(made).items():
             rest.wire = PointedWire(rest.wire, system, found.points)
     return found

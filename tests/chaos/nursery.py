@@ -159,6 +159,7 @@ def _become(order: Mapping[str, Any]) -> None:
             os.dup2(source, target)
         os.environ.clear()
         os.environ.update(order["environ"])
+        time.tzset()  # whoever is executed reads its zone, and we were forked
         os.chdir(order["folder"])
         status = composed.run(os.environ)
     except SystemExit as end:

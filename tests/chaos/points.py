@@ -3,6 +3,7 @@
 Their names are made from the code that is called, so that a new call is a new point without anybody's doing.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -17,6 +18,7 @@ T = TypeVar("T")
 How = Literal["before", "after", "killed"]
 HOWS: tuple[How, ...] = ("before", "after", "killed")
 """It fails before anything is done; it is done but reported as failed; or the process dies when it is done."""
+HELD_LOOK_S = 0.01
 _VARIES = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{40}|(?<=/)\d+|ENDURO-\d+")
 _BRANCH = re.compile(r"feature(%2F|/)[^/?]+")
 
@@ -24,13 +26,16 @@ _BRANCH = re.compile(r"feature(%2F|/)[^/?]+")
 @dataclass(slots=True)
 class Points:
     """`name`, `hit` and `how` say where to strike, once; an empty name strikes nowhere. `trace` gets a line for
-    every point that is reached, and the word `struck` when it was done.
+    every point that is reached, and the word `struck` when it was done. Who reaches `held` goes on when the file
+    `until` is there.
     """
 
     trace: Path | None = None
     name: str = ""
     hit: int = 0
     how: How = "before"
+    held: str = ""
+    until: Path | None = None
     _reached: Counter[str] = field(default_factory=Counter)
 
     def strikes(self, name: str) -> How | None:
@@ -54,6 +59,8 @@ class Points:
     async def soon(self, name: str, call: Callable[[], Awaitable[T]], fault: Exception) -> T:
         """As `now`, for what is awaited."""
         how = self.strikes(name)
+        while name == self.held and self.until is not None and not self.until.exists():  # noqa: ASYNC110 - a file
+            await asyncio.sleep(HELD_LOOK_S)
         if how == "before":
             raise fault
         done = await call()
@@ -95,6 +102,8 @@ class Order:
     how: How = "before"
     clock: str = ""
     is_quick: bool = False
+    held: str = ""
+    until: str = ""
 
     @classmethod
     def read(cls, environ: Any) -> "Order":
@@ -104,7 +113,8 @@ class Order:
         return {VARIABLE: json.dumps({name: getattr(self, name) for name in self.__slots__})}
 
     def points(self) -> Points:
-        return Points(Path(self.trace) if self.trace else None, self.point, self.hit, self.how)
+        trace, until = (Path(one) if one else None for one in (self.trace, self.until))
+        return Points(trace, self.point, self.hit, self.how, self.held, until)
 
 
 VARIABLE = "CHAOS_ORDER"

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,15 @@ _QUIET_S = 0.35
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Where a work item begins, and where it comes to rest. `is_written`: people wrote all of it before."""
+    """Where a work item begins, and where it comes to rest. `is_written`: people wrote all of it before.
+    `told_by`: what else they do in it.
+    """
 
     name: str
     stage: str
     code: str
     is_written: bool
+    told_by: "type[Telling] | None" = None
 
 
 STORIES = (
@@ -107,16 +110,22 @@ class Telling:
         return Forked(self.world.root, environ, nursery=self.nursery)
 
     def _environ(self) -> dict[str, str]:
-        worker = write_worker(self.root / "worker", self.root / "ledger", longest_s=0.0)
         point = self.point or Point("", 0, "before")
-        order = Order(trace=str(self.trace), point=point.name, hit=point.hit, how=point.how, is_quick=True)
+        order = replace(self._order(), point=point.name, hit=point.hit, how=point.how)
         return {
-            **self.world.settings(worker),
+            **self.world.settings(self._worker()),
             "ORCH_WAKE_MERGE_S": "0.05",
             "ORCH_RESYNC_INTERVAL_S": "86400",
             "ORCH_PLANE_CALLS_PER_MINUTE": "6000",
             **order.environ(),
         }
+
+    def _worker(self) -> Path:
+        return write_worker(self.root / "worker", self.root / "ledger", longest_s=0.0)
+
+    def _order(self) -> Order:
+        """Of an instance that is not struck."""
+        return Order(trace=str(self.trace), is_quick=True)
 
     def _prepare(self) -> None:
         secret = load_recorded(FIXTURES / "plane" / "issue__created__rest").secret
@@ -157,10 +166,7 @@ class Telling:
         if self.service.has_ended():
             self.restarts += 1
             assert self.restarts < 5, f"{self.point}: it does not stay up"
-            self.service.environ = {
-                **self.service.environ,
-                **Order(trace=str(self.trace), is_quick=True).environ(),
-            }
+            self.service.environ = {**self.service.environ, **self._order().environ()}
             self.service.start()
 
     def _act(self, state: tuple[Any, ...]) -> None:
@@ -337,7 +343,8 @@ class Sweep:
                 return
 
     def _telling(self, point: Point | None) -> Telling:
-        return Telling(self.story, self.root / f"{self.story.stage}-{next(self._numbers)}", self.nursery, point)
+        telling = self.story.told_by or Telling
+        return telling(self.story, self.root / f"{self.story.stage}-{next(self._numbers)}", self.nursery, point)
 
     def said(self) -> str:
         return (

@@ -9,6 +9,7 @@ import pytest
 import counted
 from chaos.nursery import Nursery
 from chaos.sweep import STORIES, Point, Story, Sweep, chosen, in_parallel
+from chaos.turns import TURNS
 
 SAMPLE = 4
 """Of each story; every telling takes a second or two."""
@@ -23,8 +24,32 @@ ONCE_STUCK = {
     ),
     # The commit that admitted a run was done and reported as failed: nobody was told to start it.
     "an agent writes": (Point("write reconcile.loop.Reconciler._apply.commit", 2, "after"),),
+    # A run that was called off was taken for one that a person stopped, and not decided anew.
+    "a run is overtaken": (
+        Point("runtime stop", 1, "killed"),
+        Point("write reconcile.execute.Execution._end.commit", 1, "before"),
+    ),
 }
 """A night's sweep found these: the task waited for ever."""
+LOOK = "read reconcile.loop.Reconciler._rows.<lambda>"
+STOP = "runtime stop"
+ADMISSION = "read reconcile.dispatch.Dispatch.still_may_start.<lambda>"
+WITHDRAWAL = "write reconcile.dispatch.Dispatch.withdraw.commit"
+STRUCK_BY_DAY = {
+    "a person stops a run": (Point(STOP, 1, "before"), Point(STOP, 1, "killed")),
+    "a comment stops a task": (Point(STOP, 1, "before"), Point(WITHDRAWAL, 1, "after")),
+    "a stop after the agent's end": (Point(STOP, 1, "killed"),),
+    "a run waits for its turn": (Point(LOOK, 1, "before"), Point(ADMISSION, 1, "after")),
+    "a run is overtaken": (Point(LOOK, 2, "killed"),),
+}
+"""What these stories are about, each in another way."""
+FIRST_RUNS = {
+    "a person stops a run": ("cancelled", "cancelled"),
+    "a comment stops a task": ("cancelled", "cancelled"),
+    "a stop after the agent's end": ("cancelled", "cancelled"),
+    "a run waits for its turn": ("succeeded", ""),
+    "a run is overtaken": ("cancelled", "not_wanted"),
+}
 KINDS = {"read", "write", "plane", "gitea", "developer", "reviewer", "git", "runtime"}
 """Of calls. A seam that went away would leave nothing to sweep, and nobody would notice."""
 
@@ -49,10 +74,24 @@ def test_points_are_reached_in_every_part_and_a_failure_at_any_of_some_changes_n
     sweep.record()
     reached = sweep.reached.keys()
     assert {name.split()[0] for name in reached} == KINDS
-    assert {"runtime launch", "write store.journal.record"} <= reached
+    assert {"runtime launch", "write store.journal.record", ADMISSION} <= reached
     assert story.is_written or "git push forge" in reached
     points = [Point(name, 1, how) for name, how in chosen(sweep.points(), SAMPLE)]
     in_parallel([partial(_struck_once, sweep, one) for one in (*points, *ONCE_STUCK[story.name])], AT_ONCE)
+    end(sweep)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("story", TURNS, ids=lambda story: story.name)
+def test_a_failure_while_a_run_is_stopped_or_waits_for_its_turn_changes_nothing_in_the_end(
+    tmp_path: Path, nursery: Nursery, story: Story
+) -> None:
+    sweep = Sweep(story, tmp_path, nursery)
+    sweep.record()
+    (*_, outcome, reason) = sweep.oracle["runs"][0]
+    assert (outcome, reason) == FIRST_RUNS[story.name]
+    points = [*STRUCK_BY_DAY[story.name], *ONCE_STUCK.get(story.name, ())]
+    in_parallel([partial(_struck_once, sweep, one) for one in points], AT_ONCE)
     end(sweep)
 
 
@@ -63,7 +102,7 @@ def _struck_once(sweep: Sweep, point: Point) -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(LIMIT_S)
 @pytest.mark.parametrize("share", range(SHARES))
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+@pytest.mark.parametrize("story", [*STORIES, *TURNS], ids=lambda story: story.name)
 def test_a_failure_at_any_point_changes_nothing_in_the_end(
     tmp_path: Path, nursery: Nursery, story: Story, share: int
 ) -> None:

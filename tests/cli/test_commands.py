@@ -18,8 +18,9 @@ import pytest
 import yaml
 
 from orchestrator import __version__
-from orchestrator.agents.probe import landlock_abi
-from orchestrator.agents.sandbox import LANDLOCK_TCP_ABI
+from orchestrator.agents.probe import Probe, landlock_abi
+from orchestrator.agents.sandbox import LANDLOCK_TCP_ABI, Capability
+from orchestrator.agents.uids import Pool
 from orchestrator.config import setting_names
 from orchestrator.configfile import effective, parse
 from orchestrator.domain.roles import Role
@@ -28,6 +29,8 @@ from support import ROOT, at_rest, only_task, until
 from warm import executed, orch
 
 ORCH = [sys.executable, "-m", "orchestrator"]
+UIDS = (64320, 64329)
+"""For measuring only; the demo has its own."""
 DEMO_LIMIT_S = 240
 """A hang is found, and a machine that does six other things is none."""
 
@@ -345,6 +348,15 @@ def answers(line: str) -> None:
         time.sleep(0.2)  # what ended by itself would be gone by then
 
 
+def assert_best_sandbox(said: str, folder: Path) -> None:
+    """All agents ran in one level, the best one that the machine offers when it is tried from here."""
+    pool = Pool(folder / "uids", *UIDS)
+    best = Probe(folder / "data", pool, toolchains=(sys.prefix, sys.base_prefix)).measure(frozenset(Capability))
+    shown = re.search(r"sandbox\W+(\w.*\w)", said.split("Summary")[1])
+    assert shown, said
+    assert shown[1] == str(best.sandbox), best.missing
+
+
 def assert_whole_story(said: str) -> None:
     """Every gate opens, every cause sends the task back once, and nothing is left to anybody but a merge."""
     opened = [line.split("✔ ")[1][:4] for line in said.splitlines() if "✔ QG-" in line]
@@ -390,6 +402,7 @@ def test_without_the_cli_the_demo_says_so_and_the_stand_in_brings_it_to_its_end_
     assert "issue__created__rest: 200 duplicate" in said
     assert_whole_story(said)
     assert not list(tmp_path.iterdir())
+    assert_best_sandbox(said, tmp_path)
     assert not leftovers(str(tmp_path))
 
 
@@ -401,6 +414,7 @@ def test_the_demo_with_the_real_cli_names_it(tmp_path: Path, real_claude: Path) 
     assert running.returncode == 0, said
     assert "the real Claude Code CLI, 2.1.330" in said
     assert_whole_story(said)
+    assert_best_sandbox(said, tmp_path)
     assert not leftovers(str(tmp_path))
 
 

@@ -258,6 +258,10 @@ class _Story:
 
     def _rows(self, task: Mapping[str, Any], cli: Cli) -> Iterator[tuple[str, str]]:
         yield "agents", str(cli)
+        yield (
+            "sandbox",
+            ", ".join(sorted({run["sandbox"] for run in task.get("runs", ())})) or "no agent has started",
+        )
         if not task:
             yield "task", "there is none"
             return

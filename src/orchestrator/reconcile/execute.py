@@ -136,11 +136,13 @@ class Execution:
         return Earlier(one.id, one.session_id, one.base_sha) if one else None
 
     async def _attempt(self, row: RunRow, spec: RunSpec) -> RunResult:
+        if row.is_called_off:
+            return await self._called_off(spec.run)
         match self._runtime.liveness(spec.run):
             case Liveness.UNSTARTED:
                 if not await self._is_still_wanted(row):
-                    await self._runtime.stop(spec.run)
-                    return RunResult(Outcome.CANCELLED, None, NOT_WANTED, NO_LONGER)
+                    await self._database.write(lambda connection: runs.call_off(connection, spec.run))
+                    return await self._called_off(spec.run)
                 await self._runtime.prepare(spec)
                 if not await self._dispatch.still_may_start(spec.run):
                     raise PutBack
@@ -154,6 +156,10 @@ class Execution:
         )
         await self._database.write(lambda connection: runs.started(connection, spec.run, known, now))
         return await self._runtime.wait(spec, lambda usage: self._progressed(spec.run, usage))
+
+    async def _called_off(self, run: RunId) -> RunResult:
+        await self._runtime.stop(run)
+        return RunResult(Outcome.CANCELLED, None, NOT_WANTED, NO_LONGER)
 
     async def _is_still_wanted(self, row: RunRow) -> bool:
         """While a run waits for its turn, people push, merge, pause and change their minds."""

@@ -12,6 +12,7 @@ from orchestrator.domain.model import RunId, Sha, Stage, TaskId
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RoleVerdict, RunResult, RunState, Usage, VerdictWord
 from orchestrator.qg.facts import RunFact
+from orchestrator.qg.runs import NOT_WANTED
 from orchestrator.qg.verdict import Item
 from orchestrator.store import canonical, spending
 from orchestrator.store.prepared import Prepared
@@ -36,6 +37,8 @@ class RunRow:
     feedback: tuple[Feedback, ...] = ()
     resumes: int | None = None
     """The earlier attempt of this stage that it goes on from."""
+    is_called_off: bool = False
+    """Nobody wants it any more, and its agent was not started."""
 
 
 _SAID_MAX_CHARS = 300
@@ -131,7 +134,8 @@ def facts_of(connection: Connection, task: TaskId) -> tuple[RunFact, ...]:
             attempt=row.attempt,
             state=RunState(row.state),
             outcome=Outcome(row.outcome) if row.outcome else None,
-            reason=row.reason,
+            # An open one that is called off still has to end.
+            reason=row.reason if row.state == RunState.ENDED else "",
             base=Sha(row.base_sha),
             head=Sha(row.head_sha) if row.head_sha else None,
             verdict=RoleVerdict(VerdictWord(row.verdict), row.report or "") if row.verdict else None,
@@ -161,6 +165,14 @@ def started(connection: Connection, run: RunId, launch: Launch, now: datetime) -
     values = {"state": RunState.RUNNING, "started_at": now, "waits_for": None, **asdict(launch)}
     connection.execute(update(agent_runs).where(*is_intended).values(values))
     connection.execute(_TOUCH_TASK, {"run": run})
+
+
+def call_off(connection: Connection, run: RunId) -> None:
+    """Nobody wants it any more, which is stored before it is stopped: whoever goes on after a crash would take it
+    for a run that a person stopped, which is not decided anew.
+    """
+    is_open = (agent_runs.c.id == run, agent_runs.c.state != RunState.ENDED)
+    connection.execute(update(agent_runs).where(*is_open).values(reason=NOT_WANTED))
 
 
 def progressed(connection: Connection, run: RunId, usage: Usage, heard_at: datetime | None) -> None:
@@ -228,4 +240,5 @@ def _run(row: Row[tuple[object, ...]]) -> RunRow:
         intended_at=row.intended_at,
         feedback=canonical.decode(row.feedback, (Feedback,)) if row.feedback else (),
         resumes=row.resumes,
+        is_called_off=row.reason == NOT_WANTED,
     )
