@@ -142,3 +142,35 @@ def test_an_approval_is_withdrawn_when_its_comment_is_rewritten(world: World, sc
 def answers(team: Team, comment: str) -> list[str]:
     """Our answers to one comment."""
     return [html for key, html in team.own().items() if key.endswith(f":reply:{comment}")]
+
+
+def test_two_words_for_the_brd_open_one_gate(world: World, scripted: Path) -> None:
+    """Both stages' documents lie there, and both words are heard at once."""
+    with at_work(world, scripted, approvers=(APPROVER, STRANGER)) as team:
+        team.write_all()
+        team.begin()
+        team.waits_for("approval", "analysis")
+        with world.plane.lock:
+            team.approve()
+            team.approve(STRANGER)
+        team.waits_for("approval", "architecture")
+        team.heard()
+        assert team.waits_for("approval")["stage"] == "architecture"
+        team.approve(STRANGER)
+        team.reaches("ci")
+
+
+def test_a_rejection_is_taken_back_by_who_wrote_it_and_by_nobody_else(world: World, scripted: Path) -> None:
+    config = "gates:\n  approvals: 2\n  returns_per_cause: 0\n"
+    with at_work(world, scripted, config=config, approvers=(APPROVER, STRANGER)) as team:
+        team.write_all()
+        team.begin()
+        team.waits_for("approval", "analysis")
+        team.approve()
+        team.reject("не то", STRANGER)
+        team.waits_for("document_rejected", "analysis")
+        team.approve()
+        team.heard()
+        assert team.waits_for("document_rejected")["stage"] == "analysis"
+        team.approve(STRANGER)
+        team.waits_for("approval", "architecture")

@@ -43,7 +43,8 @@ from orchestrator.domain.forge import CheckState, ReviewState
 from orchestrator.domain.model import Branch, Cause, Return, ReviewPolicy, Stage, Switches, Task
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, VerdictWord
-from orchestrator.qg.facts import NOT_NEEDED, Absent, Facts, Unobserved
+from orchestrator.qg.facts import NOT_NEEDED, Absent, Facts, Unobserved, Unwritten
+from orchestrator.qg.verdict import Item
 from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import (
     Decision,
@@ -902,3 +903,44 @@ def test_the_attempts_that_a_cap_counts_are_those_of_the_round_or_all_of_a_poste
     assert attempts_of_round(TASK, replace(facts, branch=Absent()), step_of_stage(Stage.REVIEW)) == 0
     posted = replace(TASK, role=Role.REVIEWER)
     assert attempts_of_round(posted, facts, step_of_stage(Stage.REVIEW)) == 3
+
+
+# What people are asked about
+
+
+def test_the_question_about_the_architecture_stands_while_the_brd_is_approved() -> None:
+    asked = decide(PROJECT, at(Stage.ARCHITECTURE, switches=Switches()), replace(GREEN, remarks=(remark(11),)))
+    assert (asked.switches.design_asked, asked.switches.design_asked_after) == (ASKED.design_asked, 20)
+    late = replace(GREEN, remarks=(remark(11), remark(25, BORIS, "/orch why")))
+    assert decide(PROJECT, at(Stage.ARCHITECTURE, switches=Switches()), late).switches.design_asked_after == 25
+    edited = replace(GREEN, documents=(replace(BRD, blob="b2", seen=50), *DOCUMENTS[1:]))
+    assert decide(PROJECT, TASK, edited).switches.design_asked == ""
+    unseen = replace(GREEN, remarks=DOWN, documents=DOWN)
+    assert decide(PROJECT, TASK, unseen).switches == ASKED, "not to be able to look takes nothing back"
+    unknown = replace(GREEN, documents=DOWN)
+    assert decide(PROJECT, TASK, unknown).switches.design_asked == ASKED.design_asked
+    gone = replace(GREEN, documents=(BRD, REPORT))
+    assert decide(PROJECT, TASK, gone).switches.design_asked == ""
+
+
+# What is refused
+
+
+REFUSED = Unwritten("PullReview", "gitea_unexpected: Gitea answered 404")
+NOT_WRITTEN = Item(
+    "not_written",
+    (("what", "PullReview"), ("detail", "gitea_unexpected: Gitea answered 404")),
+    who="operator",
+    action="orch doctor",
+)
+
+
+def test_what_is_refused_is_told_before_what_we_would_do_and_behind_what_others_can_do() -> None:
+    """F30."""
+    facts = replace(GREEN, unwritten=(REFUSED,))
+    assert decide(PROJECT, TASK, facts).waiting[-1] == NOT_WRITTEN
+    assert codes(decide(PROJECT, TASK, facts)) == ["merge", "not_written"]
+    unpublished = replace(facts, reviews=())
+    assert codes(decide(PROJECT, at(Stage.REVIEW), unpublished)) == ["not_written", "reviewer_approval"]
+    merged = replace(facts, pull=replace(PULL, is_open=False, is_merged=True))
+    assert codes(decide(PROJECT, TASK, merged)) == []
