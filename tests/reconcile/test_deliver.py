@@ -1,4 +1,6 @@
-"""A note on a work item costs as few calls as can be, and lets looks go first. Its tracker only takes comments."""
+"""A note on a work item costs as few calls as can be, lets looks go first, and says when it is refused. The tracker
+here only takes comments.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,13 +11,15 @@ import pytest
 
 from orchestrator.db import Database
 from orchestrator.domain.effect import Again, TrackerNote
+from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.events import WorkItemChanged
 from orchestrator.domain.model import ProjectId, Task, WorkItemId
 from orchestrator.domain.tracker import CommentId, Written
 from orchestrator.loglimit import Complaints
 from orchestrator.pace import Urgency, urgency
-from orchestrator.reconcile.deliver import Delivery
-from orchestrator.reconcile.observe import Forges
+from orchestrator.qg.facts import Unwritten
+from orchestrator.reconcile.deliver import TOLD_IN_S, Delivery
+from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Forges
 from orchestrator.store import canonical, outbox, tasks
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -84,3 +88,38 @@ async def test_what_is_shown_lets_looks_go_first(database: Database, clock: Any)
     await delivery.deliver(await due(database, "<p>one</p>"), {})
     assert tracker.urgencies == {Urgency.SHOW}
     assert urgency() is Urgency.LOOK
+
+
+@dataclass
+class Refusing(Notes):
+    """Refuses with this, until it is taken away."""
+
+    error: OrchestratorError | None = None
+
+    async def comment(self, project: ProjectId, item: WorkItemId, key: str, html: str) -> Written:
+        if self.error:
+            raise self.error
+        return await super().comment(project, item, key, html)
+
+
+async def test_what_is_refused_is_told_by_the_next_look_and_so_is_that_it_is_taken(
+    database: Database, clock: Any
+) -> None:
+    """F30: a reason that changes is as new as the first; what could only not be tried is no refusal."""
+    tracker = Refusing()
+    delivery = Delivery(database, clock, tracker, Forges(), Complaints())  # type: ignore[arg-type]  # as above
+    task = await due(database, "<p>one</p>")
+    steps: list[tuple[OrchestratorError | None, float | None, str]] = [
+        (Permanent("plane_refused", "No.", hint="Ask."), TOLD_IN_S, "plane_refused: No. Ask."),
+        (Permanent("plane_refused", "No.", hint="Ask."), REFUSED_PAUSE_S, "plane_refused: No. Ask."),
+        (Permanent("plane_refused", "Never."), TOLD_IN_S, "plane_refused: Never."),
+        (Transient("plane_unreachable", "Down."), 0.0, ""),
+        (Permanent("plane_refused", "No."), TOLD_IN_S, "plane_refused: No."),
+        (None, TOLD_IN_S, ""),
+        (None, None, ""),
+    ]
+    for error, again_in_s, why in steps:
+        tracker.error = error
+        assert (await delivery.deliver(task, {})).again_in_s == again_in_s
+        told = await database.read(lambda connection: outbox.unwritten(connection, task.id))
+        assert told == ((Unwritten("TrackerNote", why),) if why else ())
