@@ -15,6 +15,7 @@ from orchestrator.domain.model import (
     RepoName,
     Sha,
     Stage,
+    Switches,
     Task,
     TaskId,
     UserId,
@@ -24,6 +25,7 @@ from orchestrator.domain.model import (
 from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState, VerdictWord
 from orchestrator.domain.tracker import CommentId
+from orchestrator.qg.documents import digest_of
 from orchestrator.qg.facts import Document, Facts, Remark, RunFact, Us
 from orchestrator.workflow.decide import decide
 
@@ -33,7 +35,14 @@ CALLS_A_REPEAT = 300
 HEAD = Sha("a" * 40)
 PEOPLE = tuple(UserId(f"person-{number}") for number in range(10))
 PROJECT = Project(ProjectId("p"), RepoName("acme", "shop"), approvers=PEOPLE[:3])
-TASK = Task(TaskId(1), Stage.REVIEW, WorkItemId("w"), PROJECT.id, "SHOP-1", "Title", PROJECT.repo, "b", "main")
+ASKED = Switches(
+    design_asked=digest_of(((DocumentName.ARCHITECTURE, "b"), (DocumentName.DEV_TASK, "b"))),
+    design_asked_after=20,
+)
+TASK = Task(
+    TaskId(1), Stage.REVIEW, WorkItemId("w"), PROJECT.id, "SHOP-1", "Title", PROJECT.repo, "b", "main",
+    switches=ASKED,
+)  # fmt: skip
 
 
 def measure(bench: Bench) -> list[Figure]:

@@ -199,7 +199,7 @@ def test_one_remark_never_counts_for_two_gates() -> None:
 
 def test_what_is_said_of_named_documents_is_about_those_alone() -> None:
     """As on our own pages: whatever was asked about when it is first seen."""
-    brd, design = digest_of([(BRD.name, BRD.blob)]), ASKED.design_asked
+    brd, design = digest_of(((BRD.name, BRD.blob),)), ASKED.design_asked
     for task in (TASK, UNASKED):
         for about, is_open in ((brd, "QG-1"), (design, "QG-2"), ("older documents", "")):
             facts = replace(GREEN, remarks=(replace(remark(21), about=about),))

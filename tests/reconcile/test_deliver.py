@@ -1,5 +1,5 @@
-"""A note on a work item costs as few calls as can be, lets looks go first, and says when it is refused. The tracker
-here only takes comments.
+"""A note on a work item costs as few calls as can be, lets looks go first, and says when it is refused. Its
+tracker only takes comments.
 """
 
 from collections.abc import Mapping

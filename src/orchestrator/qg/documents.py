@@ -58,18 +58,22 @@ def digest(facts: Facts, stage: Stage) -> str:
     """Changes with every change of the stage's documents; empty while they were not seen."""
     if isinstance(facts.documents, Unobserved):
         return ""
-    return digest_of([(one.name, one.blob) for one in _found(facts, OF_STAGE[stage])])
+    return digest_of(tuple([(one.name, one.blob) for one in _found(facts, OF_STAGE[stage])]))
 
 
-def digest_of(found: Sequence[tuple[DocumentName, str]]) -> str:
+def _digest_of(found: tuple[tuple[DocumentName, str], ...]) -> str:
     """Of documents and their blobs, in the order of the stage."""
     text = " ".join(f"{name}:{blob}" for name, blob in found)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+digest_of = lru_cache(maxsize=1024)(_digest_of)
+
+
 def subject(facts: Facts, stage: Stage) -> Subject:
     """What its gate asks people about."""
-    return Subject(of_stage(facts, stage), digest(facts, stage))
+    found = of_stage(facts, stage)
+    return Subject(found, digest_of(tuple([(one.name, one.blob) for one in found])))
 
 
 def _votes(project: Project, task: Task, facts: Facts) -> Ballots:

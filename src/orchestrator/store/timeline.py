@@ -87,7 +87,7 @@ def approved_papers(connection: Connection, task: TaskId) -> dict[DocumentName, 
         newest = of_gate[-1]
         blobs = {one.what: one.digest for ident, one in sights if ident < newest.position}
         known = [(name, blobs[name]) for name in names if name in blobs]
-        if digest_of(known) == newest.digest:
+        if digest_of(tuple(known)) == newest.digest:
             by = tuple(dict.fromkeys(one.person for one in of_gate if one.digest == newest.digest))
             found |= {name: ApprovedPaper(blob, newest.digest, by, newest.approved_at) for name, blob in known}
     return found

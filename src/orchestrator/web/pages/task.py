@@ -145,7 +145,7 @@ def _ballot(services: Services, request: Request, asked: Asked | None, sheets: S
         why_not = why_not or "task.not_readable"
     return Ballot(
         asked.gate,
-        digest_of([(one.name, one.blob) for one in shown]),
+        digest_of(tuple((one.name, one.blob) for one in shown)),
         tuple(one.path for one in shown),
         why_not,
     )
