@@ -95,6 +95,11 @@ def has_said(word: str) -> Callable[[Place], bool]:
     return lambda place: bool(place.item and _own(place, word))
 
 
+def has_rejected(place: Place) -> bool:
+    """Whoever approves takes back what they said last."""
+    return bool(words := _own(place, ":")) and ":rejected:" in words[-1]["comment_html"]
+
+
 # the branch
 
 
@@ -216,7 +221,7 @@ CI_FILE = ".gitea/workflows/ci.yml"
 MORE = "\nMore, {n}.\n"
 
 VOTES = (
-    Act("approve", says(APPROVED)),
+    Act("approve", says(APPROVED), withdraws=has_rejected),
     Act("stranger_approves", says(APPROVED, STRANGER)),
     Act("approve_in_code", says("<pre><code>:approved:</code></pre>")),
     Act("approve_in_quote", says("<blockquote><p>:approved:</p></blockquote>")),

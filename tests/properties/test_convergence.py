@@ -12,7 +12,7 @@ Three things are not the deliveries' fault, and the comparison says so instead o
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import note
@@ -85,7 +85,21 @@ def scripts(
 
 
 SCRIPTS = scripts(FATES, st.booleans(), SELDOM)
-ORDERLY = scripts(IN_ORDER, NEVER, NEVER)
+SILENT = {"delete_approval"}
+"""Plane tells nobody of it, so the next look comes with the next resync."""
+
+
+def noticed(script: Script) -> Script:
+    """What nothing tells of is seen before the next act."""
+    before = (None, *(step.act for step in script.steps))
+    steps = (
+        replace(step, is_later=bool(last and last.name in SILENT))
+        for step, last in zip(script.steps, before, strict=False)
+    )
+    return replace(script, steps=tuple(steps))
+
+
+ORDERLY = scripts(IN_ORDER, NEVER, NEVER).map(noticed)
 """All that is told arrives, some of it twice, as it was sent: no order of approval and document is lost."""
 
 
@@ -174,7 +188,7 @@ def judge_orderly(counts: Counter[str]) -> None:
 
 def judge(counts: Counter[str]) -> None:
     """A sequence that ends early says little, so they may not be too many."""
-    assert counts["equal"] * 5 >= counts["sequences"]
+    assert counts["equal"] * 8 >= counts["sequences"]
     assert min(counts[fate] for fate in Fate) >= counts["sequences"] // 5
 
 

@@ -13,6 +13,7 @@ from properties.place import APPROVER, CONTEXT, PERSON, Place, Spoken
 
 BRD, DESIGN = ("BRD",), ("ARCHITECTURE", "DEV_TASK")
 CI_FILE = ".gitea/workflows/ci.yml"
+APPROVED, REJECTED = "<p>:approved:</p>", "<p>:rejected: not yet</p>"
 
 
 def furthest(place: Place, said: Sequence[Spoken]) -> Stage:
@@ -38,7 +39,7 @@ def approvals(place: Place) -> dict[str, int]:
         row["id"]: place.said[row["id"]]
         for row in place.comments()
         if row["actor"] == approver
-        and row["comment_html"] == "<p>:approved:</p>"
+        and row["comment_html"] == APPROVED
         and row["edited_at"] is None
         and row["updated_by"] in {None, approver}
     }
@@ -66,8 +67,19 @@ def _both_approved(place: Place) -> bool:
     brd, design = _known_since(place, BRD), _known_since(place, DESIGN)
     if brd is None or design is None:
         return False
+    if _rejected(place) > max(brd, design):
+        return False
     pairs = permutations(approvals(place).values(), 2)
     return any(one > brd and two > design for one, two in pairs)
+
+
+def _rejected(place: Place) -> int:
+    """When the approver rejected, if that is the last word; else 0."""
+    mine = [row for row in place.comments() if row["actor"] == place.plane.user(APPROVER).id]
+    votes = {place.said[row["id"]]: row for row in mine if row["comment_html"] in (APPROVED, REJECTED)}
+    last = max(votes, default=0)
+    is_rejection = bool(votes) and votes[last]["comment_html"] == REJECTED and votes[last]["edited_at"] is None
+    return last if is_rejection else 0
 
 
 def _is_work_there(place: Place) -> bool:
