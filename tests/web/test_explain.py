@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from green import ASKED, GREEN, LINT, PROJECT, REPO, RUNS, TASK, remark, run
 from green import CHECK as GREEN_CHECK
-from green import GREEN, LINT, PROJECT, REPO, RUNS, TASK, remark, run
 from orchestrator.domain.forge import CheckState
 from orchestrator.domain.model import Cause, GateOptions, Project, RunId, Stage, Switches, Task
 from orchestrator.domain.roles import Language, Role
@@ -236,7 +236,7 @@ def test_attempts_of_the_round_count_and_of_all_rounds_are_told() -> None:
 def test_all_that_parks_or_silences_a_task_is_told_with_what_is_left() -> None:
     spending = SpendingLimits(task_usd=20.0, without_progress_usd=5.0)
     costly = tuple(replace(one, cost_usd=2.0) for one in GREEN.runs)
-    task = replace(TASK, switches=Switches(answered=4))
+    task = replace(TASK, switches=replace(ASKED, answered=4))
     limits = decided(task, replace(GREEN, runs=costly, spending=spending)).limits
     assert limits.money is not None
     assert (limits.money.spent_usd, limits.money.limit_usd) == (2.0 * len(costly), 20.0)

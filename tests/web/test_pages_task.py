@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from desk import NOW, Page, add_run, add_task, page, served, submit
-from green import ANNA, GREEN, HEAD, ITEM, PROJECT, TASK, remark
+from green import ANNA, ASKED, GREEN, HEAD, ITEM, PROJECT, TASK, remark
 from hostile import HOSTILE, RAW
 from orchestrator.configfile import Directory
 from orchestrator.domain.model import Person, Sha, Stage, TaskId, UserId, WorkItemId
@@ -166,6 +166,7 @@ async def test_each_gate_says_what_holds_with_evidence_and_who_goes_on(
                 plane_project_id="p1",
                 branch=TASK.branch,
                 base_branch="develop",
+                switches=canonical.encode(ASKED),
             )
             here._decided(connection, GREEN, HEAD)
 

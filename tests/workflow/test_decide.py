@@ -914,13 +914,26 @@ def test_the_question_about_the_architecture_stands_while_the_brd_is_approved() 
     late = replace(GREEN, remarks=(remark(11), remark(25, BORIS, "/orch why")))
     assert decide(PROJECT, at(Stage.ARCHITECTURE, switches=Switches()), late).switches.design_asked_after == 25
     edited = replace(GREEN, documents=(replace(BRD, blob="b2", seen=50), *DOCUMENTS[1:]))
-    assert decide(PROJECT, TASK, edited).switches.design_asked == ""
+    reopened = decide(PROJECT, TASK, edited).switches
+    assert (reopened.design_asked, reopened.design_asked_after) == ("", 0)
     unseen = replace(GREEN, remarks=DOWN, documents=DOWN)
     assert decide(PROJECT, TASK, unseen).switches == ASKED, "not to be able to look takes nothing back"
     unknown = replace(GREEN, documents=DOWN)
     assert decide(PROJECT, TASK, unknown).switches.design_asked == ASKED.design_asked
     gone = replace(GREEN, documents=(BRD, REPORT))
     assert decide(PROJECT, TASK, gone).switches.design_asked == ""
+
+
+def test_a_word_on_the_brd_that_comes_too_late_is_told_that_it_is_about_that() -> None:
+    facts = replace(GREEN, remarks=(remark(11), remark(60, BORIS)))
+    decision = decide(PROJECT, at(Stage.ARCHITECTURE, switches=Switches()), facts)
+    assert replies(decision) == [("k60", "approval_not_counted", "not_for_this_gate")]
+    twice = replace(GREEN, remarks=(remark(11), remark(21), remark(22)), documents=DOCUMENTS[:3])
+    two = replace(PROJECT, gates=replace(PROJECT.gates, approvals=2))
+    asked = decide(
+        two, at(Stage.ARCHITECTURE), replace(twice, remarks=(remark(11), remark(12, BORIS), *twice.remarks[1:]))
+    )  # type: ignore[index]
+    assert replies(asked) == [("k22", "approval_not_counted", "same_person")]
 
 
 # What is refused

@@ -116,15 +116,17 @@ def ballots(project: Project, switches: Switches, facts: Facts, brd: Subject, de
 
 def asked(switches: Switches, facts: Facts, design: Subject) -> Switches:
     """When the BRD is approved, its readers are asked about these documents. What is seen later is about them."""
-    digest = design.digest if design.documents else ""
-    if digest == switches.design_asked:
+    if not design.documents:
+        return not_asked(switches)
+    if design.digest == switches.design_asked:
         return switches
-    newest = facts.remarks[-1].order if isinstance(facts.remarks, tuple) and facts.remarks else 0
-    return replace(switches, design_asked=digest, design_asked_after=max(newest, design.seen() or 0))
+    heard = facts.remarks[-1:] if isinstance(facts.remarks, tuple) else ()
+    newest = max([*(one.order for one in heard), *(one.seen for one in design.documents)])
+    return replace(switches, design_asked=design.digest, design_asked_after=newest)
 
 
 def not_asked(switches: Switches) -> Switches:
-    """The BRD is to be approved first, again."""
+    """The BRD is to be approved first, or a document of the architecture is missing."""
     return replace(switches, design_asked="", design_asked_after=0) if switches.design_asked else switches
 
 
@@ -183,7 +185,7 @@ def _is_of(word: Word, switches: Switches, design: Subject) -> bool:
 
 def _noted(known: tuple[str, ...], ballot: Ballot) -> tuple[str, ...]:
     new = tuple([word.comment for word in ballot.said if word.comment not in known])
-    return (*known, *new)[-MAX_NOTED:] if new else known
+    return (*known, *new)[-MAX_NOTED:]
 
 
 def _ballot(words: Sequence[Word], seen: int | None, needed: int) -> Ballot:
