@@ -12,7 +12,7 @@ from conftest import FakeClock
 from doors import identity
 from green import ANNA, BORIS, BRD, GREEN, NOW, PROJECT, TASK
 from orchestrator.db import Database
-from orchestrator.domain.model import Person, RepoName, RunId, Stage, Task, TaskId, UserId
+from orchestrator.domain.model import Person, RepoName, RunId, Stage, Switches, Task, TaskId, UserId
 from orchestrator.domain.roles import Role
 from orchestrator.qg import documents
 from orchestrator.qg.facts import Facts
@@ -154,6 +154,21 @@ async def test_an_approvers_word_is_journaled_wakes_the_task_and_opens_the_gate(
     assert (remark.person, remark.order, remark.lines) == (ANNA, answer.json()["event"], (":approved:",))
     assert isinstance(documents.brd(PROJECT, task, facts), Passed)
     assert engine.woken == [task.id]
+
+
+async def test_a_word_is_about_what_was_on_the_screen_whatever_else_is_asked_when_it_is_heard(
+    ask: Ask, database: Database, task: Task
+) -> None:
+    """The BRD had just been approved in Plane: nobody was asked about the architecture by this page."""
+    assert (await ask("approve", "anna", VOTE)).status_code == 202
+    known = await database.read(lambda connection: sightings.of_task(connection, task.id))
+    early = replace(GREEN.documents[1], seen=0), replace(GREEN.documents[2], seen=0)  # type: ignore[index]  # a tuple here
+    facts = replace(ASKED, documents=(SIGHT, *early), remarks=tuple(known.remarks))
+    design = documents.digest(facts, Stage.ARCHITECTURE)
+    asked = replace(task, switches=Switches(design_asked=design))
+    assert [one.about for one in known.remarks] == [DIGEST]
+    assert isinstance(documents.brd(PROJECT, asked, facts), Passed)
+    assert isinstance(documents.design(PROJECT, asked, facts), Waiting)
 
 
 async def test_a_rejection_has_its_reason_with_all_its_lines(ask: Ask, database: Database, task: Task) -> None:
