@@ -105,16 +105,16 @@ class Refusing(Notes):
 async def test_what_is_refused_is_told_by_the_next_look_and_so_is_that_it_is_taken(
     database: Database, clock: Any
 ) -> None:
-    """F30: a reason that changes is as new as the first; what could only not be tried is no refusal."""
+    """F30: a text that changes each time makes no haste, and what could only not be tried is no refusal."""
     tracker = Refusing()
     delivery = Delivery(database, clock, tracker, Forges(), Complaints())  # type: ignore[arg-type]  # as above
     task = await due(database, "<p>one</p>")
     steps: list[tuple[OrchestratorError | None, float | None, str]] = [
+        (Transient("plane_unreachable", "Down."), 0.0, ""),
         (Permanent("plane_refused", "No.", hint="Ask."), TOLD_IN_S, "plane_refused: No. Ask."),
         (Permanent("plane_refused", "No.", hint="Ask."), REFUSED_PAUSE_S, "plane_refused: No. Ask."),
-        (Permanent("plane_refused", "Never."), TOLD_IN_S, "plane_refused: Never."),
-        (Transient("plane_unreachable", "Down."), 0.0, ""),
-        (Permanent("plane_refused", "No."), TOLD_IN_S, "plane_refused: No."),
+        (Permanent("plane_refused", "Never."), REFUSED_PAUSE_S, "plane_refused: Never."),
+        (Transient("plane_unreachable", "Down."), 0.0, "plane_refused: Never."),
         (None, TOLD_IN_S, ""),
         (None, None, ""),
     ]

@@ -31,7 +31,7 @@ from orchestrator.store.outbox import EffectRow
 log = structlog.get_logger()
 GATE_CONTEXT = "orchestrator/gate"
 TOLD_IN_S = 1.0
-"""What is refused, or is so no more, is told by another look."""
+"""That something is refused, or is so no more, is told by another look."""
 MAX_REMEMBERED = 10_000
 SHOWS: dict[type[Effect], tuple[str, ...]] = {OpenPull: ("pull", "branch", "reviews"), PullReview: ("reviews",)}
 """Which observations an effect changes: they are made again."""
@@ -92,13 +92,12 @@ class Delivery:
 
     async def _failed(self, task: Task, row: EffectRow, error: OrchestratorError) -> float:
         self.complaints.say("effect_put_off", error, task=task.key, kind=row.kind)
-        pause_s, said = REFUSED_PAUSE_S, f"{error.code}: {error.message} {error.hint}".strip()[:500]
         if isinstance(error, Transient):
-            pause_s, said = error.retry_after_s or 0.0, ""
-        if said == row.error:
-            return pause_s
-        await self.database.write(lambda connection: outbox.failed(connection, row, said))
-        return TOLD_IN_S if said else pause_s
+            return error.retry_after_s or 0.0
+        said = f"{error.code}: {error.message} {error.hint}".strip()[:500]
+        if said != row.error:
+            await self.database.write(lambda connection: outbox.failed(connection, row, said))
+        return REFUSED_PAUSE_S if row.error else TOLD_IN_S
 
     async def _carry_out(self, task: Task, effect: Effect, notes: Mapping[str, CommentId]) -> str:
         """A refusal that is final; empty for what was done."""

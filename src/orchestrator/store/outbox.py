@@ -93,5 +93,5 @@ def done(connection: Connection, effect: EffectRow, now: datetime, refusal: str 
 
 
 def failed(connection: Connection, effect: EffectRow, error: str) -> None:
-    """Why it was refused; empty when it could only not be tried."""
+    """Why it was refused."""
     connection.execute(update(effects).where(effects.c.id == effect.id).values(error=error))
