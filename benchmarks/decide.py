@@ -38,6 +38,7 @@ PROJECT = Project(ProjectId("p"), RepoName("acme", "shop"), approvers=PEOPLE[:3]
 ASKED = Switches(
     design_asked=digest_of(((DocumentName.ARCHITECTURE, "b"), (DocumentName.DEV_TASK, "b"))),
     design_asked_after=20,
+    design_open_after=20,
 )
 TASK = Task(
     TaskId(1), Stage.REVIEW, WorkItemId("w"), PROJECT.id, "SHOP-1", "Title", PROJECT.repo, "b", "main",

@@ -38,6 +38,7 @@ PROJECT = Project(ProjectId("p1"), REPO, "develop", approvers=(ANNA, BORIS))
 ASKED = Switches(
     design_asked=digest_of(((DocumentName.ARCHITECTURE, "c1"), (DocumentName.DEV_TASK, "d1"))),
     design_asked_after=20,
+    design_open_after=20,
 )
 """People were asked about ARCHITECTURE and DEV_TASK, as they are here, when these were there."""
 TASK = Task(

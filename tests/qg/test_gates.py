@@ -193,15 +193,16 @@ def test_one_remark_never_counts_for_two_gates() -> None:
         assert isinstance(gate(closed_one, facts, task=task), Waiting)
     other = replace(TASK, switches=replace(ASKED, design_asked="other documents"))
     assert isinstance(gate("QG-2", facts, task=other), Waiting)
-    late = replace(TASK, switches=replace(ASKED, design_asked_after=21))
-    assert isinstance(gate("QG-2", facts, task=late), Waiting)
+    for late in ({"design_asked_after": 21}, {"design_open_after": 21}, {"design_open_after": 0}):
+        assert isinstance(gate("QG-2", facts, task=replace(TASK, switches=replace(ASKED, **late))), Waiting)
 
 
 def test_what_is_said_of_named_documents_is_about_those_alone() -> None:
     """As on our own pages: whatever was asked about when it is first seen."""
     brd, design = digest_of(((BRD.name, BRD.blob),)), ASKED.design_asked
     for task in (TASK, UNASKED):
-        for about, is_open in ((brd, "QG-1"), (design, "QG-2"), ("older documents", "")):
+        named = (brd, "QG-1"), (design, "QG-2" if task is TASK else ""), ("older documents", "")
+        for about, is_open in named:
             facts = replace(GREEN, remarks=(replace(remark(21), about=about),))
             for name in ("QG-1", "QG-2"):
                 assert isinstance(gate(name, facts, task=task), Passed) == (name == is_open)
@@ -248,7 +249,7 @@ def test_a_rejection_of_the_architecture_is_none_of_the_brd() -> None:
     assert isinstance(gate("QG-2", facts), Failed)
     # The architecture was rewritten: the old word on it is still none on the BRD, once it was noted.
     rewritten = replace(facts, documents=(BRD, replace(ARCHITECTURE, seen=30), DEV_TASK))
-    noted = replace(TASK, switches=Switches(of_design=("k21",)))
+    noted = replace(TASK, switches=replace(ASKED, design_open_after=0, of_design=("k21",)))
     assert isinstance(gate("QG-1", rewritten, task=noted), Passed)
     assert codes(gate("QG-2", rewritten, task=noted)) == ["approval"]
     assert isinstance(gate("QG-1", rewritten, task=UNASKED), Failed)
@@ -272,7 +273,7 @@ def test_what_was_said_before_the_architecture_was_asked_about_is_none_of_it() -
     assert codes(again)[0] == "approval"
     assert {dict(item.params)["why"] for item in items(again)[1:]} == {"not_for_this_gate"}
     # What was noted for the architecture when the old BRD was approved goes on to count.
-    noted = replace(TASK, switches=Switches(of_design=("k22",)))
+    noted = replace(TASK, switches=replace(ASKED, design_open_after=0, of_design=("k22",)))
     assert isinstance(gate("QG-2", twice, task=noted), Passed)
 
 
@@ -280,7 +281,7 @@ def test_a_rejection_first_seen_with_the_architecture_is_about_the_brd() -> None
     facts = replace(GREEN, remarks=(remark(11), remark(20, BORIS, ":rejected: no")))
     assert items(gate("QG-1", facts, task=UNASKED))[0].evidence == ("k20",)
     # Noted once as a word on the architecture, it is not newer than what it was seen with: no word at all.
-    noted = replace(TASK, switches=Switches(of_design=("k20",)))
+    noted = replace(TASK, switches=replace(ASKED, of_design=("k20",)))
     assert isinstance(gate("QG-1", facts, task=noted), Passed)
     assert codes(gate("QG-2", facts, task=noted)) == ["approval"]
 
@@ -318,14 +319,14 @@ def test_what_does_not_count_is_named_with_its_reason() -> None:
     assert reasons == ["same_person", "edited", "not_an_approver", "document_is_newer"]
     many = replace(GREEN, remarks=tuple(remark(number, STRANGER) for number in range(11, 40)))
     assert len(items(gate("QG-1", many))) == 6
-    bound = replace(TASK, switches=Switches(of_brd=("k21",)))
+    bound = replace(TASK, switches=replace(ASKED, of_brd=("k21",)))
     spent = gate("QG-2", replace(GREEN, remarks=(remark(11), remark(21))), task=bound)
     assert dict(items(spent)[1].params)["why"] == "not_for_this_gate"
 
 
 def test_a_remark_that_counted_for_one_gate_never_counts_for_the_other_later() -> None:
     withdrawn = replace(GREEN, remarks=(remark(21),))
-    bound = replace(TASK, switches=Switches(of_brd=("k11",), of_design=("k21",)))
+    bound = replace(TASK, switches=replace(ASKED, of_brd=("k11",), of_design=("k21",)))
     assert isinstance(gate("QG-1", withdrawn, task=bound), Waiting)
     assert isinstance(gate("QG-2", withdrawn, task=bound), Passed)
 

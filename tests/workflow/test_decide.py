@@ -67,6 +67,10 @@ def at(stage: Stage, **changes: Any) -> Task:
     return replace(TASK, stage=stage, **changes)
 
 
+NEW = at(Stage.ANALYSIS, switches=Switches())
+"""People were asked about nothing but the BRD."""
+
+
 def starts(decision: Decision) -> list[tuple[Role, int]]:
     return [(one.role, one.attempt) for one in decision.actions if isinstance(one, StartRun)]
 
@@ -269,10 +273,8 @@ def test_an_approval_that_is_deleted_or_edited_reopens_its_gate_before_anything_
             kept = [one for place, one in enumerate(REMARKS) if place != number]
             said = sorted((*kept, *WITHDRAWN[how](REMARKS[number])), key=lambda one: one.order)
             decision = decide(project, known, replace(GREEN, remarks=tuple(said), runs=ran))
-            assert (decision.stage, starts(decision), codes(decision)[0]) == (gate_at, [], "approval"), (
-                stage,
-                how,
-            )
+            code = "rejection_edited" if how == "edited to a rejection" else "approval"
+            assert (decision.stage, starts(decision), codes(decision)[0]) == (gate_at, [], code), (stage, how)
             told += 1
     assert told >= 100
     counted.said(f"S7: {told} of {told} reopened before a start")
@@ -650,9 +652,10 @@ LATE = [
 def test_an_approval_that_opens_nothing_is_answered_once(stage: Stage, facts: Facts, late: Any, why: str) -> None:
     """F37."""
     heard = replace(facts, remarks=(*facts.remarks, late))  # type: ignore[misc]
-    decision = decide(PROJECT, at(stage), heard)
+    task = NEW if stage is Stage.ANALYSIS else at(stage)
+    decision = decide(PROJECT, task, heard)
     assert replies(decision) == [("k60", "approval_not_counted", why)]
-    assert replies(decide(PROJECT, applied(at(stage), decision), heard)) == []
+    assert replies(decide(PROJECT, applied(task, decision), heard)) == []
 
 
 HALTED = [
@@ -676,7 +679,7 @@ def test_an_approval_that_counts_when_the_task_goes_on_is_not_answered_meanwhile
     facts = replace(GREEN, documents=(BRD,), remarks=(remark(60),))
     halted = decide(PROJECT, at(Stage.ANALYSIS, switches=Switches(is_cancelled=True)), facts)
     assert (replies(halted), codes(halted)) == ([], ["cancelled"])
-    assert decide(PROJECT, at(Stage.ANALYSIS), facts).stage is Stage.ARCHITECTURE
+    assert decide(PROJECT, NEW, facts).stage is Stage.ARCHITECTURE
 
 
 def test_an_approval_that_counts_is_not_answered_nor_one_of_two() -> None:
@@ -726,7 +729,7 @@ def test_a_rejection_that_sends_nothing_back_is_answered_once(facts: Facts, late
     ids=["it counts", "a newer one counts", "its author approves now", "somebody else approves"],
 )
 def test_a_rejection_of_documents_that_were_there_is_not_answered(said: Any) -> None:
-    decision = decide(PROJECT, at(Stage.ANALYSIS), replace(GREEN, documents=(BRD,), remarks=said))
+    decision = decide(PROJECT, NEW, replace(GREEN, documents=(BRD,), remarks=said))
     assert replies(decision) == []
 
 
@@ -910,18 +913,22 @@ def test_the_attempts_that_a_cap_counts_are_those_of_the_round_or_all_of_a_poste
 
 def test_the_question_about_the_architecture_stands_while_the_brd_is_approved() -> None:
     asked = decide(PROJECT, at(Stage.ARCHITECTURE, switches=Switches()), replace(GREEN, remarks=(remark(11),)))
-    assert (asked.switches.design_asked, asked.switches.design_asked_after) == (ASKED.design_asked, 20)
+    assert replace(asked.switches, of_brd=(), commands_up_to=0, approvals_up_to=0) == ASKED
     late = replace(GREEN, remarks=(remark(11), remark(25, BORIS, "/orch why")))
     assert decide(PROJECT, at(Stage.ARCHITECTURE, switches=Switches()), late).switches.design_asked_after == 25
     edited = replace(GREEN, documents=(replace(BRD, blob="b2", seen=50), *DOCUMENTS[1:]))
-    reopened = decide(PROJECT, TASK, edited).switches
-    assert (reopened.design_asked, reopened.design_asked_after) == ("", 0)
+    reopened = decide(PROJECT, TASK, edited)
+    assert (reopened.switches.design_asked, reopened.switches.design_open_after) == (ASKED.design_asked, 0)
+    approved = replace(edited, remarks=(remark(11), remark(21), remark(60), remark(61, BORIS)))
+    again = decide(PROJECT, applied(TASK, reopened), approved)
+    open_again = (again.switches.design_asked_after, again.switches.design_open_after)
+    assert (again.stage, open_again, again.switches.of_design) == (Stage.READY, (20, 61), ("k21",))
     unseen = replace(GREEN, remarks=DOWN, documents=DOWN)
     assert decide(PROJECT, TASK, unseen).switches == ASKED, "not to be able to look takes nothing back"
     unknown = replace(GREEN, documents=DOWN)
     assert decide(PROJECT, TASK, unknown).switches.design_asked == ASKED.design_asked
     gone = replace(GREEN, documents=(BRD, REPORT))
-    assert decide(PROJECT, TASK, gone).switches.design_asked == ""
+    assert decide(PROJECT, TASK, gone).switches.design_open_after == 0
 
 
 def test_a_word_on_the_brd_that_comes_too_late_is_told_that_it_is_about_that() -> None:

@@ -74,7 +74,10 @@ class World:
     is_built: bool = False
     remarks: tuple[Said, ...] = ()
     is_design_asked: bool = False
-    """As it is, it is or was asked about since the BRD is as it is."""
+    """People are asked about the architecture, or were and approved, since the BRD was."""
+    asked_design: int = 0
+    asked_first: int = 0
+    """Which architecture that was, and when they were first asked about that."""
     people: int = 1
     """How many approvers there are, who all have to approve."""
     ci: str = ""
@@ -146,7 +149,10 @@ def asked(world: World, decision: Decision) -> World:
     of_brd = dict(decision.verdicts).get("QG-1")
     if of_brd is None or isinstance(of_brd, Unknown):
         return world
-    return replace(world, is_design_asked=isinstance(of_brd, Passed) and world.design > 0)
+    is_asked = isinstance(of_brd, Passed) and world.design > 0
+    if is_asked and world.asked_design != world.design:
+        world = replace(world, asked_design=world.design, asked_first=world.clock)
+    return replace(world, is_design_asked=is_asked)
 
 
 def pushed(world: World) -> World:
@@ -172,7 +178,7 @@ def said(world: World, who: UserId, line: str) -> World:
     """Who said the same of the same last says nothing new."""
     later = world.clock + 1
     words = [one for one in world.remarks if one.who == who and one.is_of_design == world.is_design_asked]
-    seen = world.design if world.is_design_asked else world.brd
+    seen = known_since(world) if world.is_design_asked else world.brd
     if words and words[-1].order > seen and words[-1].line == line:
         return world
     remark = Said(later, who, line, world.is_design_asked)
@@ -196,7 +202,7 @@ def trouble_of(world: World, trouble: str) -> World | None:  # noqa: C901, PLR09
         case "edit_brd" if world.brd:
             return replace(pushed(world), brd=later)
         case "edit_design" if world.design:
-            return replace(pushed(world), design=later, is_design_asked=False)
+            return replace(pushed(world), design=later)
         case "approve":
             remark = Said(later, ANNA, ":approved:", world.is_design_asked)
             return replace(world, clock=later, remarks=(*world.remarks, remark))
@@ -233,7 +239,7 @@ def well_done(world: World) -> World:
         case Stage.ANALYSIS:
             return replace(pushed(ended(world)), brd=world.clock + 1)
         case Stage.ARCHITECTURE:
-            return replace(pushed(ended(world)), design=world.clock + 1, is_design_asked=False)
+            return replace(pushed(ended(world)), design=world.clock + 1)
         case Stage.DEVELOPMENT:
             return replace(pushed(ended(world)), is_built=True)
         case Stage.REVIEW:
@@ -245,7 +251,7 @@ def well_done(world: World) -> World:
 def is_sound(world: World) -> bool:
     """The oracle: told once more, from the world alone, without a line of the product's."""
     is_approved = are_agreed(world, world.brd, is_of_design=False) and are_agreed(
-        world, world.design, is_of_design=True
+        world, known_since(world), is_of_design=True
     )
     at_head = [one for one in world.reviews if one.commit == sha(world.head)]
     is_reviewed = bool(at_head) and at_head[-1].state is ReviewState.APPROVED
@@ -256,6 +262,11 @@ def is_sound(world: World) -> bool:
     return (
         is_approved and world.is_built and world.has_pull and world.ci == "success" and is_reviewed and is_tested
     )
+
+
+def known_since(world: World) -> int:
+    """When people were first asked about the architecture that is there; before that nothing is said of it."""
+    return max(world.design, world.asked_first) if world.asked_design == world.design else 10**6
 
 
 def are_agreed(world: World, seen: int, *, is_of_design: bool) -> bool:

@@ -265,11 +265,13 @@ class Switches:
     of_design: tuple[str, ...] = ()
     """As above, on the architecture and the work order."""
     design_asked: str = ""
-    """The digest of the architecture and work order that people are or were asked about; empty while the BRD waits
-    for them.
-    """
+    """The digest of the architecture and work order that people were asked about last."""
     design_asked_after: int = 0
-    """What was seen up to this order came before that question."""
+    """What was seen up to this order is not about them."""
+    design_open_after: int = 0
+    """People are asked about the architecture now, and what is seen after this order is about it; 0: they are not,
+    and it is about the BRD.
+    """
     answered: int = 0
     """How many comments were answered; beyond a limit none is."""
     retry_runs: int = 0

@@ -1,8 +1,8 @@
 """Whose `:approved:` and `:rejected:` count for which documents.
 
-A comment names no document. It is about the architecture when these very documents were asked about before it
-was first seen, else about the BRD; and it stays so. What is said on our own pages names its documents. As with
-reviews, each person's last word counts, and nobody's may be a rejection.
+A comment names no document. It is about the architecture when that was asked about before it was first seen, else
+about the BRD; and it stays so. What is said on our own pages names its documents. As with reviews, each person's
+last word counts, and nobody's may be a rejection.
 """
 
 from collections.abc import Iterable, Sequence
@@ -44,6 +44,8 @@ class Word:
     """None: it approves."""
     about: str = ""
     """As of a Remark."""
+    is_edited: bool = False
+    """A rejection that somebody changed: it sends nothing back, and what was approved before it does not stand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,15 @@ class Ballot:
     """Of people whose last word approves, as many as are needed: of each the earliest since which they do."""
     rejection: Word | None = None
     """The newest of those that are somebody's last word."""
+    edited: Word | None = None
+    """As `rejection`, of those that were edited."""
     said: tuple[Word, ...] = ()
-    """Everything, oldest first."""
+    """Everything that can be about these documents, oldest first."""
+    words: tuple[Word, ...] = ()
+    """And what was said of older ones of this stage."""
 
     def heard(self) -> frozenset[CommentId]:
-        return frozenset([word.comment for word in self.said])
+        return frozenset([word.comment for word in self.said if not word.is_edited])
 
     def is_taken_back(self, comment: CommentId) -> bool:
         since = [place for place, word in enumerate(self.said) if word.comment == comment]
@@ -111,23 +117,25 @@ def ballots(project: Project, switches: Switches, facts: Facts, brd: Subject, de
         return Ballots()
     needed, of_design = project.gates.approvals, [word for word in words if _is_of(word, switches, design)]
     of_brd = [word for word in words if word not in of_design and word.about in {"", brd.digest}]
-    return Ballots(_ballot(of_brd, brd.seen(), needed), _ballot(of_design, design.seen(), needed))
+    return Ballots(_ballot(of_brd, brd.seen(), needed), _ballot(of_design, _asked_after(switches, design), needed))
 
 
 def asked(switches: Switches, facts: Facts, design: Subject) -> Switches:
-    """When the BRD is approved, its readers are asked about these documents. What is seen later is about them."""
+    """When the BRD is approved, people are asked about these documents. What is seen later is about them."""
     if not design.documents:
         return not_asked(switches)
-    if design.digest == switches.design_asked:
+    is_known = design.digest == switches.design_asked
+    if is_known and switches.design_open_after:
         return switches
     heard = facts.remarks[-1:] if isinstance(facts.remarks, tuple) else ()
     newest = max([*(one.order for one in heard), *(one.seen for one in design.documents)])
-    return replace(switches, design_asked=design.digest, design_asked_after=newest)
+    since = switches.design_asked_after if is_known else newest
+    return replace(switches, design_asked=design.digest, design_asked_after=since, design_open_after=newest)
 
 
 def not_asked(switches: Switches) -> Switches:
     """The BRD is to be approved first, or a document of the architecture is missing."""
-    return replace(switches, design_asked="", design_asked_after=0) if switches.design_asked else switches
+    return replace(switches, design_open_after=0)
 
 
 def not_counted(project: Project, facts: Facts, all_of: Ballots, stage: Stage, seen: int) -> tuple[Item, ...]:
@@ -161,40 +169,54 @@ def _words(project: Project, facts: Facts, after: int | None) -> list[Word]:
     if after is None or not isinstance(facts.remarks, tuple):
         return []
     allowed = approvers(project, facts)
-    theirs = [one for one in facts.remarks if one.person in allowed and one.order > after and one.is_untouched]
+    theirs = [one for one in facts.remarks if one.person in allowed and one.order > after]
     said = [_word(one, commands(one.lines)) for one in theirs if END_OF_VOTE in "\n".join(one.lines)]
     return sorted((word for word in said if word), key=_ORDER)
 
 
 def _word(remark: Remark, said: Iterable[Command]) -> Word | None:
+    """An approval that was edited is none; a rejection stands in the way."""
     reasons = [one.why for one in said if isinstance(one, Reject)]
-    if reasons or Approve() in said:
-        rejection = reasons[-1] if reasons else None
-        return Word(remark.comment, remark.person, remark.order, rejection, remark.about)
-    return None
+    if not reasons and not (Approve() in said and remark.is_untouched):
+        return None
+    rejection, is_edited = reasons[-1] if reasons else None, not remark.is_untouched
+    return Word(remark.comment, remark.person, remark.order, rejection, remark.about, is_edited)
 
 
 def _is_of(word: Word, switches: Switches, design: Subject) -> bool:
-    """About the architecture."""
+    """About the architecture, be it these documents or older ones."""
     if word.about:
         return word.about == design.digest
     if word.comment in switches.of_brd or word.comment in switches.of_design:
         return word.comment in switches.of_design
-    return switches.design_asked == design.digest and word.order > switches.design_asked_after
+    return 0 < switches.design_open_after < word.order
+
+
+def _asked_after(switches: Switches, design: Subject) -> int | None:
+    """What is newer can be about these documents; None: nobody was asked about them yet."""
+    seen = design.seen()
+    if seen is None or switches.design_asked != design.digest:
+        return None
+    return max(seen, switches.design_asked_after)
 
 
 def _noted(known: tuple[str, ...], ballot: Ballot) -> tuple[str, ...]:
-    new = tuple([word.comment for word in ballot.said if word.comment not in known])
-    return (*known, *new)[-MAX_NOTED:]
+    """The newest last, so that notes which are full stay as they are."""
+    words = [word.comment for word in ballot.words]
+    if set(words) <= set(known):
+        return known
+    return (*[one for one in known if one not in words], *words)[-MAX_NOTED:]
 
 
-def _ballot(words: Sequence[Word], seen: int | None, needed: int) -> Ballot:
-    said = tuple([word for word in words if seen is not None and word.order > seen])
+def _ballot(words: Sequence[Word], after: int | None, needed: int) -> Ballot:
+    said = tuple([word for word in words if after is not None and word.order > after])
     last: dict[UserId, Word] = {}
     for word in said:
         before = last.get(word.person)
         if before is None or before.rejection is not None or word.rejection is not None:
             last[word.person] = word
     approvals = sorted([word for word in last.values() if word.rejection is None], key=_ORDER)
-    rejections = [word for word in last.values() if word.rejection is not None]
-    return Ballot(tuple(approvals[:needed]), max(rejections, key=_ORDER, default=None), said)
+    against = [word for word in last.values() if word.rejection is not None]
+    rejection = max([word for word in against if not word.is_edited], key=_ORDER, default=None)
+    edited = max([word for word in against if word.is_edited], key=_ORDER, default=None)
+    return Ballot(tuple(approvals[:needed]), rejection, edited, said, tuple(words))

@@ -168,6 +168,11 @@ def _approved(stage: Stage, project: Project, task: Task, facts: Facts, held: tu
         params = (("stage", stage.value), ("person", said.person))
         rejected = Item("document_rejected", params, (said.comment,), who="agent", action="run")
         return Failed((rejected,), held)
+    if ballot.edited:
+        params = (("stage", stage.value), ("person", ballot.edited.person))
+        return Waiting(
+            (Item("rejection_edited", params, (ballot.edited.comment,), "approver", ":approved:"),), held
+        )
     if len(ballot.approvals) >= project.gates.approvals:
         return Passed(held)
     seen = max(one.seen for one in of_stage(facts, stage))

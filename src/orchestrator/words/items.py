@@ -97,6 +97,12 @@ _DOCUMENTS = {
         "name more approvers in `orchestrator.yaml`, or ask for fewer approvals, then restart",
         "назовите в `orchestrator.yaml` больше согласующих или требуйте меньше одобрений и перезапустите",
     ),
+    "rejection_edited": Said(
+        "rejected by {person} at stage “{stage}” in a comment that was edited",
+        "отклонено: {person}, этап «{stage}», но комментарий правили",
+        "who wrote it says it anew: `:approved:`, or `:rejected: why`; or deletes that comment",
+        "автору: написать заново `:approved:` или `:rejected: почему` либо удалить тот комментарий",
+    ),
     "document_rejected": Said("rejected by {person} at stage “{stage}”", "отклонено: {person}, этап «{stage}»"),
 }
 _PULL = {
