@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,26 @@ async def test_all_are_looked_at_and_only_who_is_needed_is_woken(followed: Any) 
     assert not waits[0].done()
     assert [run.told for run in runs[:2]] == [[Usage(turns=1)]] * 2
     waits[0].cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def test_what_is_told_of_a_run_is_told_where_that_is_waited_for(followed: Any, eventually: Any) -> None:
+    """As logs name the run of the task that they come from."""
+    whose, patrol, told = ContextVar[int]("whose"), Patrol(), dict[int, int]()
+
+    async def waited(number: int) -> None:
+        whose.set(number)
+        run = followed(number, asyncio.get_running_loop().time())
+        run.watch.on_progress = lambda _: told.update({number: whose.get()})
+        run.says(b"a\n")
+        with holding(run.paths.lock), Ending(run.paths.lock, None) as ending, patrol.of(ending, run.watch):
+            await ending.within(math.inf)
+
+    waits = [asyncio.create_task(waited(number)) for number in (1, 2)]
+    await eventually(lambda: len(told) == len(waits), "both are looked at")
+    assert told == {1: 1, 2: 2}
+    for wait in waits:
+        wait.cancel()
     await asyncio.gather(*waits, return_exceptions=True)
 
 

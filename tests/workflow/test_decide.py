@@ -42,7 +42,7 @@ from green import (
 from orchestrator.domain.forge import CheckState, ReviewState
 from orchestrator.domain.model import Branch, Cause, Return, ReviewPolicy, Stage, Switches, Task
 from orchestrator.domain.roles import Role
-from orchestrator.domain.run import Outcome, VerdictWord
+from orchestrator.domain.run import Outcome, RunState, VerdictWord
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Facts, Unobserved, Unwritten
 from orchestrator.qg.verdict import Item
 from orchestrator.workflow.decide import decide
@@ -964,3 +964,53 @@ def test_what_is_refused_is_told_before_what_we_would_do_and_behind_what_others_
     assert codes(decide(PROJECT, at(Stage.REVIEW), unpublished)) == ["not_written", "reviewer_approval"]
     merged = replace(facts, pull=replace(PULL, is_open=False, is_merged=True))
     assert codes(decide(PROJECT, TASK, merged)) == []
+
+
+DESIGN_ONLY = replace(
+    GREEN, documents=DOCUMENTS[:3], pull=Absent(), reviews=(), checks=(), changed_paths=(), runs=RUNS[:2]
+)
+REWRITTEN = (BRD, replace(ARCHITECTURE, blob="c2", seen=50), replace(DEV_TASK, blob="d2", seen=50))
+NO, NOT_ME = remark(30, ANNA, ":rejected: no"), remark(40, BORIS, ":rejected: me neither")
+
+
+def test_a_word_on_the_architecture_stays_one_when_that_is_rewritten_meanwhile() -> None:
+    """It is about what was asked when it was said, and that is there no more: it is answered."""
+    task = at(Stage.ARCHITECTURE)
+    back = decide(PROJECT, task, replace(DESIGN_ONLY, remarks=(remark(11), NO)))
+    assert starts(back) == [(Role.ARCHITECT, 2)]
+    working = replace(DESIGN_ONLY, documents=NOT_NEEDED, remarks=(remark(11), NO, NOT_ME))
+    again = run(Stage.ARCHITECTURE, 2, None)
+    during = decide(PROJECT, applied(task, back), replace(working, runs=(*RUNS[:2], again)))
+    ended = replace(again, state=RunState.ENDED, outcome=Outcome.SUCCEEDED)
+    after = replace(working, documents=REWRITTEN, runs=(*RUNS[:2], ended))
+    decision = decide(PROJECT, applied(applied(task, back), during), after)
+    assert (decision.stage, starts(decision), codes(decision)[0]) == (Stage.ARCHITECTURE, [], "approval")
+    assert replies(decision) == [("k40", "rejection_not_counted", "document_is_newer")]
+    at_once = decide(PROJECT, task, replace(DESIGN_ONLY, documents=REWRITTEN, remarks=(remark(11), NOT_ME)))
+    assert (at_once.stage, at_once.switches.of_brd, at_once.switches.of_design) == (
+        Stage.ARCHITECTURE,
+        ("k11",),
+        ("k40",),
+    )
+
+
+def test_an_edited_rejection_lets_nothing_past_and_sends_nothing_back() -> None:
+    """Nobody knows who edited it; what its author approved before does not stand any more."""
+    edited = remark(35, ANNA, ":rejected: no, and that", is_untouched=False)
+    facts = replace(DESIGN_ONLY, remarks=(remark(11), remark(21), edited))
+    decision = decide(PROJECT, at(Stage.ARCHITECTURE), facts)
+    assert (decision.stage, decision.returns, codes(decision)) == (Stage.ARCHITECTURE, (), ["rejection_edited"])
+    assert decision.waiting[0].evidence == ("k35",)
+    assert replies(decision) == [("k35", "rejection_not_counted", "edited")]
+    anew = replace(facts, remarks=(*facts.remarks, remark(36)))  # type: ignore[misc]  # a tuple
+    assert decide(PROJECT, at(Stage.ARCHITECTURE), anew).stage is Stage.DEVELOPMENT
+    by_other = replace(facts, remarks=(*facts.remarks, remark(36, BORIS)))  # type: ignore[misc]  # as above
+    assert codes(decide(PROJECT, at(Stage.ARCHITECTURE), by_other)) == ["rejection_edited"]
+
+
+def test_notes_that_are_full_stay_as_they_are() -> None:
+    many = (remark(11), *(remark(order) for order in range(21, 90)))
+    task = at(Stage.ARCHITECTURE)
+    first = applied(task, decide(PROJECT, task, replace(DESIGN_ONLY, remarks=many)))
+    assert first.switches.of_design == tuple(f"k{order}" for order in range(40, 90))
+    assert applied(first, decide(PROJECT, first, replace(DESIGN_ONLY, remarks=many))).switches == first.switches

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 
 from orchestrator.agents.follow import Ending, Log
@@ -57,13 +58,13 @@ class Patrol:
     """Of one event loop at a time."""
 
     def __init__(self) -> None:
-        self._followed: dict[Ending, Watch] = {}
+        self._followed: dict[Ending, tuple[Watch, Context]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     @contextmanager
     def of(self, ending: Ending, watch: Watch) -> Iterator[None]:
         """Looks while somebody waits for `ending`, and wakes who does when a look is not enough, or failed."""
-        self._followed[ending] = watch
+        self._followed[ending] = watch, copy_context()  # what is logged of a run names that run
         if self._timer is None:
             self._plan()
         try:
@@ -81,8 +82,8 @@ class Patrol:
     def _go(self) -> None:
         self._plan()
         now = time.monotonic()
-        for ending, watch in tuple(self._followed.items()):
-            _look(ending, watch, now)
+        for ending, (watch, context) in tuple(self._followed.items()):
+            context.run(_look, ending, watch, now)
 
 
 def _look(ending: Ending, watch: Watch, now: float) -> None:

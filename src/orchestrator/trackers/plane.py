@@ -34,9 +34,9 @@ MAX_LIST_PAGES = 50
 MAX_NAME_CHARS = 200
 REMEMBERED_S = 300.0
 SOURCE = "orchestrator"
+"""Marks our comments in Plane, together with their keys."""
 _MORE = "~"
 """In a key of ours what follows it is by chance."""
-"""Marks our comments in Plane, together with their keys."""
 _NOT_FOUND = "The requested resource does not exist."
 _EXPANDED = {"expand": "state,labels,project"}
 _MISSING = frozenset({404})
