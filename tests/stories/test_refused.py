@@ -56,3 +56,21 @@ def test_who_takes_our_key_in_plane_first_does_not_silence_us(
         until(lambda: "ARCHITECTURE.md" in team.sticky(), "it is edited in place")
         assert len([one for one in team.comments() if "BRD.md" in one or "ARCHITECTURE.md" in one]) == 1
         assert team.in_plane.comments[theirs["id"]]["comment_html"] == "<p>hi</p>"
+
+
+def test_a_state_that_plane_does_not_have_is_told_and_moved_to_when_the_configuration_is_corrected(
+    world: World, scripted: Path
+) -> None:
+    """F30: nothing else happens to the task meanwhile."""
+    config = "states:\n  analysis: Nowhere\n"
+    with at_work(world, scripted, config=config) as team:
+        team.begin()
+        team.waits_for("approval", "analysis")
+        told = until(lambda: _refusal(team), "it is told")
+        assert (told["params"]["what"], "plane_no_such_state" in told["params"]["detail"]) == ("ItemState", True)
+        file = world.root / "orchestrator.yaml"
+        file.write_text(file.read_text().replace("Nowhere", "Analysis"))
+        team.restart()
+        until(lambda: not _refusal(team), "it is told no more")
+        team.heard()
+        assert team.state == "Analysis"

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import Connection
 
 from orchestrator.db import Database
+from orchestrator.domain.effect import Again
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.model import Branch, Project, ProjectId, RunId, Stage, Task, TaskId
 from orchestrator.domain.roles import DocumentName
@@ -452,7 +453,7 @@ class Reconciler:
         """The one transaction of some steps: decisions, stage, effects, runs, and the events that they answer."""
         now, rows, last = self._clock.now(), course.rows, course.steps[-1]
         new = [step for step in course.steps if step.is_new]
-        effects = [one for step in new for one in await self._effects(step, is_shown=step is new[-1])]
+        effects = await self._all_effects(new) if new or not rows.unwritten else await self._effects_anew(last)
         starts = [action for action in last.decision.actions if isinstance(action, StartRun)]
 
         def commit(connection: Connection) -> tuple[list[RunId], list[Round]]:
@@ -485,6 +486,13 @@ class Reconciler:
         project = step.basis.project
         people = await self._observer.people(project, named_people(step.decision)) if project else ()
         return planned(step.basis, step.decision, self._options.addresses, people, is_shown=is_shown)
+
+    async def _all_effects(self, new: Sequence[_Step]) -> list[Planned]:
+        return [one for step in new for one in await self._effects(step, is_shown=step is new[-1])]
+
+    async def _effects_anew(self, step: _Step) -> list[Planned]:
+        """What was refused may be another thing by now: people corrected the configuration."""
+        return [one for one in await self._effects(step, is_shown=True) if one.again is Again.WHEN_CHANGED]
 
     async def _stop(self, task: TaskId, decision: Decision, engine: Engine) -> None:
         stops = [action for action in decision.actions if isinstance(action, StopRun)]

@@ -165,7 +165,8 @@ def _shown(project: Project, basis: Basis, decision: Decision, here: Standing) -
     if not isinstance(facts.pull, PullRequest) or task.repo is None:
         return
     pull = facts.pull
-    yield Planned(f"{task.id}:link:{pull.number}", PullLink(pull.url, f"Pull request {pull.number}"))
+    link = PullLink(pull.url, f"Pull request {pull.number}")
+    yield Planned(f"{task.id}:link:{pull.number}", link, again=Again.WHEN_CHANGED)
     note = PullNote(task.repo, pull.number, f"orchestrator:{key}", standing.sticky_markdown(here, language))
     yield Planned(f"{task.id}:standing:pull", note, again=Again.WHEN_CHANGED)
     if isinstance(facts.branch, Branch) and decision.stage is not Stage.DONE:
