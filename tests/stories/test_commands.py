@@ -62,10 +62,10 @@ def test_a_strangers_command_does_nothing_and_gets_no_answer(world: World, scrip
         assert team.codes() == {"approval"}
 
 
-def test_an_order_and_a_rejection_that_were_put_into_older_comments_are_answered_and_do_nothing(
+def test_an_order_and_a_rejection_that_were_put_into_older_comments_are_answered_and_nothing_is_done(
     world: World, scripted: Path
 ) -> None:
-    """F37. Newer commands were carried out meanwhile."""
+    """F37. Newer commands were carried out meanwhile. Over the rejection nothing is approved."""
     with at_work(world, scripted) as team:
         asking(team)
         older = [team.say("<p>Читаю.</p>"), team.say("<p>Читаю дальше.</p>")]
@@ -77,8 +77,10 @@ def test_an_order_and_a_rejection_that_were_put_into_older_comments_are_answered
             until(lambda one=comment: answer(team, one), "it is answered")
             assert "правили" in answer(team, comment)
         team.heard()
-        assert team.codes() == {"approval"}
+        assert team.codes() == {"rejection_edited"}
         assert team.started() == []
+        team.approve()
+        team.waits_for("approval", "architecture")
 
 
 def test_a_budget_holds_for_the_next_run(world: World, scripted: Path) -> None:
