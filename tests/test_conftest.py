@@ -23,12 +23,18 @@ SKIPS = {
 
 
 def ended(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """A run of its own over the tests of this folder, with our conftest.py."""
+    """A run of its own over the tests of this folder, with our conftest.py.
+
+    Its temporary folders are its own, too: else pytest clears away at its end what three runs before it left, which
+    takes minutes on a slow disk, and once took longer than the limit here.
+    """
     for name in ("conftest.py", "counted.py", "support.py", "warm.py"):
         shutil.copy(ROOT / "tests" / name, folder)
     (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *args]
-    env |= {"PATH": os.environ["PATH"]}
+    own = folder / "temporary"
+    own.mkdir()
+    env |= {"PATH": os.environ["PATH"], "PYTEST_DEBUG_TEMPROOT": str(own)}
     return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
 
 
