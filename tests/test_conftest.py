@@ -25,8 +25,8 @@ SKIPS = {
 def ended(folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     """A run of its own over the tests of this folder, with our conftest.py.
 
-    Its temporary folders are its own, too: else pytest clears away at its end what three runs before it left, which
-    takes minutes on a slow disk, and once took longer than the limit here.
+    Its temporary folders are its own, too: else pytest clears away at its end what three runs before it left, and
+    on a slow disk that takes minutes.
     """
     for name in ("conftest.py", "counted.py", "support.py", "warm.py"):
         shutil.copy(ROOT / "tests" / name, folder)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import sqlite3
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -90,14 +91,19 @@ async def through(database: Database) -> None:
 
 
 def crowd(database: Database, size: int, prefix: str = "") -> tuple[list[str], list[asyncio.Future[str]]]:
-    """So many come within one turn of the loop: whose statements were run meanwhile, and what they are told."""
+    """So many come within one turn of the loop: whose statements were run meanwhile, and what they are told. The
+    disk is not through with them before all have come.
+    """
     begun: list[str] = []
+    have_come = threading.Event()
 
     def work(connection: Connection, items: Sequence[str]) -> Sequence[str]:
+        database._writer._disk.submit(have_come.wait, 30)  # the commit comes after it
         begun.extend(items)
         return [add(item)(connection) for item in items]
 
     told = [database.write_bulk(work, f"{prefix}{n}") for n in range(size)]
+    have_come.set()
     return list(begun), told
 
 

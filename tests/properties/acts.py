@@ -3,6 +3,8 @@
 `can`: there is something to do it to. Nobody reviews a pull request that is not there.
 `withdraws`: it makes a fact undone that stood before, or takes back the leave to start. Whoever has not looked
 meanwhile never knows of the one and has not used the other.
+`aim`: what of the branch's past it is done to. Two places may have different pasts, and whoever goes back meets
+what was said there then: with another aim it is another act.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -26,6 +28,7 @@ class Act:
     do: Callable[[Place], Awaitable[None] | None]
     can: Callable[[Place], bool] = lambda _: True
     withdraws: Callable[[Place], bool] = lambda _: False
+    aim: Callable[[Place], object] = lambda _: None
 
     def __repr__(self) -> str:
         return self.name
@@ -35,6 +38,7 @@ class Act:
         return self.can(place) and not place.is_item_gone
 
     async def perform(self, place: Place) -> None:
+        place.acted()
         done = self.do(place)
         if done is not None:
             await done
@@ -107,8 +111,8 @@ def pushes(path: str, text: str) -> Callable[[Place], None]:
     def push(place: Place) -> None:
         name = path.format(key=place.key)
         old = place.git.blob(place.head, name) or b""
-        new = text if name == CODE else old.decode() + text.format(n=place.version)
-        place.people.commit(REPO, place.branch, {name: new.format(n=place.version)}, PERSON)
+        new = text if name == CODE else old.decode() + text.format(n=place.acts)
+        place.people.commit(REPO, place.branch, {name: new.format(n=place.acts)}, PERSON)
 
     return push
 
@@ -122,19 +126,23 @@ def has_branch(place: Place) -> bool:
 
 
 def goes_back(steps: int) -> Callable[[Place], None]:
-    def go_back(place: Place) -> None:
-        heads = list(dict.fromkeys(one.head for one in reversed(place.history) if one.head))
-        place.people.force_push(REPO, place.branch, heads[steps], PERSON)
-
-    return go_back
+    return lambda place: place.people.force_push(REPO, place.branch, place.heads[steps], PERSON)
 
 
 def has_past(steps: int) -> Callable[[Place], bool]:
-    return lambda place: has_branch(place) and len({one.head for one in place.history if one.head}) > steps
+    return lambda place: has_branch(place) and len(place.heads) > steps
+
+
+def past(steps: int) -> Callable[[Place], object]:
+    return lambda place: place.lived(place.heads[steps])
 
 
 def rewrite_newest(place: Place) -> None:
-    place.people.rewrite(REPO, place.branch, {CODE: f"GOOD = {place.version}\n"}, PERSON)
+    place.people.rewrite(REPO, place.branch, {CODE: f"GOOD = {place.acts}\n"}, PERSON)
+
+
+def below_newest(place: Place) -> object:
+    return place.lived(place.git.objects.commits[place.head].parents[0])
 
 
 # checks
@@ -142,8 +150,7 @@ def rewrite_newest(place: Place) -> None:
 
 def posts(state: str, *, context: str = CONTEXT, back: int = 0) -> Callable[[Place], None]:
     def post(place: Place) -> None:
-        heads = list(dict.fromkeys(one.head for one in reversed(place.history) if one.head))
-        head = heads[min(back, len(heads) - 1)] if back else place.head
+        head = place.heads[back] if back else place.head
         place.people.post_status(REPO, head, PERSON, context, state)
 
     return post
@@ -236,20 +243,20 @@ EDITS = (
     Act("push_design", pushes(DESIGN, MORE), has_file(DESIGN)),
 )
 BACKWARDS = (
-    Act("force_push_back", goes_back(1), has_past(1), always),
-    Act("force_push_far_back", goes_back(2), has_past(2), always),
+    Act("force_push_back", goes_back(1), has_past(1), always, past(1)),
+    Act("force_push_far_back", goes_back(2), has_past(2), always, past(2)),
 )
 CODING = (
     Act("push_code", pushes(CODE, "GOOD = {n}\n"), has_file(CODE)),
     Act("push_bug", pushes(CODE, BUG + " = {n}\n"), has_work),
     Act("push_ci_file", pushes(CI_FILE, "# {n}\n"), has_work),
-    Act("rewrite_newest", rewrite_newest, has_past(1), always),
+    Act("rewrite_newest", rewrite_newest, has_past(1), always, below_newest),
     Act("allow_paths", allow, touches_ci),
 )
 CHECKS = (
     Act("ci_green", posts("success"), has_work, has_other_check),
     Act("ci_red", posts("failure"), has_work, has_other_check),
-    Act("ci_green_of_older", posts("success", back=1), has_past(1)),
+    Act("ci_green_of_older", posts("success", back=1), has_past(1), aim=past(1)),
     Act("other_ci_green", posts("success", context="ci/other"), has_branch),
     Act("ci_pending", posts("pending"), has_work, has_other_check),
 )

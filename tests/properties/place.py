@@ -1,7 +1,7 @@
 """Plane and Gitea in small, with one team, and what happened there. No orchestrator is in it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -110,6 +110,10 @@ class Moment:
     files: Mapping[str, str]
 
 
+def is_alike(one: Mapping[str, str], other: Mapping[str, str], paths: Iterable[str]) -> bool:
+    return all(one.get(path) == other.get(path) for path in paths)
+
+
 @dataclass(frozen=True, slots=True)
 class Spoken:
     """A verdict of a run, on the commit that it looked at."""
@@ -120,11 +124,15 @@ class Spoken:
 
 
 class Place:
-    """Plane and Gitea with one team, and what happened in them. `version` counts that."""
+    """Plane and Gitea with one team, and what happened in them. `version` counts that, `acts` what others than
+    we did; `trail` is what lay on the branch before each of those.
+    """
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.version = 0
+        self.acts = 0
+        self.trail: list[Mapping[str, str]] = []
         self.item = ""
         self.history: list[Moment] = []
         self.said: dict[str, int] = {}
@@ -170,6 +178,28 @@ class Place:
         return self.git.objects.commits[self.head].files if self.head else {}
 
     @property
+    def heads(self) -> list[str]:
+        """The commits that the branch ever stood at, newest first."""
+        return list(dict.fromkeys(one.head for one in reversed(self.history) if one.head))
+
+    def lived(self, commit: str) -> object:
+        """What this commit holds, and which acts were done while that was there: all of it, or what is approved
+        at one time. Checks, reviews and approvals come back with it.
+        """
+        files = self.git.objects.commits[commit].files
+        parts = [
+            list(files),
+            *([f"tasks/{self.key}/{name}" for name in names] for names in (DOCUMENTS[:1], DOCUMENTS[1:])),
+        ]
+        return (
+            frozenset(files.items()),
+            *(
+                tuple(number for number, there in enumerate(self.trail) if is_alike(there, files, part))
+                for part in parts
+            ),
+        )
+
+    @property
     def pull(self) -> Pull | None:
         return next(reversed(self.repo.pulls.values()), None)
 
@@ -193,6 +223,11 @@ class Place:
         return [(one["sha"], one["row"]["context"], one["row"]["status"]) for one in self.repo.statuses]
 
     # what happens
+
+    def acted(self) -> None:
+        """People's or a build server's next act begins."""
+        self.acts += 1
+        self.trail.append(self.files)
 
     def note(self) -> int:
         """Something happened: remembered, since the truth needs the past of the branch."""

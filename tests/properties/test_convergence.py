@@ -25,7 +25,7 @@ from properties import acts
 from properties.acts import Act
 from properties.carrier import FATES, IN_ORDER, Carrier, Fate, played
 from properties.oracle import Told
-from properties.place import HALTS, Violation
+from properties.place import HALTS, Place, Violation
 from properties.small_world import PATIENT, Standing, World, emptied
 
 SEEDS, SEQUENCES = (*range(9), 11), 30
@@ -105,11 +105,15 @@ ORDERLY = scripts(IN_ORDER, NEVER, NEVER).map(noticed)
 
 @dataclass(frozen=True)
 class Done:
-    """An act of the oracle's story, and where the oracle stood before it."""
+    """An act of the oracle's story, what it was done to, and where the oracle stood before it."""
 
     act: Act
     step: Step
+    aim: object
     before: Standing
+
+    def is_possible(self, place: Place) -> bool:
+        return self.act.is_possible(place) and self.act.aim(place) == self.aim
 
 
 async def told(script: Script) -> tuple[list[Done], Standing]:
@@ -118,7 +122,7 @@ async def told(script: Script) -> tuple[list[Done], Standing]:
     for step in script.whole:
         act = step.act or acts.next_of(here.standing().waiting)
         if act.is_possible(here):
-            done.append(Done(act, step, here.standing()))
+            done.append(Done(act, step, act.aim(here), here.standing()))
             await act.perform(here)
             await here.look()
     return done, here.standing()
@@ -144,13 +148,14 @@ async def sequence(database: Database, script: Script, counts: Counter[str]) -> 
 
 async def disturbed(world: World, carrier: Carrier, done: Sequence[Done]) -> Standing | None:
     """Where the oracle stood when the script ended early: an act could not be done here, since the task waits for
-    something that the oracle had before. None: all was done.
+    something that the oracle had before, or since what it was done to lies elsewhere. None: all was done.
     """
     for one in done:
         act, step = one.act, one.step
         if step.is_later or not act.is_possible(world) or act.withdraws(world):
             await carrier.catch_up()
-        if not act.is_possible(world):
+        if not one.is_possible(world):
+            carrier.counts["ended early"] += 1
             return one.before
         await act.perform(world)
         await carrier.hand_over(step.fates, is_reversed=step.is_reversed)
