@@ -33,7 +33,7 @@ SEEDS, SEQUENCES = (*range(9), 11), 30
 delivery that comes twice, see `judge`.
 """
 NIGHTLY_SHARDS, NIGHTLY_SEQUENCES = 20, 500
-ORDERLY_SEEDS, NIGHTLY_ORDERLY_SEEDS = range(2), range(100, 110)
+ORDERLY_SEEDS, NIGHTLY_ORDERLY_SEEDS = range(1), range(100, 110)
 
 
 @dataclass(frozen=True)
