@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.agents import sandbox
+from orchestrator.agents import claude, question, sandbox
 from orchestrator.agents.folders import Room
+from orchestrator.agents.runtime import ClaudeRuntime
 from orchestrator.agents.sandboxes import Sandboxes
 from orchestrator.agents.version import cli_version
 from orchestrator.config import Secrets, Settings
@@ -16,6 +17,7 @@ from orchestrator.db import Database
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.finding import Finding, Level
 from orchestrator.domain.model import Project, TriggerKind
+from orchestrator.domain.run import Outcome
 from orchestrator.ports import Forge, Tracker
 from orchestrator.qg.review import asks_agent
 
@@ -140,6 +142,34 @@ def of_cli(settings: Settings, *, tools: Path = Path(".tools/claude")) -> Findin
         mend = f"Install {PINNED_CLI}; others parse prompts and settings differently."
         return Finding("other_cli", Level.MISSING, f"The CLI is {version}, tested is {PINNED_CLI}.", mend)
     return Finding("cli", Level.FINE, f"The CLI runs: {version}.")
+
+
+async def of_model(runtime: ClaudeRuntime) -> Finding:
+    """Asks it something, which costs a few cents; takes seconds, or a minute or two where it refuses."""
+    try:
+        end = await question.ask(runtime)
+    except OrchestratorError as error:
+        return Finding(error.code, Level.BROKEN, f"The model was not asked: {error.message}", error.hint)
+    if end.outcome in _ANSWERED:
+        return Finding("model", Level.FINE, f"The model answers: {end.model}, for {end.usage.cost_usd:.3f} USD.")
+    said = f"The model does not answer ({end.reason or end.outcome}): {end.detail or 'the CLI said nothing'}"
+    mend = _SIGN_IN if end.reason == claude.AUTHENTICATION else _MODEL_MENDS.get(end.outcome, _OTHER_MODEL)
+    return Finding("no_model", Level.BROKEN, said, mend)
+
+
+_ANSWERED = (Outcome.SUCCEEDED, Outcome.TURN_CAP)
+"""One that calls a tool in place of a word is there, too."""
+_SIGN_IN = "Renew ORCH_CLAUDE_OAUTH_TOKEN (from `claude setup-token`) or ORCH_ANTHROPIC_API_KEY."
+_OTHER_MODEL = "Set ORCH_CLAUDE_MODEL to a model that your account may use, or leave it out."
+_COME_AGAIN = (
+    "Look at ORCH_CLAUDE_BASE_URL, ORCH_CLAUDE_PROXY and the network; agents are started again by themselves."
+)
+_MODEL_MENDS = {
+    Outcome.USAGE_LIMIT: "Wait for the account's reset: no agent starts before, and all go on by themselves then.",
+    Outcome.UNAVAILABLE: _COME_AGAIN,
+    Outcome.TIMED_OUT: _COME_AGAIN,
+    Outcome.STALLED: _COME_AGAIN,
+}
 
 
 def of_sandbox(sandboxes: Sandboxes | None) -> list[Finding]:

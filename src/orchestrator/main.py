@@ -36,7 +36,7 @@ from orchestrator.domain.events import (
 )
 from orchestrator.domain.events import Delivery as Received
 from orchestrator.domain.finding import Finding, Level
-from orchestrator.domain.model import RepoName, Source, WorkItemId
+from orchestrator.domain.model import GitRemote, RepoName, Source, WorkItemId
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import RunLimits
 from orchestrator.engines.local import LocalEngine, Pace
@@ -262,10 +262,16 @@ class Orchestrator:
         assert self.engine is not None  # noqa: S101 - endpoints are called within the lifespan only
         return self.engine
 
+    def asker(self) -> ClaudeRuntime:
+        """Starts agents as ours are started, and reaches no repository: to ask the model something."""
+        nowhere = Workspaces(self.settings.data_dir.absolute(), _no_forge)
+        return _runtime(self.settings, nowhere, self.room, self.sandboxes)
+
     def _engine(self) -> LocalEngine:
         settings, directory = self.settings, self.directory
         forges, forge = self.forges, self.forges.orchestrator
-        runtime = _runtime(settings, forges, forge, self.room, self.sandboxes) if forge else None
+        workspaces = _workspaces(settings, forges, forge, self.sandboxes) if forge else None
+        runtime = _runtime(settings, workspaces, self.room, self.sandboxes) if workspaces else None
         self.runtime = runtime
         changed_paths = runtime.changed_paths if runtime else _without_forge
         complaints = Complaints(self.clock.monotonic)
@@ -484,16 +490,21 @@ def _capabilities(listed: str) -> frozenset[Capability]:
     return frozenset(Capability(name) for name in listed.split(",") if name != "none")
 
 
-def _runtime(
-    settings: Settings, forges: Forges, forge: Forge, room: Room, sandboxes: Sandboxes | None
-) -> ClaudeRuntime:
-    workspaces = Workspaces(
+def _workspaces(settings: Settings, forges: Forges, forge: Forge, sandboxes: Sandboxes | None) -> Workspaces:
+    return Workspaces(
         settings.data_dir.absolute(),
         forge.remote,
         settings.repos_dir,
         push_remote=lambda repo, role: _pusher(forges, forge, role).remote(repo),
         results=Results(limits=_result_limits(settings), sandboxes=sandboxes),
     )
+
+
+def _no_forge(repo: RepoName) -> GitRemote:
+    raise Permanent("no_gitea_token", f"There is no token of Gitea's, so {repo} is not reached.")
+
+
+def _runtime(settings: Settings, workspaces: Workspaces, room: Room, sandboxes: Sandboxes | None) -> ClaudeRuntime:
     return ClaudeRuntime(
         data_dir=settings.data_dir.absolute(),
         claude_bin=settings.claude_bin,

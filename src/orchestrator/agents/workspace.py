@@ -313,14 +313,19 @@ def _lay_out(git_dir: Path, branch: str, head: Sha) -> None:
 
 
 def _write_inputs(spec: RunSpec, paths: RunPaths, role_prompt: bytes) -> None:
+    lay_out(paths, role_prompt, user_message(prompt.user_prompt(spec)))
+    _write_task_file(paths.workspace / TASK_FILES[spec.role], prompt.task_file(spec).encode())
+
+
+def lay_out(paths: RunPaths, role_prompt: bytes, message: bytes) -> None:
+    """What every run has beside its workspace."""
     for directory in (paths.home, paths.tmp):
         _private_dir(directory)
     if not paths.control.exists():
         os.mkfifo(paths.control, 0o600)
     paths.tether.touch(0o600)
     _replace_file(paths.role, role_prompt)
-    _replace_file(paths.prompt, user_message(prompt.user_prompt(spec)))
-    _write_task_file(paths.workspace / TASK_FILES[spec.role], prompt.task_file(spec).encode())
+    _replace_file(paths.prompt, message)
 
 
 def _replace_file(path: Path, content: bytes) -> None:

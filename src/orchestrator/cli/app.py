@@ -48,11 +48,16 @@ def serve(
 
 @app.command()
 @showing
-def doctor(wishes: Wishes) -> int:
+def doctor(
+    wishes: Wishes,
+    model: Annotated[
+        bool, typer.Option("--model", help="Ask the model something, too; costs a few cents.")
+    ] = False,
+) -> int:
     """Try the set-up and say how to mend what is missing. Needs no running server."""
     from orchestrator.cli import doctor as command  # noqa: PLC0415
 
-    return command.run(wishes)
+    return command.run(wishes, asks_model=model)
 
 
 @app.command()

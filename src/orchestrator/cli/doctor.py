@@ -17,12 +17,13 @@ from orchestrator.domain.finding import Finding, Level
 _MARKS = {Level.FINE: ("✓", "green"), Level.MISSING: ("!", "yellow"), Level.BROKEN: ("✗", "red")}
 
 
-def run(wishes: Wishes) -> int:
+def run(wishes: Wishes, *, asks_model: bool = False) -> int:
     """0 when all is fine, 1 when something is missing or broken."""
     settings, directory = read()
     logs.set_up("error", secret_values(settings))
-    with screen.busy(wishes, "Asking Plane, Gitea, the CLI and the sandbox"):
-        found = asyncio.run(examine(settings, directory))
+    asked = ["Plane, Gitea, the CLI and the sandbox", *(["the model"] if asks_model else [])]
+    with screen.busy(wishes, f"Asking {', then '.join(asked)}"):
+        found = asyncio.run(examine(settings, directory, asks_model=asks_model))
     if screen.is_for_people(wishes):
         _print(found, screen.console(wishes))
     else:
@@ -30,12 +31,13 @@ def run(wishes: Wishes) -> int:
     return 0 if all(one.level is Level.FINE for one in found) else 1
 
 
-async def examine(settings: Settings, directory: Directory) -> list[Finding]:
+async def examine(settings: Settings, directory: Directory, *, asks_model: bool = False) -> list[Finding]:
     orchestrator = main.build(settings, directory)
     found = [*orchestrator.problems, *_secrets(settings), await asyncio.to_thread(findings.of_cli, settings)]
     forges = orchestrator.forges
     found += [*await findings.of_tracker(orchestrator.tracker), *await findings.of_forge(forges.orchestrator)]
     found += await asyncio.to_thread(findings.of_sandbox, orchestrator.sandboxes)
+    found += [await findings.of_model(orchestrator.asker())] if asks_model else []
     found += await findings.of_board(orchestrator.tracker, directory)
     found += await findings.of_roles(forges.orchestrator, forges.developer, forges.reviewer)
     for adapter in orchestrator.adapters:

@@ -47,6 +47,7 @@ KNOWN = frozenset(
         ScenarioName.SLOW,
         ScenarioName.LONG_TOOL,
         ScenarioName.HTTP_401,
+        ScenarioName.HTTP_404,
         ScenarioName.HTTP_429,
         ScenarioName.HTTP_529,
         ScenarioName.CUT_STREAM,
@@ -300,6 +301,8 @@ class MessagesApi:
         match scenario:
             case ScenarioName.HTTP_401:
                 return api_error(401, "authentication_error", "invalid x-api-key")
+            case ScenarioName.HTTP_404:
+                return api_error(404, "not_found_error", f"model: {conversation.model}")
             case ScenarioName.HTTP_429:
                 return api_error(429, "rate_limit_error", "too many requests", {"retry-after": "1"})
             case ScenarioName.HTTP_529:

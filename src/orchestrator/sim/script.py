@@ -20,6 +20,8 @@ MAX_TASK_FILE_CHARS = 50_000
 LONG_TOOL_S = 600
 MAX_DELAY_S = 3600.0
 MAX_POINTS = 20
+QUESTION = "QUESTION"
+"""In place of a task's key: `orch doctor` asks whether the model answers at all."""
 _REPORT_RESULT = 1
 """The developer's report is what every role that needs it reads second."""
 
@@ -45,6 +47,7 @@ class ScenarioName(StrEnum):
     SLOW = "slow"
     LONG_TOOL = "long_tool"
     HTTP_401 = "http_401"
+    HTTP_404 = "http_404"  # there is no such model
     HTTP_429 = "http_429"
     HTTP_529 = "http_529"
     CUT_STREAM = "cut_stream"  # always
@@ -260,6 +263,8 @@ class _Part(NamedTuple):
 
 def steps(assignment: Assignment, scenario: ScenarioName, cwd: str, results: Sequence[str]) -> tuple[Step, ...]:
     """The whole conversation. A step may depend on the results of those before it, and on nothing after."""
+    if assignment.key == QUESTION:
+        return (Say("ok"),)
     task_file = results[0] if results else ""
     part = _Part(
         assignment=assignment,
