@@ -4,10 +4,8 @@ import asyncio
 import re
 import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,9 @@ from orchestrator import config, configfile
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.sim.webhook import load_recorded
 from orchestrator.sim.world import Service
-from support import FIXTURES, ROOT, until
+from proxies import LIMIT_S, NGINX, nginx
+from support import FIXTURES, ROOT
 
-NGINX = ROOT / "deploy" / "nginx.conf"
 UNIT = ROOT / "deploy" / "orchestrator.service"
 DEPLOYED = [
     ROOT / name
@@ -39,7 +37,6 @@ DEPLOYED = [
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 MAX_BODY_BYTES = config.Settings().max_body_bytes
 PREFIX = "/orchestrator"
-LIMIT_S = 30.0
 
 
 def composed(name: str = "docker-compose.yml") -> dict[str, Any]:
@@ -308,54 +305,6 @@ class Echo:
         told = [(b"seen-" + n, v) for n, v in headers if n in names or n.startswith((b"x-real", b"x-forw"))]
         await send({"type": "http.response.start", "status": 200, "headers": told})
         await send({"type": "http.response.body", "body": b""})
-
-
-@contextmanager
-def nginx(upstream: str) -> Iterator[httpx.Client]:
-    """The real nginx with our file in a server of its own, on a unix socket: no port can be taken."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        pytest.skip("nginx is not installed (package nginx), so deploy/nginx.conf was only read as text")
-    # Not below tmp_path: the name of a unix socket has at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="nginx-") as name:
-        folder = Path(name)
-        command = [program, "-p", name, "-e", f"{name}/error.log", "-c", str(_configured(folder, upstream))]
-        tried = subprocess.run([*command, "-t"], capture_output=True, timeout=LIMIT_S, check=False)
-        assert (tried.returncode, b"[warn]" in tried.stderr) == (0, False), tried.stderr.decode()
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        try:
-            socket = folder / "socket"
-            until(lambda: process.poll() is not None or socket.exists(), "nginx listens", LIMIT_S)
-            assert process.poll() is None, (folder / "error.log").read_text()
-            transport = httpx.HTTPTransport(uds=str(socket))
-            with httpx.Client(transport=transport, base_url="http://your.host", timeout=LIMIT_S) as client:
-                yield client
-        finally:
-            process.terminate()
-            process.wait(LIMIT_S)
-
-
-def _configured(folder: Path, upstream: str) -> Path:
-    ours = NGINX.read_text(encoding="utf-8").replace("http://127.0.0.1:8500", upstream)
-    (folder / "location.conf").write_text(ours, encoding="utf-8")
-    settings = folder / "nginx.conf"
-    settings.write_text(_wrapper(folder, folder / "socket"), encoding="utf-8")
-    return settings
-
-
-def _wrapper(folder: Path, socket: Path) -> str:
-    """One unprivileged process that writes below `folder` only."""
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    lines = [
-        "user root;" if folder.owner() == "root" else "",
-        "daemon off; master_process off; events { }",
-        f"pid {folder}/pid;",
-        "http { access_log off;",
-        *(f"{kind}_temp_path {folder}/{kind};" for kind in kinds),
-        f"server {{ listen unix:{socket}; client_header_timeout 10s;",
-        f"include {folder}/location.conf; }} }}",
-    ]
-    return "\n".join(lines)
 
 
 @pytest.fixture

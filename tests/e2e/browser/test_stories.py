@@ -14,11 +14,13 @@ from orchestrator.domain.model import Person, UserId
 from orchestrator.domain.roles import Language
 from orchestrator.sim.world import APPROVER, Service, World
 from orchestrator.sim.wrapper import write_wrapper
-from stories.team import Team, at_work
+from proxies import nginx_at
+from stories.team import Team, at_work, free_port
 from support import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 ALICE = Person(UserId(APPROVER), "alice", approver=True)
+PREFIX = "/orchestrator"
 BY_NIGHT = pytest.mark.nightly
 BOTH = list(Language)
 ENGLISH_BY_DAY = [Language.EN, pytest.param(Language.RU, marks=BY_NIGHT)]
@@ -50,10 +52,10 @@ async def operator(team: Team, browser: Browser, language: Language = Language.E
 
 @asynccontextmanager
 async def alice(
-    team: Team, browser: Browser, language: Language = Language.EN, path: str = "", **options: bool
+    team: Team, browser: Browser, language: Language = Language.EN, root: str = "", **options: bool
 ) -> AsyncIterator[Reader]:
     """The approver, signed in with Gitea."""
-    async with visiting(browser, f"{team.service.url}{path}", language, **options) as visit:
+    async with visiting(browser, root or team.service.url, language, **options) as visit:
         reader = Reader(visit, language)
         visit.others = {team.world.gitea_url}
         await visit.go("/sign-in")
@@ -195,22 +197,39 @@ async def test_an_operator_replays_a_delivery_of_the_journal(team: Team, browser
         until(lambda: team.service.log.read_text().count("event_replayed") > before, "it was looked at again")
 
 
+async def looks_around(team: Team, reader: Reader) -> None:
+    """At every page; a visit is unclean when a request leaves its root."""
+    await reader.open_board()
+    await reader.stays()
+    team.write_all()
+    team.begin()
+    await reader.is_needed_for("GPX")  # told by the stream of events
+    assert await reader.is_the_same_page()
+    await reader.link("board.read").click()
+    await reader.button("task.do_approve").click()
+    await expect(reader.stage()).to_have_text(reader.stage_name("architecture"))
+    team.waits_for("approval", "architecture")
+    for path in ("/journal", "/insight", "/system"):
+        await reader.visit.go(path)
+
+
 @BY_NIGHT
 async def test_below_a_prefix_every_address_stays_below_it(
     office: World, scripted: Path, browser: Browser
 ) -> None:
-    """A visit is unclean when a request leaves its root."""
-    prefix = "/orchestrator"
-    with at_work(office, scripted, **office.sign_in(prefix)) as team:
-        team.write_all()
-        team.begin()
-        team.waits_for("approval", "analysis")
-        async with alice(team, browser, path=prefix) as reader:
-            await reader.open_board()
-            await reader.is_needed_for("GPX")
-            await reader.link("board.read").click()
-            await reader.button("task.do_approve").click()
-            await expect(reader.stage()).to_have_text(reader.stage_name("architecture"))
-            team.waits_for("approval", "architecture")
-            for path in ("/journal", "/insight", "/system"):
-                await reader.visit.go(path)
+    """As behind a proxy that passes the whole path on."""
+    with at_work(office, scripted, **office.sign_in(PREFIX)) as team:
+        async with alice(team, browser, root=f"{team.service.url}{PREFIX}") as reader:
+            await looks_around(team, reader)
+
+
+async def test_behind_nginx_with_our_file_all_works_as_without(
+    office: World, scripted: Path, browser: Browser
+) -> None:
+    """Sign-in, live board, forms with their checks of origin and host: it takes the prefix away, and the port."""
+    environ = office.sign_in(PREFIX)
+    root = environ["ORCH_PUBLIC_URL"]
+    own = environ | {"ORCH_PORT": str(free_port())}
+    with at_work(office, scripted, **own) as team, nginx_at(root, team.service.url):
+        async with alice(team, browser, root=root) as reader:
+            await looks_around(team, reader)
