@@ -35,8 +35,12 @@ LOOK = "read reconcile.loop.Reconciler._rows.<lambda>"
 STOP = "runtime stop"
 ADMISSION = "read reconcile.dispatch.Dispatch.still_may_start.<lambda>"
 WITHDRAWAL = "write reconcile.dispatch.Dispatch.withdraw.commit"
+RETRY = "write web.acting.retry.<lambda>"
+REPLAY = "read web.acting.replay.<lambda>"
 STRUCK_BY_DAY = {
     "a person stops a run": (Point(STOP, 1, "before"), Point(STOP, 1, "killed")),
+    "a person retries": (Point(RETRY, 1, "before"), Point(RETRY, 1, "after"), Point(RETRY, 1, "killed")),
+    "a delivery is replayed": (Point(REPLAY, 1, "before"), Point(REPLAY, 1, "killed")),
     "a comment stops a task": (Point(STOP, 1, "before"), Point(WITHDRAWAL, 1, "after")),
     "a stop after the agent's end": (Point(STOP, 1, "killed"),),
     "a run waits for its turn": (Point(LOOK, 1, "before"), Point(ADMISSION, 1, "after")),
@@ -45,6 +49,8 @@ STRUCK_BY_DAY = {
 """What these stories are about, each in another way."""
 FIRST_RUNS = {
     "a person stops a run": ("cancelled", "cancelled"),
+    "a person retries": ("cancelled", "cancelled"),
+    "a delivery is replayed": ("succeeded", ""),
     "a comment stops a task": ("cancelled", "cancelled"),
     "a stop after the agent's end": ("cancelled", "cancelled"),
     "a run waits for its turn": ("succeeded", ""),

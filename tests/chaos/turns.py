@@ -1,4 +1,4 @@
-"""Stories of runs that people stop, and of runs that wait for their turn; swept as the others are."""
+"""Stories of runs that people stop or retry, and of runs that wait for their turn; swept as the others are."""
 
 import time
 from contextlib import suppress
@@ -17,6 +17,7 @@ from orchestrator.sim.world import API_TOKEN, APPROVER, REPO
 
 NEVER_S = 1.5 * LIMIT_S
 """Longer than a telling may take; and whoever is left by one that fails goes out by itself."""
+REPLAY = "events/1/replay"
 HELD = "runtime collect"
 """An agent has ended well by then, and nothing of what it made has left its workspace."""
 
@@ -67,6 +68,38 @@ class Commented(AtWork):
         if "comment" not in self.given:
             self.given.add("comment")
             self.world.plane.add_comment(self.item, {"comment_html": "<p>/orch cancel</p>"}, APPROVER)
+
+
+@dataclass(slots=True)
+class Retried(AtWork):
+    """The run that was stopped is tried again, and the second agent does its work."""
+
+    first: int = 0
+
+    def _act(self, state: tuple[Any, ...]) -> None:
+        _, waiting, *_ = state
+        if '"run_not_successful"' in waiting:
+            super(AtWork, self)._worker()
+            self._give(f"tasks/{self.key}/retry")
+        super(Retried, self)._act(state)
+
+    def _stop(self, run: int) -> None:
+        self.first = self.first or run
+        if run == self.first:
+            super(Retried, self)._stop(run)
+
+
+@dataclass(slots=True)
+class Replayed(Ordering):
+    """When all is done the first delivery is looked at once more."""
+
+    def _act(self, state: tuple[Any, ...]) -> None:
+        if super(Replayed, self)._is_there(state):
+            self._give(REPLAY)
+        super(Replayed, self)._act(state)
+
+    def _is_there(self, state: tuple[Any, ...]) -> bool:
+        return super(Replayed, self)._is_there(state) and REPLAY in self.given
 
 
 @dataclass(slots=True)
@@ -136,6 +169,8 @@ class Overtaken(InLine):
 
 TURNS = (
     Story("a person stops a run", "analysis", "run_not_successful", is_written=False, told_by=AtWork),
+    Story("a person retries", "analysis", "approval", is_written=False, told_by=Retried),
+    Story("a delivery is replayed", "analysis", "approval", is_written=False, told_by=Replayed),
     Story("a comment stops a task", "analysis", "cancelled", is_written=False, told_by=Commented),
     Story("a stop after the agent's end", "analysis", "cancelled", is_written=False, told_by=AtItsEnd),
     Story("a run waits for its turn", "analysis", "approval", is_written=False, told_by=InLine),

@@ -3,6 +3,8 @@
 Each raises Rejected with the reason when it cannot be done, and returns when it is committed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import structlog
@@ -46,11 +48,12 @@ async def post(services: Services, repository: str, role: Role, brief: str, titl
 async def retry(services: Services, key: str) -> None:
     """Grants one more attempt to a task whose last run did not succeed."""
     task, now = await _task(services, key), services.clock.now()
-    if not await services.database.write(lambda connection: task_rows.retry(connection, task.id, now)):
+    with _looked_at(services, task):
+        granted = await services.database.write(lambda connection: task_rows.retry(connection, task.id, now))
+    if not granted:
         raise Rejected(
             "nothing_to_retry", f"No run of {task.key} has ended badly; nothing is to be retried.", status=409
         )
-    services.engine().wake(task.id)
 
 
 async def cancel_task(services: Services, key: str) -> None:
@@ -63,10 +66,10 @@ async def cancel_task(services: Services, key: str) -> None:
         task_rows.switch(connection, task.id, now, is_cancelled=True)
         return run_rows.open_of_task(connection, task.id)
 
-    # Not left to the look that follows: it may have to wait for Plane.
-    for run in await services.database.write(commit):
-        await services.engine().cancel_run(run)
-    services.engine().wake(task.id)
+    with _looked_at(services, task):
+        # Not left to the look that follows: it may have to wait for Plane.
+        for run in await services.database.write(commit):
+            await services.engine().cancel_run(run)
 
 
 async def cancel_run(services: Services, run: int) -> None:
@@ -95,8 +98,10 @@ async def pause_all(services: Services) -> None:
 
 async def resume_all(services: Services) -> None:
     """Ends the pause of everything; the pauses of single tasks stay."""
-    await services.dispatch.pause_all(is_paused=False)
-    services.engine().admit()
+    try:
+        await services.dispatch.pause_all(is_paused=False)
+    finally:
+        services.engine().admit()  # see _looked_at
 
 
 async def replay(services: Services, event: int) -> None:
@@ -122,9 +127,20 @@ async def _task(services: Services, key: str) -> Task:
 
 async def _pause_task(services: Services, key: str, *, is_paused: bool) -> None:
     task = await _task(services, key)
-    await services.dispatch.pause_task(task.id, is_paused=is_paused)
-    services.engine().admit()
-    services.engine().wake(task.id)
+    with _looked_at(services, task):
+        await services.dispatch.pause_task(task.id, is_paused=is_paused)
+
+
+@contextmanager
+def _looked_at(services: Services, task: Task) -> Iterator[None]:
+    """After the step, and also when it failed: a commit that is reported as failed may have been done, and nobody
+    else would look before the next resync.
+    """
+    try:
+        yield
+    finally:
+        services.engine().admit()
+        services.engine().wake(task.id)
 
 
 def _posted(services: Services, repository: str, role: Role, brief: str, title: str) -> Posted:
