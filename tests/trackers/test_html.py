@@ -195,6 +195,14 @@ def test_no_text_keeps_us_busy(read: Callable[[str], object], piece: str) -> Non
     assert time.perf_counter() - started < 5
 
 
+@pytest.mark.parametrize("begin", ["style", "style=", "style='", "style='text-align", "style='text-align:left"])
+@pytest.mark.parametrize("again", [" ", "x", " style=", ";"])
+def test_no_attribute_keeps_us_busy(begin: str, again: str) -> None:
+    """With a step back for each character it would be minutes: this test would not end in its time."""
+    count = (MAX_CHARS - 100) // len(again)
+    assert len(spoken(f"<p>Yes.</p><p {begin}{again * count}x'>Nice.</p>")) <= 2
+
+
 PIECES = st.sampled_from(
     [
         *(

@@ -11,22 +11,42 @@ MAX_BYTES = 512 * 1024
 MAX_HEADINGS = 200
 MAX_REMEMBERED = 2000
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
-_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*$")
+_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+)$")
+_UNENDED = re.compile(r"^ {0,3}<!--", re.MULTILINE)
 _READY = re.compile(r"^(?:status|статус):[ \t]*ready for dev\.?$", re.IGNORECASE)
 _MARKS = "*_` \t"
 
 
 class Text:
-    """The answers about one text. Fenced code says nothing: an example of a heading is no heading."""
+    """The answers about one text, in time in proportion to its length. What is fenced or commented out says nothing:
+    an example of a heading is no heading, and what nobody sees is no text.
+    """
 
     __slots__ = ("headings", "is_blank", "is_ready")
 
     def __init__(self, raw: bytes) -> None:
-        lines = _outside_code(raw.decode("utf-8", "replace").splitlines())
-        found = [match[1].strip(_MARKS)[:200] for line in lines if (match := _HEADING.match(line))]
+        said = _outside_code(raw.decode("utf-8-sig", "replace").splitlines())
+        lines = _outside_comments("\n".join(said)).split("\n")
+        found = [_heading(match[1]) for line in lines if (match := _HEADING.match(line))]
         self.headings = tuple(found[:MAX_HEADINGS])
         self.is_ready = any(_READY.match(line.strip(_MARKS)) for line in lines)
         self.is_blank = not any(line.strip() and not _HEADING.match(line) for line in lines)
+
+
+def _outside_comments(text: str) -> str:
+    """As a forge shows it: one that begins a line and never ends hides the rest."""
+    kept, at = [], 0
+    while (begin := text.find("<!--", at)) >= 0 and (end := text.find("-->", begin)) >= 0:
+        kept.append(text[at:begin])
+        at = end + len("-->")
+    rest = text[at:]
+    unended = _UNENDED.search(rest)
+    return "".join((*kept, rest[: unended.start()] if unended else rest))
+
+
+def _heading(text: str) -> str:
+    """Without the marks that may stand behind it, too."""
+    return text.rstrip("#").strip(_MARKS)[:200]
 
 
 def _outside_code(lines: list[str]) -> list[str]:

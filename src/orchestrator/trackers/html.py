@@ -36,7 +36,7 @@ _IMPLIED = _tags("p li dt dd tr td th thead tbody tfoot colgroup")
 """Their end tags may be left out."""
 _HIDING = re.compile(
     r"\b(hidden|invisible|sr-only|collapse|opacity-0|data-checked|taskItem)\b"
-    r"|\bstyle\s*=(?!\s*([\"'])\s*text-align\s*:\s*\w+\s*;?\s*\2)",
+    r"|\bstyle\s*+=(?!\s*+([\"'])\s*+text-align\s*+:\s*+\w++\s*+;?+\s*+\2)",
     re.IGNORECASE,
 )
 _ATTRIBUTES = r"""(?:\s++[^\s"'<>/=]++(?:\s*+=\s*+(?:"[^"]*+"|'[^']*+'|[^\s"'=<>`]++))?+)*+"""
