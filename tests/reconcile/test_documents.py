@@ -55,7 +55,14 @@ def test_what_stands_around_a_comment_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("begin", "again", "end"),
-    [("# a", " ", "x"), ("# ", "#", "x"), ("#", "\t", ""), ("", "<!--", ""), ("", "` ", ""), ("status:", " ", "x")],
+    [
+        ("# a", " ", "x"),
+        ("# ", "#", "x"),
+        ("#", "\t", ""),
+        ("", "<!--", ""),
+        ("", "` ", ""),
+        ("status:", " ", "x"),
+    ],
 )
 def test_no_text_takes_longer_than_its_length_says(begin: str, again: str, end: str) -> None:
     """With a step back for each character it would be hours: this test would never end."""
