@@ -18,8 +18,8 @@ _MARKS = "*_` \t"
 
 
 class Text:
-    """The answers about one text, in time in proportion to its length. What is fenced or commented out says nothing:
-    an example of a heading is no heading, and what nobody sees is no text.
+    """The answers about one text, in time in proportion to its length. What is fenced or commented out says
+    nothing: an example of a heading is no heading, and what nobody sees is no text.
     """
 
     __slots__ = ("headings", "is_blank", "is_ready")
