@@ -504,7 +504,11 @@ SPOILED_HUMANS = [
     (reviews(), "human_review"),
     *(
         (reviews(approval_of(login=login)), "human_review")
-        for login in ("rev-agent", "dev-agent", "orchestrator", "Orchestrator", "")
+        for login in ("rev-agent", "dev-agent", "orchestrator", "Orchestrator", "", "Ghost")
+    ),
+    *(
+        (reviews(approval_of(login=login)), "human_review")
+        for login in ("gitea-actions", "forgejo-actions", "Renovate[Bot]")
     ),
     (replace(BY_HUMAN, pull=replace(PULL, author="Vera")), "human_review"),
     (reviews(approval_of(OLD, "vera")), "human_review"),

@@ -206,6 +206,15 @@ def test_a_merged_pull_request_ends_the_task_and_a_closed_one_parks_it(stage: St
     assert (closed.stage, codes(closed), closed.actions) == (stage, ["pull_request_closed"], ())
 
 
+@pytest.mark.parametrize("item", [Absent(), replace(ITEM, is_archived=True), ITEM])
+def test_what_a_person_merged_is_done_though_its_work_item_went_or_it_was_cancelled(item: Any) -> None:
+    task = replace(TASK, switches=replace(TASK.switches, is_cancelled=item is ITEM))
+    merged = replace(GREEN, item=item, pull=replace(PULL, is_merged=True, is_open=False))
+    assert decide(PROJECT, task, merged).stage is Stage.DONE
+    at_work = decide(PROJECT, task, replace(merged, runs=(*merged.runs, run(Stage.REVIEW, 9, None))))
+    assert (at_work.stage, [type(one) for one in at_work.actions]) == (task.stage, [StopRun])
+
+
 def test_done_stays_done() -> None:
     assert decide(PROJECT, at(Stage.DONE), GREEN) == Decision(Stage.DONE, switches=ASKED)
 

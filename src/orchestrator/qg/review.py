@@ -16,6 +16,10 @@ _STATE = {
     VerdictWord.APPROVED: ReviewState.APPROVED,
     VerdictWord.CHANGES_REQUESTED: ReviewState.CHANGES_REQUESTED,
 }
+_NOBODY = ("", "ghost", "gitea-actions", "forgejo-actions")
+"""Whom forges name where a user is gone; and as whom code runs in their CI, an agent's code above all."""
+_PROGRAM = "[bot]"
+"""How the names of programs end that integrate with forges."""
 _SAYS_SO = (ReviewState.APPROVED, ReviewState.CHANGES_REQUESTED)
 _ID = attrgetter("id")
 
@@ -160,9 +164,10 @@ def _is_of(review: Review, login: str) -> bool:
 
 
 def _is_human(review: Review, facts: Facts, pull: PullRequest) -> bool:
-    """Neither one of ours, nor the pull request's author, nor a user that is gone."""
-    ours = (facts.us.orchestrator, facts.us.developer, facts.us.reviewer, pull.author, "")
-    return review.author.casefold() not in {login.casefold() for login in ours}
+    """Neither one of ours, nor the pull request's author, nor a program, nor a user that is gone."""
+    ours = (facts.us.orchestrator, facts.us.developer, facts.us.reviewer, pull.author, *_NOBODY)
+    login = review.author.casefold()
+    return login not in {one.casefold() for one in ours} and not login.endswith(_PROGRAM)
 
 
 def _reviewers_approval(facts: Facts, head: Sha, *, is_due: bool) -> Item:

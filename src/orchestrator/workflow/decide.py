@@ -100,10 +100,10 @@ def _open(project: Project, task: Task, facts: Facts) -> Decision:
     """What comes before the gates: halts, a run at work, the end by a human's hand, what could not be seen."""
     waiting = halts.run_items(facts)
     stops = tuple([StopRun(run.stage, run.attempt) for run in runs.open_runs(facts)])
-    if halt := halts.halted(task, facts):
+    is_merged = isinstance(facts.pull, PullRequest) and facts.pull.is_merged
+    if not is_merged and (halt := halts.halted(task, facts)):
         stays = _stay(task, (*halt, *waiting), stops)
         return stays if waiting else _answering(project, task, facts, stays)
-    is_merged = isinstance(facts.pull, PullRequest) and facts.pull.is_merged
     if waiting:
         paused = tuple(one for one in halts.paused(task) if one not in waiting)
         return _stay(task, (*waiting, *paused), stops if is_merged else ())
