@@ -94,6 +94,23 @@ def test_a_fault_names_its_line(text: str, line: int, says: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (f"plane_user: {OTHER.upper()}, approver: false", f"plane_user {OTHER} belongs"),
+        (f"plane_user: {UUID}, gitea_login: Alice", "gitea_login alice belongs"),
+    ],
+)
+def test_nobody_stands_there_twice_with_other_rights(more: str, says: str) -> None:
+    with pytest.raises(ConfigFault) as fault:
+        parse(f"{GOOD.rstrip()}\n  - {{{more}}}\n", "o.yaml")
+    assert says in fault.value.faults[0]
+
+
+def test_people_without_a_login_are_many() -> None:
+    assert len(parse(f"people:\n  - plane_user: {UUID}\n  - plane_user: {OTHER}\n").people) == 2
+
+
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(ConfigFault) as fault:
         parse(GOOD.replace("develop", "-x").replace("language: ru", "language: xx").replace("yes", "perhaps"))

@@ -87,6 +87,7 @@ def parse(text: str, name: str = "orchestrator.yaml") -> Directory:
     value = check.value(root, schema(), "the file")
     if isinstance(root, yaml.MappingNode):
         _check_projects(check, root, value)
+        _check_people(check, root, value)
     if check.faults:
         raise ConfigFault(check.faults)
     return _directory(value)
@@ -120,6 +121,17 @@ def _check_projects(check: Check, root: yaml.MappingNode, value: Mapping[str, An
         repositories.add(repo.casefold())
         _check_documents(check, node, given.get("documents", {}))
         _check_paths(check, node, given.get("gates", {}).get("protected_paths") or ())
+
+
+def _check_people(check: Check, root: yaml.MappingNode, value: Mapping[str, Any]) -> None:
+    """Who stands there twice might be an approver in one line and none in the other."""
+    known: set[tuple[str, str]] = set()
+    for node, given in zip(_entry(root, "people"), value.get("people") or (), strict=False):
+        for name in ("plane_user", "gitea_login"):
+            one = (name, str(given.get(name, "")).casefold())
+            if one in known:
+                check.fault(node, f"{name} {one[1]} belongs to another entry already")
+            known |= {one} if one[1] else set()
 
 
 def _entry(node: yaml.Node, name: str) -> list[yaml.Node]:
