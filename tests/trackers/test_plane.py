@@ -27,9 +27,10 @@ from orchestrator.ports import Tracker
 from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.sim.world import ITEM, PROJECT
+from orchestrator.trackers.hearing import LONG_CHARS, MOST_KEPT, Hearing
 from orchestrator.trackers.plane import (
     LIST_PAGE,
-    MAX_COMMENT_PAGES,
+    MAX_COMMENTS,
     MAX_LIST_PAGES,
     MAX_PAGES,
     PAGE,
@@ -373,15 +374,64 @@ async def test_an_edit_shows(plane: Plane, sim: PlaneSim, who: str, browser: boo
 
 
 async def test_very_many_comments_are_read_in_pages_and_not_without_end(plane: Plane, sim: PlaneSim) -> None:
-    for number in range(PAGE * MAX_COMMENT_PAGES):
+    for number in range(MAX_COMMENTS):
         sim.add_comment(ITEM, {"comment_html": f"<p>{number}</p>"}, "alice")
     found = await plane.comments(HERE, THIS)
-    assert len(found) == len({comment.id for comment in found}) == PAGE * MAX_COMMENT_PAGES
-    assert found[0].lines == (str(PAGE * MAX_COMMENT_PAGES - 1),)
+    assert len(found) == len({comment.id for comment in found}) == MAX_COMMENTS
+    assert found[0].lines == (str(MAX_COMMENTS - 1),)
     sim.add_comment(ITEM, {"comment_html": "<p>one more</p>"}, "alice")
     with pytest.raises(Permanent) as refused:
         await plane.comments(HERE, THIS)
     assert refused.value.code == "plane_too_many_comments"
+
+
+async def test_very_long_comments_are_too_many_when_they_fit_into_no_answer(plane: Plane, sim: PlaneSim) -> None:
+    for _ in range(90):
+        sim.add_comment(ITEM, {"comment_html": f"<p>{'x' * 195_000}</p>"}, "carol")
+    with pytest.raises(Permanent) as refused:
+        await plane.comments(HERE, THIS)
+    assert (refused.value.code, "Delete" in refused.value.hint) == ("plane_too_many_comments", True)
+
+
+async def test_two_hundred_comments_are_one_call(plane: Plane, sim: PlaneSim) -> None:
+    for number in range(201):
+        sim.add_comment(ITEM, {"comment_html": f"<p>{number}</p>"}, "alice")
+    await plane.whoami()
+    before = len(sim.calls)
+    assert len(await plane.comments(HERE, THIS)) == 201
+    assert len(sim.calls) - before == 1
+
+
+async def test_a_long_comment_is_read_once(plane: Plane, sim: PlaneSim) -> None:
+    for number in range(3):
+        sim.add_comment(ITEM, {"comment_html": f"<p>{number}</p>" * 6_000}, "carol")
+    first, again = await plane.comments(HERE, THIS), await plane.comments(HERE, THIS)
+    assert again == first
+    assert [one.lines is other.lines for one, other in zip(first, again, strict=True)] == [True] * 3
+
+
+async def test_whoever_waits_has_a_turn_after_each_long_comment() -> None:
+    """What takes long, for each of many, would keep deliveries waiting."""
+    hearing, turns = Hearing(), 0
+
+    async def others() -> None:
+        nonlocal turns
+        while turns < 30:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.ensure_future(others())
+    for number in range(30):
+        await hearing.lines("<p>x</p>" * 1_000, str(number))
+    assert turns == 30
+    await beside
+
+
+async def test_what_long_comments_say_is_forgotten_again() -> None:
+    hearing, long = Hearing(), "x" * LONG_CHARS
+    kept = [await hearing.lines(long, str(number)) for number in range(MOST_KEPT + 1)]
+    assert await hearing.lines(long, str(MOST_KEPT)) is kept[-1]
+    assert await hearing.lines(long, "0") is not kept[0]
 
 
 async def test_a_comment_without_an_author_is_nobodys(stub: Stub) -> None:

@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 MAX_CHARS = 200_000
+MAX_SPOKEN_CHARS = 50_000
+"""Of a comment. What commands does so in its first lines."""
 MAX_LINES = 5000
 MAX_LINE_CHARS = 2_000
 MAX_DEPTH = 100
@@ -87,9 +89,9 @@ def spoken(html: str) -> tuple[str, ...]:
     Invisible characters are taken away at a line's ends, where they change nothing, and become U+FFFD within:
     who wrote `:app<zero width>roved:` meant it not to act, and taking it away would make it act.
     """
-    is_cut = len(html) > MAX_CHARS
+    is_cut = len(html) > MAX_SPOKEN_CHARS
     try:
-        text = _Speech().read(html[:MAX_CHARS].rpartition("<")[0] if is_cut else html)
+        text = _Speech().read(html[:MAX_SPOKEN_CHARS].rpartition("<")[0] if is_cut else html)
     except _OddError:
         return ()
     # The last line of what was cut may have gone on: `:approved:` and then ` never`.

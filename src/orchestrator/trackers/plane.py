@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import re
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -18,8 +19,9 @@ from orchestrator.domain.model import ProjectId, UserId, WorkItem, WorkItemId
 from orchestrator.domain.tracker import Changes, Comment, CommentId, StateId, TrackerState, Written
 from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, Urgency, urgency
 from orchestrator.rest import Answer, Json, RestClient, System
-from orchestrator.trackers.html import spoken, to_text
-from orchestrator.wire import OpenWire, Wire
+from orchestrator.trackers.hearing import Hearing
+from orchestrator.trackers.html import to_text
+from orchestrator.wire import MAX_ANSWER_BYTES, OpenWire, Wire
 from orchestrator.workflow.names import is_key
 
 log = structlog.get_logger()
@@ -27,9 +29,9 @@ T = TypeVar("T")
 PAGE = 100
 MAX_PAGES = 20
 _CUT = "Plane has more of these than are read, and the others are taken for not there: delete what nobody needs."
-MAX_COMMENT_PAGES = 10
+MAX_COMMENTS = 1000
 LIST_PAGE = 1000
-"""The most that Plane gives at once; only ids are asked for."""
+"""The most that Plane gives at once. Of work items only ids are asked for."""
 MAX_LIST_PAGES = 50
 MAX_NAME_CHARS = 200
 REMEMBERED_S = 300.0
@@ -37,6 +39,7 @@ SOURCE = "orchestrator"
 """Marks our comments in Plane, together with their keys."""
 _MORE = "~"
 """In a key of ours what follows it is by chance."""
+_TOO_LARGE = "plane_answer_too_large"
 _NOT_FOUND = "The requested resource does not exist."
 _EXPANDED = {"expand": "state,labels,project"}
 _MISSING = frozenset({404})
@@ -199,6 +202,7 @@ class Plane:
         self._changed_pages = changed_pages
         self._me = UserId("")
         self._identifiers: dict[str, str] = {}
+        self._hearing = Hearing()
         self._states: _Memory[tuple[TrackerState, ...]] = _Memory(timing)
         self._labels: _Memory[Mapping[str, str]] = _Memory(timing)
         self._members: _Memory[Mapping[UserId, str]] = _Memory(timing)
@@ -272,14 +276,13 @@ class Plane:
         """A page may shift while people write: whoever comes twice is taken once."""
         me = self._me or await self.whoami()
         found: dict[str, Comment] = {}
-        pages = self._pages(_COMMENTS, _Page[_Comment], MAX_COMMENT_PAGES + 1, {}, project=project, item=item)
-        number = 0
-        async for rows in pages:
-            number += 1
-            if number > MAX_COMMENT_PAGES:
-                raise _too_many(item)
-            for raw in rows:
-                found.setdefault(raw.id, _comment(raw, me))
+        query, most = {"per_page": str(LIST_PAGE)}, MAX_COMMENTS // LIST_PAGE + 1
+        with _fitting(item):
+            async for rows in self._pages(_COMMENTS, _Page[_Comment], most, query, project=project, item=item):
+                for raw in rows:
+                    found[raw.id] = found.get(raw.id) or await self._comment(raw, me)
+        if len(found) > MAX_COMMENTS:
+            raise _too_many(item)
         return tuple(found.values())
 
     async def states(self, project: ProjectId) -> Sequence[TrackerState]:
@@ -476,6 +479,20 @@ class Plane:
             return str(raw.get("name", ""))
         return (await self.labels(project)).get(raw, raw)
 
+    async def _comment(self, raw: _Comment, me: str) -> Comment:
+        """Others may give their comments our source and any key, so a key counts on a comment of ours only."""
+        html, author = raw.comment_html or "", raw.actor or ""
+        digest, key = hashlib.sha256(html.encode()).hexdigest(), (raw.external_id or "").partition(_MORE)[0]
+        return Comment(
+            id=CommentId(raw.id),
+            author=UserId(author),
+            is_edited=raw.edited_at is not None or raw.updated_by not in {None, author},
+            lines=await self._hearing.lines(html, digest),
+            digest=digest,
+            external_id=key if raw.external_source == SOURCE and author == me else "",
+            created_at=raw.created_at,
+        )
+
     def _says_missing(self, body: bytes) -> bool:
         try:
             return bool(self._rest.decoded(body, Json).get("error") == _NOT_FOUND)
@@ -483,29 +500,24 @@ class Plane:
             return False
 
 
-def _comment(raw: _Comment, me: str) -> Comment:
-    """Others may give their comments our source and any key, so a key counts on a comment of ours only."""
-    html, author = raw.comment_html or "", raw.actor or ""
-    key = (raw.external_id or "").partition(_MORE)[0]
-    return Comment(
-        id=CommentId(raw.id),
-        author=UserId(author),
-        is_edited=raw.edited_at is not None or raw.updated_by not in {None, author},
-        lines=spoken(html),
-        digest=hashlib.sha256(html.encode()).hexdigest(),
-        external_id=key if raw.external_source == SOURCE and author == me else "",
-        created_at=raw.created_at,
-    )
-
-
 def _gone(item: WorkItemId) -> Permanent:
     return Permanent("plane_item_missing", f"Plane has no work item {item} any more.")
+
+
+@contextmanager
+def _fitting(item: WorkItemId) -> Iterator[None]:
+    """An answer that is too large to be read is too many comments."""
+    try:
+        yield
+    except Permanent as error:
+        raise _too_many(item) if error.code == _TOO_LARGE else error from error
 
 
 def _too_many(item: WorkItemId) -> Permanent:
     return Permanent(
         "plane_too_many_comments",
-        f"Work item {item} has more than {MAX_COMMENT_PAGES * PAGE} comments, so no decision can rest on them.",
+        f"Work item {item} has more than {MAX_COMMENTS} comments, or more text in them than we read "
+        f"({MAX_ANSWER_BYTES >> 20} MiB), so no decision can rest on them.",
         hint="Delete comments that are not needed, or go on in a new work item.",
     )
 
