@@ -21,18 +21,21 @@ from orchestrator.store.prepared import Prepared, constant
 from orchestrator.store.schema import events
 
 COMMENT, DOCUMENT = "comment_seen", "document_seen"
+MAX_CHANGES = 20
+"""Of one comment. Whoever edits it for ever would make each look longer; it has counted for nothing long since."""
 
 
 @dataclass(frozen=True, slots=True)
 class First:
     """The first sight of a comment. `is_same`: every later sight had the digest of the first. `last` is the newest
-    sight that had another.
+    sight that had another, `changes` how many had; of those the first MAX_CHANGES are journaled.
     """
 
     order: int
     digest: str
     is_same: bool = True
     last: int = 0
+    changes: int = 0
 
 
 @dataclass(slots=True)
@@ -79,9 +82,15 @@ def unseen(
     known: Sightings, comments: Sequence[Comment], documents: Mapping[DocumentName, str]
 ) -> tuple[list[Comment], list[tuple[DocumentName, str]]]:
     """What is to be journaled: comments (oldest first) and documents that are new or changed."""
-    new = [one for one in reversed(comments) if (one.id, one.digest) not in known.digests]
+    new = [one for one in reversed(comments) if _is_news(known, one)]
     moved = [(name, blob) for name, blob in documents.items() if known.documents.get(name, ("", 0))[0] != blob]
     return new, moved
+
+
+def _is_news(known: Sightings, comment: Comment) -> bool:
+    first = known.comments.get(comment.id)
+    is_told = first is not None and first.changes >= MAX_CHANGES
+    return not is_told and (comment.id, comment.digest) not in known.digests
 
 
 def record(
@@ -125,4 +134,6 @@ def _add(known: Sightings, ident: int, kind: str, seen: _Seen) -> None:
     known.digests.add((comment, seen.digest))
     first = known.comments.setdefault(comment, First(ident, seen.digest))
     if first.digest != seen.digest:
-        known.comments[comment] = First(first.order, first.digest, is_same=False, last=ident)
+        known.comments[comment] = First(
+            first.order, first.digest, is_same=False, last=ident, changes=first.changes + 1
+        )
