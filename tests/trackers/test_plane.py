@@ -28,6 +28,7 @@ from orchestrator.sim.plane import PlaneSim
 from orchestrator.sim.server import LoopbackServer
 from orchestrator.sim.world import ITEM, PROJECT
 from orchestrator.trackers.hearing import LONG_CHARS, MOST_KEPT, Hearing
+from orchestrator.trackers.html import spoken
 from orchestrator.trackers.plane import (
     LIST_PAGE,
     MAX_COMMENTS,
@@ -412,7 +413,7 @@ async def test_a_long_comment_is_read_once(plane: Plane, sim: PlaneSim) -> None:
 
 async def test_whoever_waits_has_a_turn_after_each_long_comment() -> None:
     """What takes long, for each of many, would keep deliveries waiting."""
-    hearing, turns = Hearing(), 0
+    hearing, turns = Hearing(spoken), 0
 
     async def others() -> None:
         nonlocal turns
@@ -422,16 +423,24 @@ async def test_whoever_waits_has_a_turn_after_each_long_comment() -> None:
 
     beside = asyncio.ensure_future(others())
     for number in range(30):
-        await hearing.lines("<p>x</p>" * 1_000, str(number))
+        await hearing.of("<p>x</p>" * 1_000, str(number))
     assert turns == 30
     await beside
 
 
+async def test_a_long_description_is_read_once(plane: Plane, sim: PlaneSim) -> None:
+    text = "<p>x</p>" * 6_000
+    row = sim.create_work_item(PROJECT, {"name": "Long", "description_html": text}, "alice")
+    (first, *_), (again, *_) = [(await plane.changed_items(HERE, None)).items for _ in range(2)]
+    assert first.id == again.id == row["id"]
+    assert first.description is again.description
+
+
 async def test_what_long_comments_say_is_forgotten_again() -> None:
-    hearing, long = Hearing(), "x" * LONG_CHARS
-    kept = [await hearing.lines(long, str(number)) for number in range(MOST_KEPT + 1)]
-    assert await hearing.lines(long, str(MOST_KEPT)) is kept[-1]
-    assert await hearing.lines(long, "0") is not kept[0]
+    hearing, long = Hearing(spoken), "x" * LONG_CHARS
+    kept = [await hearing.of(long, str(number)) for number in range(MOST_KEPT + 1)]
+    assert await hearing.of(long, str(MOST_KEPT)) is kept[-1]
+    assert await hearing.of(long, "0") is not kept[0]
 
 
 async def test_a_comment_without_an_author_is_nobodys(stub: Stub) -> None:

@@ -20,7 +20,7 @@ from orchestrator.domain.tracker import Changes, Comment, CommentId, StateId, Tr
 from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, Urgency, urgency
 from orchestrator.rest import Answer, Json, RestClient, System
 from orchestrator.trackers.hearing import Hearing
-from orchestrator.trackers.html import to_text
+from orchestrator.trackers.html import spoken, to_text
 from orchestrator.wire import MAX_ANSWER_BYTES, OpenWire, Wire
 from orchestrator.workflow.names import is_key
 
@@ -202,7 +202,8 @@ class Plane:
         self._changed_pages = changed_pages
         self._me = UserId("")
         self._identifiers: dict[str, str] = {}
-        self._hearing = Hearing()
+        self._comments = Hearing(spoken)
+        self._descriptions = Hearing(to_text)
         self._states: _Memory[tuple[TrackerState, ...]] = _Memory(timing)
         self._labels: _Memory[Mapping[str, str]] = _Memory(timing)
         self._members: _Memory[Mapping[UserId, str]] = _Memory(timing)
@@ -447,12 +448,13 @@ class Plane:
         key = f"{await self._identifier(project, raw.project)}-{raw.sequence_id}"
         if not is_key(key):
             raise Permanent("plane_odd_key", f"Plane's key {key[:60]!r} cannot name a branch or a folder.")
+        html = raw.description_html or ""
         return WorkItem(
             id=WorkItemId(raw.id),
             project=project,
             key=key,
             title=raw.name[:500],
-            description=to_text(raw.description_html or ""),
+            description=await self._descriptions.of(html, _digest(html)),
             state=await self._state_name(project, raw.state),
             labels=tuple([await self._label_name(project, label) for label in raw.labels]),
             assignees=tuple(UserId(_identified(user)) for user in raw.assignees),
@@ -482,12 +484,12 @@ class Plane:
     async def _comment(self, raw: _Comment, me: str) -> Comment:
         """Others may give their comments our source and any key, so a key counts on a comment of ours only."""
         html, author = raw.comment_html or "", raw.actor or ""
-        digest, key = hashlib.sha256(html.encode()).hexdigest(), (raw.external_id or "").partition(_MORE)[0]
+        digest, key = _digest(html), (raw.external_id or "").partition(_MORE)[0]
         return Comment(
             id=CommentId(raw.id),
             author=UserId(author),
             is_edited=raw.edited_at is not None or raw.updated_by not in {None, author},
-            lines=await self._hearing.lines(html, digest),
+            lines=await self._comments.of(html, digest),
             digest=digest,
             external_id=key if raw.external_source == SOURCE and author == me else "",
             created_at=raw.created_at,
@@ -502,6 +504,10 @@ class Plane:
 
 def _gone(item: WorkItemId) -> Permanent:
     return Permanent("plane_item_missing", f"Plane has no work item {item} any more.")
+
+
+def _digest(html: str) -> str:
+    return hashlib.sha256(html.encode()).hexdigest()
 
 
 @contextmanager
