@@ -1,8 +1,13 @@
 """What is read from a document's text, whoever wrote it."""
 
+import asyncio
+from typing import Any
+
 import pytest
 
-from orchestrator.reconcile.documents import MAX_BYTES, Text
+from orchestrator.domain.forge import FileEntry
+from orchestrator.domain.model import RepoName, Sha
+from orchestrator.reconcile.documents import MAX_BYTES, Library, Text
 
 BOM = "utf-8-sig"
 """As Windows' Notepad and PowerShell write a file; a forge shows it as any other."""
@@ -68,3 +73,28 @@ def test_no_text_takes_longer_than_its_length_says(begin: str, again: str, end: 
     """With a step back for each character it would be hours: this test would never end."""
     count = (MAX_BYTES - len(begin + end)) // len(again)
     assert Text(f"{begin}{again * count}{end}\n".encode()).is_ready is False
+
+
+class Holding:
+    """A forge that has one file."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    async def file(self, *_: object, **__: object) -> bytes:
+        return self.content
+
+
+async def test_nobody_waits_while_a_long_document_is_read() -> None:
+    """Half a mebibyte of line feeds takes most of a second."""
+    forge: Any = Holding(b"\n" * MAX_BYTES)
+    entry = FileEntry("tasks/A-1/BRD.md", "b" * 40, MAX_BYTES)
+    reading = asyncio.ensure_future(Library().text(forge, RepoName("acme", "shop"), entry, Sha("a" * 40)))
+    turns = 0
+    while not reading.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 10
+    found = reading.result()
+    assert found is not None
+    assert found.is_blank

@@ -1,5 +1,6 @@
 """What a gate wants to know of a document's text. Pure; a blob never changes, so each is read once."""
 
+import asyncio
 import re
 
 from orchestrator.domain.forge import FileEntry
@@ -8,6 +9,8 @@ from orchestrator.domain.roles import DocumentName
 from orchestrator.ports import Forge
 
 MAX_BYTES = 512 * 1024
+LONG_BYTES = 16 * 1024
+"""More takes so long to read that nobody else should wait meanwhile."""
 MAX_HEADINGS = 200
 MAX_REMEMBERED = 2000
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
@@ -76,7 +79,7 @@ class Library:
                 return None
             while len(self._texts) >= MAX_REMEMBERED:
                 del self._texts[next(iter(self._texts))]
-            self._texts[entry.blob] = Text(raw)
+            self._texts[entry.blob] = await asyncio.to_thread(Text, raw) if len(raw) > LONG_BYTES else Text(raw)
         return self._texts[entry.blob]
 
 
