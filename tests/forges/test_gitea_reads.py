@@ -5,8 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import JSONResponse, PlainTextResponse
 
-from orchestrator.domain.errors import Permanent
+from forges.conftest import Stub
+from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.forge import BranchRules, CheckState, FileEntry, ForgeCapabilities, Review, ReviewState
 from orchestrator.domain.model import RepoName, Sha
 from orchestrator.sim.server import LoopbackServer
@@ -99,6 +101,34 @@ async def test_a_file_is_read_at_a_commit_and_cut(forge: Any) -> None:
 async def test_a_file_above_the_servers_limit_is_read_by_its_first_bytes(forge: Any) -> None:
     at = forge.commit({"big.bin": b"b" * (11 * 1024 * 1024)})
     assert await forge.orchestrator.file(REPO, "big.bin", at, max_bytes=1000) == b"b" * 1000
+
+
+OWN_404 = [
+    {"message": "The target couldn't be found.", "url": "https://git.example.test/api/swagger"},
+    {"message": "Die Datei fehlt.", "url": "http://git/sub/api/swagger", "errors": ["object does not exist"]},
+]
+
+
+@pytest.mark.parametrize("words", OWN_404)
+async def test_a_404_in_the_servers_own_shape_says_that_it_is_not_there(stub: Stub, words: object) -> None:
+    gitea, at = stub(lambda _: JSONResponse(words, 404)), Sha("a" * 40)
+    assert await gitea.branch(REPO, "main") is None
+    assert await gitea.files(REPO, "tasks/E-1", at) == []
+    assert await gitea.file(REPO, "tasks/E-1/BRD.md", at, max_bytes=1) is None
+
+
+@pytest.mark.parametrize("words", [*OWN_404, "404 page not found"])
+async def test_the_404_of_a_large_file_is_read_whole_however_little_is_wanted(stub: Stub, words: object) -> None:
+    entry = {"type": "file", "path": "big.bin", "sha": "b" * 40, "size": 9_000_000_000, "content": None}
+    gone = PlainTextResponse(words, 404) if isinstance(words, str) else JSONResponse(words, 404)
+    gitea = stub(lambda asked: gone if "/raw/" in asked.url.path else JSONResponse(entry))
+    read = gitea.file(REPO, "big.bin", Sha("a" * 40), max_bytes=1)
+    if isinstance(words, dict):
+        assert await read is None
+        return
+    with pytest.raises(Transient) as fault:
+        await read
+    assert (fault.value.code, "proxy" in fault.value.hint) == ("gitea_odd_answer", True)
 
 
 # -- pull requests

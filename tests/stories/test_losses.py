@@ -7,7 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
 
+from crossing import gitea_behind_a_door
 from orchestrator.agents.rundir import RunPaths, is_held
 from orchestrator.sim.server import Call
 from orchestrator.sim.world import PROJECT, REPO, Service, World
@@ -225,3 +227,24 @@ def test_a_refused_gitea_token_pauses_its_calls_is_shown_and_after_a_restart_wit
         world.gitea.tokens = tokens
         team.restart()
         team.waits_for("approval", "architecture")
+
+
+FOLDER_404S = ("GET", "/contents/tasks/ENDURO-1")
+
+
+def test_a_404_of_a_proxy_in_front_of_gitea_takes_no_approval_and_starts_nobody(
+    world: World, scripted: Path
+) -> None:
+    """Traefik's words, while what is behind it restarts."""
+    with gitea_behind_a_door(world) as door, at_work(world, scripted) as team:
+        team.begin_written("ready")
+        team.waits_for("merge", "ready")
+        team.heard()
+        before = team.started()
+        door.says[FOLDER_404S] = [PlainTextResponse("404 page not found", 404) for _ in range(1000)]
+        team.say("<p>Nice.</p>")
+        team.waits_for("gitea_odd_answer", "ready")
+        door.says.clear()
+        team.say("<p>Still nice.</p>")
+        team.waits_for("merge", "ready")
+        assert team.started() == before

@@ -36,6 +36,8 @@ from orchestrator.wire import OpenWire, Wire
 _OWN = "your own pull"
 _FOUND_EARLIER = frozenset({404, 409})
 _NOT_BRANCHED = _FOUND_EARLIER | {500}
+_FAULT_BYTES = 4096
+"""A 404 is read whole, however little is wanted of a file: its words tell whose it is."""
 
 
 class Gitea:
@@ -145,8 +147,9 @@ class Gitea:
 
     async def _raw(self, repo: RepoName, path: str, at: Sha, max_bytes: int) -> bytes | None:
         where, query = f"{places.of_repo(repo)}/raw/{places.of_path(path)}", {"ref": places.of_commit(at)}
-        answer = await self._api.call("GET", where, query=query, understood=MISSING, enough_bytes=max_bytes)
-        return None if answer.status == 404 else answer.body
+        enough = max(max_bytes, _FAULT_BYTES)
+        answer = await self._api.call("GET", where, query=query, understood=MISSING, enough_bytes=enough)
+        return None if answer.status == 404 else answer.body[:max_bytes]
 
     # pull requests
 

@@ -26,6 +26,7 @@ _GONE_HEAD = re.compile(r"refs/pull/[0-9]+/head")
 _VERSION = re.compile(r"v?([0-9]{1,4})\.([0-9]{1,4})")
 _WEB_URL = re.compile(r"https?://[^\s<>\"'`\\\x00-\x20\x7f-\x9f]+")
 _MAX_URL_CHARS = 2000
+_ABOUT_THE_API = "/api/swagger"
 _STATUS_EVENTS_SINCE = (1, 23)
 _HEAD_FILTER_SINCE = 16
 """Forgejo alone has it."""
@@ -73,6 +74,13 @@ class MadeRow(msgspec.Struct):
     """What a server answers when it has carried out an order: anybody else's 2xx has no number."""
 
     id: int
+
+
+class _Fault(msgspec.Struct):
+    """Both servers' answer to what they do not do. The message may be in any language; the address is theirs."""
+
+    message: str
+    url: str
 
 
 class UserRow(msgspec.Struct):
@@ -209,6 +217,14 @@ class JobsRow(msgspec.Struct):
     @property
     def entities(self) -> list[Entity]:
         return self.jobs or []
+
+
+def is_fault(body: bytes) -> bool:
+    """One of the server's own, and not of a proxy in front of it."""
+    try:
+        return msgspec.json.decode(body, type=_Fault).url.endswith(_ABOUT_THE_API)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def branch(row: BranchRow) -> Branch:

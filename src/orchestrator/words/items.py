@@ -455,6 +455,12 @@ _OUTSIDE = {
         "nothing; it is tried again",
         "ничего; попытка повторится",
     ),
+    "gitea_odd_answer": Said(
+        "Gitea's answer is not its own: {detail}",
+        "Ответ не от самой Gitea: {detail}",
+        "nothing while it restarts; else check `ORCH_GITEA_URL` and the proxy in front",
+        "ничего, пока она перезапускается; иначе проверьте `ORCH_GITEA_URL` и прокси перед ней",
+    ),
     "gitea_refused": Said(
         "Gitea refuses us: {detail}",
         "Gitea нам отказывает: {detail}",
