@@ -273,9 +273,10 @@ def review(row: ReviewRow) -> Review:
 
 
 def check(row: StatusRow) -> Check:
+    """A state that we do not know says neither yes nor no: the servers take any word."""
     return Check(
         context=row.context,
-        state=_CHECK_STATES.get(row.status or row.state, CheckState.ERROR),
+        state=_CHECK_STATES.get(row.status or row.state, CheckState.PENDING),
         creator=login(row.creator),
         description=row.description or "",
         url=shown_url(row.target_url or ""),
