@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from forges.conftest import Stub
 from orchestrator.domain.errors import Permanent, Transient
@@ -156,6 +156,76 @@ async def test_a_new_pull_request_is_found_although_the_server_shows_an_old_one(
     forge.people.close(str(REPO), second, "boss")
     found = await forge.orchestrator.pull_request(REPO, "main", "feature/x")
     assert (found.number, found.is_open, found.is_merged) == (second, False, False)
+
+
+LIST = ("GET", f"/repos/{REPO}/pulls")
+
+
+async def test_a_closed_pull_request_that_is_known_costs_one_call_and_what_became_of_it_is_seen(
+    forge: Any,
+) -> None:
+    forge.commit({"r.txt": "r\n"}, "other")
+    first = await forge.pull()
+    forge.people.close(str(REPO), first, "boss")
+
+    async def seen() -> tuple[tuple[int, bool], int]:
+        since = len(forge.sim.calls)
+        found = await forge.orchestrator.pull_request(REPO, "main", "feature/x")
+        return (found.number, found.is_open), len(await calls(forge, since))
+
+    assert (await seen())[0] == (first, False)
+    since = len(forge.sim.calls)
+    assert await seen() == ((first, False), 1)
+    assert (await calls(forge, since))[0] == LIST
+    forge.people.reopen(str(REPO), first, "boss")
+    assert await seen() == ((first, True), 1)
+    forge.people.close(str(REPO), first, "boss")
+    assert (await seen())[0] == (first, False)
+    second = await forge.pull()
+    assert await seen() == ((second, True), 1)
+    forge.people.close(str(REPO), second, "boss")
+    assert (await seen())[0] == await at_first_sight(forge) == (second, False)
+    assert await seen() == ((second, False), 1)
+    forge.people.retarget(str(REPO), second, "other", "boss")
+    assert (await seen())[0] == (first, False)
+
+
+async def at_first_sight(forge: Any) -> tuple[int, bool]:
+    """By somebody who has seen none before."""
+    found = await forge.guest.pull_request(REPO, "main", "feature/x")
+    return found.number, found.is_open
+
+
+def row(number: int, minute: int, head: str = "other", state: str = "closed") -> dict[str, Any]:
+    ends = {name: {"ref": ref, "sha": "a" * 40, "repo_id": 1} for name, ref in (("head", head), ("base", "main"))}
+    at = f"2026-11-27T10:{minute:02}:00Z"
+    return {"number": number, "title": "t", "state": state, "updated_at": at} | ends
+
+
+async def test_where_more_has_changed_than_fits_a_page_a_closed_pull_request_is_looked_up_anew(stub: Stub) -> None:
+    closed, asked = row(1, 5, "feature/x"), list[str]()
+    pages = {"open": [], "closed": [closed], "all": [row(100 + n, 10) for n in range(50)]}
+
+    def answer(request: Any) -> Response:
+        if request.url.path.endswith("/version"):
+            return JSONResponse({"version": "1.27.1"})
+        asked.append(request.query_params.get("state", "ends"))
+        if asked[-1] == "ends":
+            return JSONResponse(closed)
+        rows = pages[asked[-1]]
+        total = 500 if asked[-1] == "all" else len(rows)
+        return JSONResponse(rows, headers={"X-Total-Count": str(total)})
+
+    gitea = stub(answer)
+    for wanted in (["ends", "open", "closed"], ["all", "ends", "open", "closed"]):
+        asked.clear()
+        found = await gitea.pull_request(REPO, "main", "feature/x")
+        assert (found and found.number, asked) == (1, wanted)
+    pages["all"][-1] = row(150, 4)
+    pages["all"][0] = row(200, 11, "feature/x", "open")
+    asked.clear()
+    found = await gitea.pull_request(REPO, "main", "feature/x")
+    assert (found and found.number, asked) == (200, ["all"])
 
 
 @pytest.mark.parametrize("sim", [{}, FORGEJO_16], ids=["gitea", "forgejo-16"], indirect=True)

@@ -19,7 +19,7 @@ from orchestrator.forges import gitea_shapes as shapes
 from orchestrator.forges import places
 from orchestrator.forges.gitea_actions import job_log
 from orchestrator.forges.gitea_api import MISSING, GiteaApi
-from orchestrator.forges.gitea_pulls import between, from_branch
+from orchestrator.forges.gitea_pulls import Known, between, from_branch
 from orchestrator.forges.gitea_reviews import comments_of
 from orchestrator.forges.text import (
     MAX_DESCRIPTION_CHARS,
@@ -63,6 +63,7 @@ class Gitea:
         self.system, self.answers, self.pace = self._api.system, self._api.answers, None
         self._may_mention = frozenset(may_mention)
         self._login = ""
+        self._pulls = Known()
         self._capabilities: ForgeCapabilities | None = None
 
     async def aclose(self) -> None:
@@ -154,7 +155,7 @@ class Gitea:
     # pull requests
 
     async def pull_request(self, repo: RepoName, base: str, head: str) -> PullRequest | None:
-        row = await between(self._api, repo, base, head, await self.capabilities())
+        row = await between(self._api, (repo, base, head), await self.capabilities(), self._pulls)
         return shapes.pull_request(row) if row else None
 
     async def pull_request_from(self, repo: RepoName, head: str) -> PullRequest | None:

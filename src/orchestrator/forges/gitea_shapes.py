@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -109,6 +110,7 @@ class PullRow(msgspec.Struct):
     merged: bool = False
     mergeable: bool = False
     html_url: str = ""
+    updated_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     @property
     def id(self) -> int:
