@@ -90,8 +90,20 @@ class _Way:
         self._look_at("testing", "paused")
         self._say("/orch resume")
         self._look_at("ready", "merge")
+        self._red_checks_that_nobody_requires()
+        self._look_at("ready", "merge", "red checks")
+        self._close_the_pull_request()
+        self._look_at("ready", "pull_request_closed", "closed")
 
-    def _look_at(self, stage: str, code: str) -> None:
+    def _red_checks_that_nobody_requires(self) -> None:
+        for name in ("docs", "lint", "spelling"):
+            People(self.made.gitea).run_job(REPO, self._task()["head_sha"], name, "failure", b"a line\n" * 10)
+
+    def _close_the_pull_request(self) -> None:
+        (pull,) = self.made.gitea.repos[REPO].pulls.values()
+        People(self.made.gitea).close(REPO, pull.number, PERSON)
+
+    def _look_at(self, stage: str, code: str, name: str = "") -> None:
         """Counts the calls of one more look, which a repeated delivery asks for."""
         self._rests(stage, code)
         first = next(one for one in self.made.plane.deliveries if self.item.encode() in one.body)
@@ -99,7 +111,7 @@ class _Way:
         self.made.plane.retry(first)
         self._until(lambda _task: self._calls() != before)
         self._calm()
-        self.counts[stage] = self._calls() - before
+        self.counts[name or stage] = self._calls() - before
 
     def _rests(self, stage: str, code: str) -> None:
         self._until(lambda task: task["stage"] == stage and not task["agent_running"] and code in _codes(task))

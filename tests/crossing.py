@@ -81,6 +81,16 @@ def plane_behind_a_door(world: World) -> Iterator[Door]:
         yield door
 
 
+@contextmanager
+def gitea_behind_a_door(world: World) -> Iterator[Door]:
+    """As above."""
+    server = world.servers["gitea"]
+    server.stop()
+    door = Door(world.gitea.app)
+    with LoopbackServer(door, server.port):
+        yield door
+
+
 @dataclass(slots=True)
 class Garbler:
     """An ASGI app in front of a simulator's. After `garble` one request has another's words as its answer.
@@ -90,6 +100,7 @@ class Garbler:
 
     app: Any
     says: bytes
+    status: int = 200
     left: int = -1
     """Requests that are answered well before that one; less than none: it was, or is none."""
 
@@ -116,7 +127,7 @@ class Garbler:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         is_this = self.left == 0
         self.left -= self.left >= 0
-        await (Response(self.says) if is_this else self.app)(scope, receive, send)
+        await (Response(self.says, self.status) if is_this else self.app)(scope, receive, send)
 
 
 GARBAGE = {

@@ -15,6 +15,7 @@ FAULTS = ("unreachable", "busy", "refused", "moved")
 ADAPTERS = {f"{system}_{fault}" for system in ("plane", "gitea") for fault in FAULTS} | {
     "gitea_not_found",
     "gitea_archived",
+    "gitea_odd_answer",
 }
 VALUES = {
     "observation.code": {"no_plane_token", "no_gitea_token"} | ADAPTERS,

@@ -33,6 +33,8 @@ class System:
     """What to do about a redirect. Without one it is as odd as any other answer."""
     archived_hint: str = ""
     """What to do about a 423. Without one as above."""
+    is_own_404: Callable[[bytes], bool] | None = None
+    """Tells its own 404, which says what is not there, from a proxy's. Without it every 404 is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class RestClient:
         enough_bytes: int | None = None,
         scope: str = "",
     ) -> Answer:
-        """A 2xx or a status in `understood`; raises Transient or Permanent for everything else.
+        """A 2xx or a status in `understood`; raises Transient or Permanent for everything else, also for a 404
+        that is not the system's own.
 
         With `enough_bytes` no more than these are read: the answer may be cut there.
         `scope` is what a 403 would speak of; see Circuit. Without one the client's `scope_of` tells.
@@ -89,7 +92,7 @@ class RestClient:
         scope = scope or (self._scope_of(method, path) if self._scope_of else "")
         await self._admitted(scope)
         reply = await self._asked(method, path, query, order, enough_bytes)
-        is_fine = 200 <= reply.status < 300 or reply.status in understood
+        is_fine = 200 <= reply.status < 300 or (reply.status in understood and not self._is_foreign(reply))
         fault = None if is_fine else self.fault(reply, path)
         self._learn(reply, scope, fault)
         if fault is not None:
@@ -143,6 +146,11 @@ class RestClient:
             code, name = self._system.code, self._system.name
             raise Transient(f"{code}_odd_answer", f"{name} answered something unexpected: {error}") from error
 
+    def _is_foreign(self, reply: Reply | Answer) -> bool:
+        """A proxy says 404 too while what is behind it restarts."""
+        is_own = self._system.is_own_404
+        return reply.status == 404 and is_own is not None and not is_own(reply.body)
+
     def fault(self, reply: Reply | Answer, path: str) -> OrchestratorError:
         """What an answer means that is not understood; also of one that was, and explains nothing after all."""
         code, said = self._system.code, f"{self._system.name} answered {reply.status} for {path}."
@@ -150,6 +158,12 @@ class RestClient:
             return Permanent(f"{code}_refused", said, hint=self._system.refused_hint)
         if reply.status in {408, 429} or reply.status >= 500:
             return Transient(f"{code}_busy", said, retry_after_s=_seconds(reply.headers.get("Retry-After", "")))
+        if self._is_foreign(reply):
+            return Transient(
+                f"{code}_odd_answer",
+                f"{said} The words are not {self._system.name}'s own, so it says nothing about what is there.",
+                hint=f"Tried again by itself; when it stays, check {self._system.url_setting} and any proxy.",
+            )
         if reply.status in REDIRECTS and self._system.moved_hint:
             where = f"{said} What was asked for lies elsewhere now, and redirects are not followed."
             return Permanent(f"{code}_moved", where, hint=self._system.moved_hint)

@@ -558,6 +558,44 @@ def test_the_forges_answers_become_errors_that_say_what_to_do(
     assert TOKEN not in f"{error.value.message} {error.value.hint}"
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "pause_s"),
+    [(401, "forge_refused", 300.0), (403, "forge_refused", 300.0), (404, "repository_missing", None)],
+)
+def test_what_a_person_or_time_mends_keeps_a_finished_work_until_it_can_be_pushed(
+    world: Any, http_forge: HttpForge, run_git: Callable[..., str], status: int, code: str, pause_s: float | None
+) -> None:
+    spec, workspaces = world.spec(), over_http(world, http_forge)
+    workspaces.prepare(spec)
+    agent_commits(run_git, world.paths(spec).workspace)
+    head = world.collect(spec, workspaces)
+    http_forge.status = status
+    with pytest.raises(Transient) as fault:
+        workspaces.publish(spec, head)
+    assert (fault.value.code, fault.value.retry_after_s) == (code, pause_s)
+    http_forge.status = 200
+    workspaces.publish(spec, world.collect(spec, workspaces))
+    assert world.forge.head() == head
+
+
+@pytest.mark.parametrize("words", ["Not allowed to push to protected branch", "Access denied: HTTP 403"])
+def test_a_push_that_a_rule_of_the_forge_declines_is_refused_for_good(
+    world: Any, http_forge: HttpForge, run_git: Callable[..., str], words: str
+) -> None:
+    spec, workspaces = world.spec(), over_http(world, http_forge)
+    workspaces.prepare(spec)
+    agent_commits(run_git, world.paths(spec).workspace)
+    head = world.collect(spec, workspaces)
+    hook = world.forge.bare / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\necho 'Gitea: {words}' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(Permanent) as refusal:
+        workspaces.publish(spec, head)
+    assert refusal.value.code == "push_declined"
+    assert words in refusal.value.message
+
+
 def test_an_unreachable_forge_is_tried_again(world: Any) -> None:
     remote = GitRemote("http://127.0.0.1:9/forge.git", "orch", TOKEN)
     with pytest.raises(Transient):

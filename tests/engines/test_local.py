@@ -15,7 +15,7 @@ from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.loglimit import Complaints
 from orchestrator.pace import Urgency, urgency
 from orchestrator.reconcile.dispatch import Round
-from orchestrator.reconcile.execute import PutBack
+from orchestrator.reconcile.execute import PutBack, Undelivered
 from orchestrator.reconcile.loop import Looked
 from orchestrator.reconcile.resync import Moved
 
@@ -568,6 +568,14 @@ async def test_a_run_that_could_not_go_on_is_taken_up_again(engine: Made) -> Non
     executions = Executions(Transient("down", "down"), Transient("down", "down"))
     (await engine(Looks(), executions)).start_run(RunId(1))
     await until(lambda: len(executions.carried) == 3)
+    assert not executions.given_up
+
+
+async def test_a_run_whose_work_is_kept_wakes_its_task_and_is_taken_up_again(engine: Made) -> None:
+    looks, executions = Looks(), Executions(Undelivered(TaskId(7), Transient("down", "down")))
+    (await engine(looks, executions)).start_run(RunId(1))
+    await until(lambda: looks.tasks == [7, TASK])
+    assert executions.carried == [1, 1]
     assert not executions.given_up
 
 

@@ -1,4 +1,4 @@
-"""Garbage with a good status, in place of each answer that the adapter waits for."""
+"""Garbage with a good status, or a 404 of somebody else's, in place of each answer that the adapter waits for."""
 
 import inspect
 from collections.abc import Callable, Coroutine
@@ -55,9 +55,29 @@ EVERY_CALL: list[Call] = [
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
 async def test_no_garbage_is_taken_for_an_answer_to_any_request(forge: Any, garbage: bytes) -> None:
     """Not for "there is nothing", and not for "it is done"."""
+    await believes_nothing(forge, Garbler(forge.sim.app, garbage))
+
+
+FOREIGN_404 = {
+    "traefik": b"404 page not found\n",
+    "nginx": b"<html><title>404 Not Found</title></html>",
+    "nothing": b"",
+    "other-json": b'{"message": "no Route matched with those values"}',
+    "other-url": b'{"message": "not found", "url": "https://status.example.test/"}',
+    "a-list": b"[]",
+    "no-text": b'{"message": "\xff", "url": "/api/swagger"}',
+}
+
+
+@pytest.mark.parametrize("sim", [{}, {"flavour": "forgejo"}], ids=["gitea", "forgejo"], indirect=True)
+@pytest.mark.parametrize("words", FOREIGN_404.values(), ids=FOREIGN_404)
+async def test_no_404_of_a_proxy_is_taken_for_not_there(forge: Any, words: bytes) -> None:
+    await believes_nothing(forge, Garbler(forge.sim.app, words, 404))
+
+
+async def believes_nothing(forge: Any, garbler: Garbler) -> None:
     at, pull = forge.commit({FILE: "# BRD\n"}), await forge.pull()
     forge.commit({"y.txt": "y\n"}, "feature/y")
-    garbler = Garbler(forge.sim.app, garbage)
     with LoopbackServer(garbler) as server:
 
         async def anew(call: Call) -> None:

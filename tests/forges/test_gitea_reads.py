@@ -5,8 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from orchestrator.domain.errors import Permanent
+from forges.conftest import Stub
+from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.forge import BranchRules, CheckState, FileEntry, ForgeCapabilities, Review, ReviewState
 from orchestrator.domain.model import RepoName, Sha
 from orchestrator.sim.server import LoopbackServer
@@ -101,6 +103,34 @@ async def test_a_file_above_the_servers_limit_is_read_by_its_first_bytes(forge: 
     assert await forge.orchestrator.file(REPO, "big.bin", at, max_bytes=1000) == b"b" * 1000
 
 
+OWN_404 = [
+    {"message": "The target couldn't be found.", "url": "https://git.example.test/api/swagger"},
+    {"message": "Die Datei fehlt.", "url": "http://git/sub/api/swagger", "errors": ["object does not exist"]},
+]
+
+
+@pytest.mark.parametrize("words", OWN_404)
+async def test_a_404_in_the_servers_own_shape_says_that_it_is_not_there(stub: Stub, words: object) -> None:
+    gitea, at = stub(lambda _: JSONResponse(words, 404)), Sha("a" * 40)
+    assert await gitea.branch(REPO, "main") is None
+    assert await gitea.files(REPO, "tasks/E-1", at) == []
+    assert await gitea.file(REPO, "tasks/E-1/BRD.md", at, max_bytes=1) is None
+
+
+@pytest.mark.parametrize("words", [*OWN_404, "404 page not found"])
+async def test_the_404_of_a_large_file_is_read_whole_however_little_is_wanted(stub: Stub, words: object) -> None:
+    entry = {"type": "file", "path": "big.bin", "sha": "b" * 40, "size": 9_000_000_000, "content": None}
+    gone = PlainTextResponse(words, 404) if isinstance(words, str) else JSONResponse(words, 404)
+    gitea = stub(lambda asked: gone if "/raw/" in asked.url.path else JSONResponse(entry))
+    read = gitea.file(REPO, "big.bin", Sha("a" * 40), max_bytes=1)
+    if isinstance(words, dict):
+        assert await read is None
+        return
+    with pytest.raises(Transient) as fault:
+        await read
+    assert (fault.value.code, "proxy" in fault.value.hint) == ("gitea_odd_answer", True)
+
+
 # -- pull requests
 
 
@@ -126,6 +156,76 @@ async def test_a_new_pull_request_is_found_although_the_server_shows_an_old_one(
     forge.people.close(str(REPO), second, "boss")
     found = await forge.orchestrator.pull_request(REPO, "main", "feature/x")
     assert (found.number, found.is_open, found.is_merged) == (second, False, False)
+
+
+LIST = ("GET", f"/repos/{REPO}/pulls")
+
+
+async def test_a_closed_pull_request_that_is_known_costs_one_call_and_what_became_of_it_is_seen(
+    forge: Any,
+) -> None:
+    forge.commit({"r.txt": "r\n"}, "other")
+    first = await forge.pull()
+    forge.people.close(str(REPO), first, "boss")
+
+    async def seen() -> tuple[tuple[int, bool], int]:
+        since = len(forge.sim.calls)
+        found = await forge.orchestrator.pull_request(REPO, "main", "feature/x")
+        return (found.number, found.is_open), len(await calls(forge, since))
+
+    assert (await seen())[0] == (first, False)
+    since = len(forge.sim.calls)
+    assert await seen() == ((first, False), 1)
+    assert (await calls(forge, since))[0] == LIST
+    forge.people.reopen(str(REPO), first, "boss")
+    assert await seen() == ((first, True), 1)
+    forge.people.close(str(REPO), first, "boss")
+    assert (await seen())[0] == (first, False)
+    second = await forge.pull()
+    assert await seen() == ((second, True), 1)
+    forge.people.close(str(REPO), second, "boss")
+    assert (await seen())[0] == await at_first_sight(forge) == (second, False)
+    assert await seen() == ((second, False), 1)
+    forge.people.retarget(str(REPO), second, "other", "boss")
+    assert (await seen())[0] == (first, False)
+
+
+async def at_first_sight(forge: Any) -> tuple[int, bool]:
+    """By somebody who has seen none before."""
+    found = await forge.guest.pull_request(REPO, "main", "feature/x")
+    return found.number, found.is_open
+
+
+def row(number: int, minute: int, head: str = "other", state: str = "closed") -> dict[str, Any]:
+    ends = {name: {"ref": ref, "sha": "a" * 40, "repo_id": 1} for name, ref in (("head", head), ("base", "main"))}
+    at = f"2026-11-27T10:{minute:02}:00Z"
+    return {"number": number, "title": "t", "state": state, "updated_at": at} | ends
+
+
+async def test_where_more_has_changed_than_fits_a_page_a_closed_pull_request_is_looked_up_anew(stub: Stub) -> None:
+    closed, asked = row(1, 5, "feature/x"), list[str]()
+    pages = {"open": [], "closed": [closed], "all": [row(100 + n, 10) for n in range(50)]}
+
+    def answer(request: Any) -> Response:
+        if request.url.path.endswith("/version"):
+            return JSONResponse({"version": "1.27.1"})
+        asked.append(request.query_params.get("state", "ends"))
+        if asked[-1] == "ends":
+            return JSONResponse(closed)
+        rows = pages[asked[-1]]
+        total = 500 if asked[-1] == "all" else len(rows)
+        return JSONResponse(rows, headers={"X-Total-Count": str(total)})
+
+    gitea = stub(answer)
+    for wanted in (["ends", "open", "closed"], ["all", "ends", "open", "closed"]):
+        asked.clear()
+        found = await gitea.pull_request(REPO, "main", "feature/x")
+        assert (found and found.number, asked) == (1, wanted)
+    pages["all"][-1] = row(150, 4)
+    pages["all"][0] = row(200, 11, "feature/x", "open")
+    asked.clear()
+    found = await gitea.pull_request(REPO, "main", "feature/x")
+    assert (found and found.number, asked) == (200, ["all"])
 
 
 @pytest.mark.parametrize("sim", [{}, FORGEJO_16], ids=["gitea", "forgejo-16"], indirect=True)
@@ -384,7 +484,7 @@ async def test_the_newest_status_of_each_context_counts_whoever_wrote_it(forge: 
     assert seen == [
         ("ci/a", CheckState.FAILURE, "ci"),
         ("ci/b", CheckState.SUCCESS, "ci"),
-        ("odd", CheckState.ERROR, "ci"),
+        ("odd", CheckState.PENDING, "ci"),
         ("orchestrator/gate", CheckState.PENDING, "orchestrator"),
     ]
 

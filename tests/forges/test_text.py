@@ -111,3 +111,17 @@ def test_everything_has_an_end() -> None:
 def test_a_log_is_what_a_terminal_would_show() -> None:
     raw = b"\x1b[1;31mred\x1b[0m\r\nprogress 1\rprogress 2\n\x1b]0;title\x07\x9bok\x08\n"
     assert log_end(raw, 1000) == "red\nprogress 1\nprogress 2\n\ufffdok"
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"\x1b[31m" * 1000 + b"cut\nwhole\n", "whole"),
+        (b"first\n" + "я".encode() * 399 + b"\nlast", "last"),
+        (b"x" + "я".encode() * 1000, "я" * 100),
+        (b"x\x1b" + "\U0001f600".encode() * 1000 + b"y", "\U0001f600" * 99 + "y"),
+        (b"one\n" * 1000, "one\n" * 24 + "one"),
+    ],
+)
+def test_of_a_long_log_only_the_end_is_cleaned_from_a_whole_line_or_character(raw: bytes, shown: str) -> None:
+    assert log_end(raw, 100) == shown

@@ -9,7 +9,7 @@ import pytest
 
 from green import ITEM, NEW_TASK, OLD, PROJECT, PULL, TASK, approval_of, rejection_of
 from orchestrator.domain.errors import Transient
-from orchestrator.domain.forge import FileEntry, Review
+from orchestrator.domain.forge import BranchRules, Check, CheckState, FileEntry, Review
 from orchestrator.domain.model import Branch, ProjectId, RepoName, Sha, Stage, WorkItem, WorkItemId
 from orchestrator.domain.tracker import Comment
 from orchestrator.loglimit import Complaints
@@ -31,6 +31,17 @@ class Neighbours:
     is_down: bool = False
     item: WorkItem | None = None
     every_review: tuple[Review, ...] = ()
+    every_check: tuple[Check, ...] = ()
+
+    async def rules(self, _repo: RepoName, _base: str) -> BranchRules:
+        return BranchRules(("ci/*",))
+
+    async def checks(self, _repo: RepoName, _at: Sha) -> tuple[Check, ...]:
+        return self.every_check
+
+    async def check_log(self, _repo: RepoName, check: Check) -> str:
+        self._answer(f"log of {check.context}")
+        return f"{check.context} {check.description} s3cret"
 
     async def reviews(self, _repo: RepoName, _pull: int) -> tuple[Review, ...]:
         return self.every_review
@@ -256,3 +267,57 @@ async def test_a_change_request_stands_without_its_comments_and_they_are_asked_f
     assert (seen.reviews, seen.missed) == (there.every_review, ())
     there.is_down = False
     assert await reviews_seen(observer) == {2: "a.py:1: 2 s3cret"}
+
+
+RED = CheckState.FAILURE
+CHECKED = frozenset({Look.RULES, Look.CHECKS})
+
+
+def check(context: str, state: CheckState = RED, description: str = "Failing after 5s") -> Check:
+    return Check(context, state, "ci", description)
+
+
+async def logs_seen(observer: Observer) -> dict[str, str]:
+    known = Observed(branch=Branch("b", HEAD), pull=PULL)
+    seen = await observer.look(PROJECT, TASK, CHECKED, known)
+    assert isinstance(seen.checks, tuple)
+    return {one.context: one.log_tail for one in seen.checks}
+
+
+async def test_logs_are_read_of_required_red_checks_alone_and_once() -> None:
+    """As above: what somebody's other checks say costs nothing."""
+    every = (check("ci/a"), check("ci/b", CheckState.SUCCESS), check("docs"), check("orchestrator/gate"))
+    there = Neighbours((), every_check=every)
+    observer = observing(there)
+    expected = dict.fromkeys([one.context for one in every], "") | {"ci/a": "ci/a Failing after 5s s3cret"}
+    for _ in range(2):
+        assert await logs_seen(observer) == expected
+    assert there.asked == ["log of ci/a"]
+    there.every_check = (check("ci/a", description="Failing after 6s"),)
+    assert await logs_seen(observer) == {"ci/a": "ci/a Failing after 6s s3cret"}
+
+
+async def test_of_many_red_checks_five_logs_are_read() -> None:
+    there = Neighbours((), every_check=tuple(check(f"ci/{number}") for number in range(7)))
+    assert len([said for said in (await logs_seen(observing(there))).values() if said]) == 5
+
+
+async def test_a_check_is_red_without_its_log_which_is_asked_for_again() -> None:
+    there = Neighbours((), every_check=(check("ci/a"),), is_down=True)
+    observer = observing(there)
+    known = Observed(branch=Branch("b", HEAD), pull=PULL, rules=BranchRules(("ci/*",)))
+    seen = await observer.look(PROJECT, TASK, CHECKED, known)
+    assert (seen.checks, seen.missed) == (there.every_check, ())
+    there.is_down = False
+    assert await logs_seen(observer) == {"ci/a": "ci/a Failing after 5s s3cret"}
+
+
+@pytest.mark.parametrize(("names", "times"), [(("BRD.md",), 1), ((), 2)])
+async def test_what_lies_in_a_folder_at_a_commit_is_listed_once_unless_there_is_nothing(
+    names: tuple[str, ...], times: int
+) -> None:
+    there = Neighbours(names)
+    observer = observing(there)
+    for _ in range(2):
+        await observer.look(PROJECT, TASK, frozenset({Look.DOCUMENTS}), Observed(branch=Branch("b", HEAD)))
+    assert there.asked == ["files"] * times

@@ -7,7 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from starlette.responses import PlainTextResponse
 
+from crossing import gitea_behind_a_door
 from orchestrator.agents.rundir import RunPaths, is_held
 from orchestrator.sim.server import Call
 from orchestrator.sim.world import PROJECT, REPO, Service, World
@@ -225,3 +227,49 @@ def test_a_refused_gitea_token_pauses_its_calls_is_shown_and_after_a_restart_wit
         world.gitea.tokens = tokens
         team.restart()
         team.waits_for("approval", "architecture")
+
+
+def test_a_404_of_a_proxy_in_front_of_gitea_takes_no_approval_and_starts_nobody(
+    world: World, scripted: Path
+) -> None:
+    """Traefik's words, while what is behind it restarts."""
+    with gitea_behind_a_door(world) as door, at_work(world, scripted) as team:
+        team.begin("Export as GPX")
+        team.waits_for("approval", "analysis")
+        team.approve()
+        team.waits_for("approval", "architecture")
+        folder = rf"/contents/tasks/{team.key}"
+        door.says["GET", folder] = [PlainTextResponse("404 page not found", 404) for _ in range(1000)]
+        team.push({"src/more.py": "MORE = 1\n"})
+        team.waits_for("gitea_odd_answer", "architecture")
+        door.says.clear()
+        team.say("<p>Nice.</p>")
+        team.waits_for("approval", "architecture")
+        assert team.started() == ["analyst", "architect"]
+
+
+@pytest.mark.parametrize("how", ["token", "proxy"])
+def test_what_an_agent_made_is_kept_while_gitea_refuses_it_and_published_when_that_is_mended(
+    world: World, tmp_path: Path, ledger: Path, how: str
+) -> None:
+    """The token is gone, or a proxy answers 404 in Gitea's place; nothing is paid twice."""
+    slow = write_wrapper(tmp_path / "claude", "slow:2", ledger)
+    with gitea_behind_a_door(world) as door, at_work(world, slow) as team:
+        team.begin("Export as GPX")
+        until(lambda: starts(ledger), "the agent started")
+        tokens = world.gitea.tokens
+        if how == "token":
+            world.gitea.tokens = {}
+        else:
+            over_git = r"\.git/(info/refs|git-receive-pack)"
+            door.says["GET", over_git] = [PlainTextResponse("404 page not found", 404) for _ in range(1000)]
+        (why,) = [one for one in team.waits_for("run_unpublished")["waiting"] if one["code"] == "run_unpublished"]
+        assert why["who"] == "operator"
+        assert {"token": "token", "proxy": "repository"}[how] in why["text"]
+        world.gitea.tokens = tokens
+        door.says.clear()
+        if how == "token":
+            team.restart()  # the pause after a refused token is minutes
+        team.waits_for("approval", "analysis")
+        assert [run["outcome"] for run in team.task()["runs"]] == ["succeeded"]
+        assert len(starts(ledger)) == 1

@@ -18,6 +18,7 @@ from orchestrator.agents.prompt import clean
 from orchestrator.agents.room import SAID_BY_GIT, disk_full
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.model import GitRemote
+from orchestrator.pace import REFUSED_PAUSE_S
 
 _OUTPUT_MAX_BYTES = 1024 * 1024
 _STDERR_MAX_BYTES = 16 * 1024
@@ -224,18 +225,23 @@ def _tail(errors: IO[bytes]) -> str:
     return errors.read().decode(errors="replace")
 
 
+_REFUSED, _MISSING = "forge_refused", "repository_missing"
+MENDED_BY_OTHERS = {_REFUSED: REFUSED_PAUSE_S, _MISSING: None}
+"""Refusals of the forge as a whole, and how long to leave it alone then: a person gives a token or a right, and a
+proxy's 404 passes by itself.
+"""
 _MEANINGS: tuple[tuple[str, str, str, str], ...] = (
-    (
-        r"Authentication failed|could not read (Username|Password)|error: 40[13]|HTTP 40[13]|Access denied",
-        "forge_refused",
-        "The forge refused our token for this repository",
-        "Check that the token is valid and that its user may read and write the repository.",
-    ),
-    (
+    (  # first: what a hook says besides may look like another's refusal
         r"\[remote rejected\]",
         "push_declined",
         "The forge declined the push (a protected branch or a hook)",
         "Allow the orchestrator's user to push to the task branches.",
+    ),
+    (
+        r"Authentication failed|could not read (Username|Password)|error: 40[13]|HTTP 40[13]|Access denied",
+        _REFUSED,
+        "The forge refused our token for this repository",
+        "Check that the token is valid and that its user may read and write the repository.",
     ),
     (
         r"\[rejected\]|non-fast-forward|fetch first",
@@ -245,7 +251,7 @@ _MEANINGS: tuple[tuple[str, str, str, str], ...] = (
     ),
     (
         r"[Rr]epository .*not found|error: 404|does not appear to be a git repository|does not exist$",
-        "repository_missing",
+        _MISSING,
         "There is no such repository, or our token may not see it",
         "Check the repository's name in orchestrator.yaml and the token's access.",
     ),

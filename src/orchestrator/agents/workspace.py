@@ -15,7 +15,7 @@ import structlog
 
 from orchestrator.agents import prompt
 from orchestrator.agents.claude import user_message
-from orchestrator.agents.git import Git, check_branch
+from orchestrator.agents.git import MENDED_BY_OTHERS, Git, check_branch
 from orchestrator.agents.results import Results
 from orchestrator.agents.rundir import RunPaths, holding
 from orchestrator.agents.takeover import account, take_over
@@ -101,7 +101,19 @@ class Workspaces:
         return self.results.take(spec, paths, self._mirror(spec.repo), model)
 
     def publish(self, spec: RunSpec, head: Sha) -> None:
-        """Never forced. A head that the forge has already, alone or under newer commits, is published."""
+        """Never forced. A head that the forge has already, alone or under newer commits, is published.
+
+        What refuses us as such, and not this push, is Transient: the work is done and paid for, so it is kept.
+        """
+        try:
+            self._push(spec, head)
+        except Permanent as refused:
+            if refused.code not in MENDED_BY_OTHERS:
+                raise
+            pause_s = MENDED_BY_OTHERS[refused.code]
+            raise Transient(refused.code, refused.message, retry_after_s=pause_s, hint=refused.hint) from refused
+
+    def _push(self, spec: RunSpec, head: Sha) -> None:
         mirror, remote = self._mirror(spec.repo), (self.push_remote or self._any_role)(spec.repo, spec.role)
         target = f"{head}:refs/heads/{check_branch(spec.branch)}"
         try:

@@ -74,7 +74,7 @@ class Review:
 
 
 class CheckState(StrEnum):
-    """A commit status. Anything that the forge says beyond these is read as `error`."""
+    """A commit status. Anything that the forge says beyond these is read as `pending`."""
 
     SUCCESS = "success"
     PENDING = "pending"

@@ -18,7 +18,7 @@ from orchestrator.loglimit import Complaints
 from orchestrator.pace import Urgency, Work, in_background, working
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.dispatch import Dispatch, Round
-from orchestrator.reconcile.execute import Execution, PutBack
+from orchestrator.reconcile.execute import Execution, PutBack, Undelivered
 from orchestrator.reconcile.loop import Looked, Reconciler
 from orchestrator.reconcile.resync import Resync
 
@@ -398,6 +398,8 @@ class LocalEngine:
         except PutBack:
             return True
         except Transient as error:
+            if isinstance(error, Undelivered):
+                self.wake(error.task)
             pause = max(error.retry_after_s or 0.0, self._pace.pause(faults + 1))
             self._complaints.say("run_put_off", error, run=run, pause_s=round(pause, 1))
             with contextlib.suppress(TimeoutError):

@@ -19,7 +19,7 @@ from orchestrator.forges import gitea_shapes as shapes
 from orchestrator.forges import places
 from orchestrator.forges.gitea_actions import job_log
 from orchestrator.forges.gitea_api import MISSING, GiteaApi
-from orchestrator.forges.gitea_pulls import between, from_branch
+from orchestrator.forges.gitea_pulls import Known, between, from_branch
 from orchestrator.forges.gitea_reviews import comments_of
 from orchestrator.forges.text import (
     MAX_DESCRIPTION_CHARS,
@@ -36,6 +36,8 @@ from orchestrator.wire import OpenWire, Wire
 _OWN = "your own pull"
 _FOUND_EARLIER = frozenset({404, 409})
 _NOT_BRANCHED = _FOUND_EARLIER | {500}
+_FAULT_BYTES = 4096
+"""A 404 is read whole, however little is wanted of a file: its words tell whose it is."""
 
 
 class Gitea:
@@ -61,6 +63,7 @@ class Gitea:
         self.system, self.answers, self.pace = self._api.system, self._api.answers, None
         self._may_mention = frozenset(may_mention)
         self._login = ""
+        self._pulls = Known()
         self._capabilities: ForgeCapabilities | None = None
 
     async def aclose(self) -> None:
@@ -145,13 +148,14 @@ class Gitea:
 
     async def _raw(self, repo: RepoName, path: str, at: Sha, max_bytes: int) -> bytes | None:
         where, query = f"{places.of_repo(repo)}/raw/{places.of_path(path)}", {"ref": places.of_commit(at)}
-        answer = await self._api.call("GET", where, query=query, understood=MISSING, enough_bytes=max_bytes)
-        return None if answer.status == 404 else answer.body
+        enough = max(max_bytes, _FAULT_BYTES)
+        answer = await self._api.call("GET", where, query=query, understood=MISSING, enough_bytes=enough)
+        return None if answer.status == 404 else answer.body[:max_bytes]
 
     # pull requests
 
     async def pull_request(self, repo: RepoName, base: str, head: str) -> PullRequest | None:
-        row = await between(self._api, repo, base, head, await self.capabilities())
+        row = await between(self._api, (repo, base, head), await self.capabilities(), self._pulls)
         return shapes.pull_request(row) if row else None
 
     async def pull_request_from(self, repo: RepoName, head: str) -> PullRequest | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from orchestrator.domain.errors import Permanent
-from orchestrator.forges.gitea_shapes import MadeRow
+from orchestrator.forges.gitea_shapes import MadeRow, is_fault
 from orchestrator.pace import Circuit, Timing
 from orchestrator.rest import Answer, RestClient, System
 from orchestrator.wire import OpenWire, Wire
@@ -21,6 +21,7 @@ _GITEA = System(
     moved_hint="The repository was renamed, or moved to another owner: put its new name into orchestrator.yaml "
     "and restart. If it is so with every repository, correct ORCH_GITEA_URL: it leads elsewhere (https, perhaps).",
     archived_hint="Unarchive the repository, or remove its project from orchestrator.yaml and restart.",
+    is_own_404=is_fault,
 )
 T = TypeVar("T")
 

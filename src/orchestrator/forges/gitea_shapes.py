@@ -3,6 +3,7 @@
 import base64
 import binascii
 import re
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ _GONE_HEAD = re.compile(r"refs/pull/[0-9]+/head")
 _VERSION = re.compile(r"v?([0-9]{1,4})\.([0-9]{1,4})")
 _WEB_URL = re.compile(r"https?://[^\s<>\"'`\\\x00-\x20\x7f-\x9f]+")
 _MAX_URL_CHARS = 2000
+_ABOUT_THE_API = "/api/swagger"
 _STATUS_EVENTS_SINCE = (1, 23)
 _HEAD_FILTER_SINCE = 16
 """Forgejo alone has it."""
@@ -75,6 +77,13 @@ class MadeRow(msgspec.Struct):
     id: int
 
 
+class _Fault(msgspec.Struct):
+    """Both servers' answer to what they do not do. The message may be in any language; the address is theirs."""
+
+    message: str
+    url: str
+
+
 class UserRow(msgspec.Struct):
     """Anybody; a user that is gone is null or has no name."""
 
@@ -101,6 +110,7 @@ class PullRow(msgspec.Struct):
     merged: bool = False
     mergeable: bool = False
     html_url: str = ""
+    updated_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     @property
     def id(self) -> int:
@@ -211,6 +221,14 @@ class JobsRow(msgspec.Struct):
         return self.jobs or []
 
 
+def is_fault(body: bytes) -> bool:
+    """One of the server's own, and not of a proxy in front of it."""
+    try:
+        return msgspec.json.decode(body, type=_Fault).url.endswith(_ABOUT_THE_API)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
 def branch(row: BranchRow) -> Branch:
     return Branch(row.name, _sha(row.commit.id))
 
@@ -257,9 +275,10 @@ def review(row: ReviewRow) -> Review:
 
 
 def check(row: StatusRow) -> Check:
+    """A state that we do not know says neither yes nor no: the servers take any word."""
     return Check(
         context=row.context,
-        state=_CHECK_STATES.get(row.status or row.state, CheckState.ERROR),
+        state=_CHECK_STATES.get(row.status or row.state, CheckState.PENDING),
         creator=login(row.creator),
         description=row.description or "",
         url=shown_url(row.target_url or ""),

@@ -8,6 +8,9 @@ from orchestrator.domain.errors import Permanent
 MAX_CHARS = 30_000
 MAX_TITLE_CHARS = 200
 MAX_DESCRIPTION_CHARS = 200
+_LOG_BYTES_A_CHAR = 8
+"""Up to 4 in UTF-8, and as much again for colours, which are taken out."""
+_INSIDE_A_CHAR = bytes(range(0x80, 0xC0))
 _CUT = "\n\n…"
 _GAP = "\u200b"
 """A space of no width: what reads the same to people and means nothing to the forge."""
@@ -72,8 +75,14 @@ def plain(text: str, max_chars: int) -> str:
 
 
 def log_end(raw: bytes, max_chars: int) -> str:
-    """The end of a program's output as plain lines; what a terminal would obey is gone."""
-    return _plain(raw.decode(errors="replace"))[-max_chars:].strip()
+    """The end of a program's output as plain lines; what a terminal would obey is gone.
+
+    Only the end is cleaned: a whole log would hold up everybody else for seconds.
+    """
+    end = raw[-max_chars * _LOG_BYTES_A_CHAR :]
+    if len(end) < len(raw):
+        end = end.partition(b"\n")[2] or end.lstrip(_INSIDE_A_CHAR)
+    return _plain(end.decode(errors="replace"))[-max_chars:].strip()
 
 
 def _plain(text: str) -> str:

@@ -23,6 +23,7 @@ from orchestrator.domain.run import (
 )
 from orchestrator.ports import AgentRuntime, Clock
 from orchestrator.qg.runs import NOT_WANTED
+from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.dispatch import Dispatch
 from orchestrator.store import runs, tasks
 from orchestrator.store.runs import Launch, RunRow
@@ -34,6 +35,7 @@ log = structlog.get_logger()
 
 FRESH_S = 5.0
 """A run that starts so soon after its decision rests on what was just seen."""
+DETAIL_MAX_CHARS = 500
 NO_LONGER = "What the run was decided on had changed before it began, so it was called off; it counts for nothing."
 NEVER_BEGUN = "The run was stopped before its agent was started."
 OVER_BY_THEN = "The run was stopped when its agent had ended well. What it made was not published."
@@ -41,6 +43,14 @@ OVER_BY_THEN = "The run was stopped when its agent had ended well. What it made 
 
 class PutBack(Exception):
     """A run may not start any more, and has given its slot back."""
+
+
+class Undelivered(Transient):
+    """The agent has ended, and what it made is kept. `task` has a new reason why it waits."""
+
+    def __init__(self, task: TaskId, fault: Transient) -> None:
+        super().__init__(fault.code, fault.message, retry_after_s=fault.retry_after_s, hint=fault.hint)
+        self.task = task
 
 
 class Execution:
@@ -67,8 +77,8 @@ class Execution:
         self._notes: set[asyncio.Task[None]] = set()
 
     async def carry_out(self, run: RunId) -> TaskId:
-        """Returns the task to wake when the run is over. Raises Transient to be called again later, PutBack when
-        the run waits to be admitted again.
+        """Returns the task to wake when the run is over. Raises Transient to be called again later, Undelivered
+        when that costs no agent, PutBack when the run waits to be admitted again.
         """
         row, task = await self._database.read(lambda connection: _read(connection, run))
         if row.state is RunState.ENDED:
@@ -78,7 +88,7 @@ class Execution:
             head: Sha | None = None
             try:
                 result = await self._attempt(row, spec)
-                result, head = await self._deliver(spec, result)
+                result, head = await self._delivered(row, spec, result)
             except Permanent as error:
                 log.error("run_not_possible", code=error.code, message=error.message)
                 result = RunResult(Outcome.FAILED, None, error.code, f"{error.message} {error.hint}".strip())
@@ -180,6 +190,15 @@ class Execution:
         except Transient as error:
             log.warning("progress_not_stored", code=error.code)
 
+    async def _delivered(self, row: RunRow, spec: RunSpec, result: RunResult) -> tuple[RunResult, Sha | None]:
+        """What passes, or is mended by a person, loses no work: the reason is stored, and it is tried again."""
+        try:
+            return await self._deliver(spec, result)
+        except Transient as fault:
+            reason = _unpublished(spec, fault)
+            await self._database.write(lambda connection: runs.kept(connection, row.id, reason))
+            raise Undelivered(row.task, fault) from fault
+
     async def _deliver(self, spec: RunSpec, result: RunResult) -> tuple[RunResult, Sha | None]:
         """Success is a commit on the forge, or a verdict; what the agent says of itself is not enough.
 
@@ -228,6 +247,11 @@ def _limits(limits: RunLimits, task: Task) -> RunLimits:
     """An approver may have set what one attempt may cost."""
     budget = task.switches.budget_usd
     return replace(limits, max_budget_usd=float(budget)) if budget else limits
+
+
+def _unpublished(spec: RunSpec, fault: Transient) -> Item:
+    detail = f"{fault.message} {fault.hint}".strip()[:DETAIL_MAX_CHARS]
+    return Item("run_unpublished", (("role", spec.role), ("detail", detail)), who="operator")
 
 
 def _cancelled(result: RunResult) -> RunResult:

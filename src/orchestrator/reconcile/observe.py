@@ -8,14 +8,15 @@ from functools import partial
 from typing import Any, TypeVar
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
-from orchestrator.domain.forge import BranchRules, Check, CheckState, FileEntry, PullRequest, Review
+from orchestrator.domain.forge import BranchRules, Check, FileEntry, PullRequest, Review
 from orchestrator.domain.model import Branch, Project, ProjectId, RepoName, Sha, Stage, Task, WorkItem, WorkItemId
 from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.loglimit import Complaints
 from orchestrator.pace import Urgency, urgency
 from orchestrator.ports import Forge, Tracker
-from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Unobserved, Us
+from orchestrator.qg.ci import red_checks
+from orchestrator.qg.facts import NOT_NEEDED, Absent, Document, Facts, Unobserved, Us
 from orchestrator.qg.review import standing_requests
 from orchestrator.reconcile.ahead import ReadAhead
 from orchestrator.reconcile.beginning import Beginning, Place, beginning_at
@@ -33,11 +34,11 @@ Redact = Callable[[str], str]
 REFUSED_PAUSE_S = 300.0
 """After a refusal (a wrong token, say) nothing changes soon by itself."""
 MAX_REMEMBERED = 2000
+MAX_LOGS_REMEMBERED = 500
 MAX_LOGS = 5
 """Red checks whose logs are read; more would not be read by anybody."""
 MAX_COMMENTED = 5
 """Change requests whose comments at lines are read, the newest."""
-_RED = frozenset({CheckState.FAILURE, CheckState.ERROR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,8 @@ class Observer:
         self._library = Library()
         self._paths: dict[tuple[RepoName, str, Sha], tuple[str, ...]] = {}
         self._line_comments: dict[tuple[RepoName, int, int], str] = {}
+        self._listings: dict[tuple[RepoName, str, Sha], tuple[FileEntry, ...]] = {}
+        self._logs: dict[tuple[RepoName, Sha, Check], str] = {}
         self._us: Us | None = None
         self._items = ReadAhead[tuple[ProjectId, WorkItemId], WorkItem | None]()
         self._beginnings = ReadAhead[Place, Beginning]()
@@ -246,6 +249,25 @@ class Observer:
             said = self.redact(await self.forge.review_comments(repo, pull, review))
             _remember(self._line_comments, key, said)
         return self._line_comments[key]
+
+    async def listing(self, repo: RepoName, folder: str, at: Sha) -> tuple[FileEntry, ...]:
+        """What lies in a folder at a commit never changes. An empty one is asked for again, to be sure."""
+        assert self.forge is not None  # noqa: S101 - as above
+        key = (repo, folder, at)
+        if key not in self._listings:
+            found = tuple(await self.forge.files(repo, folder, at))
+            if not found:
+                return ()
+            _remember(self._listings, key, found)
+        return self._listings[key]
+
+    async def log(self, repo: RepoName, at: Sha, check: Check) -> str:
+        """The end of a red check's log, read once. One that ran again says how long it took, and is another."""
+        assert self.forge is not None  # noqa: S101 - as above
+        key = (repo, at, check)
+        if key not in self._logs:
+            _remember(self._logs, key, self.redact(await self.forge.check_log(repo, check)), MAX_LOGS_REMEMBERED)
+        return self._logs[key]
 
     @property
     def tracker(self) -> Tracker | None:
@@ -406,7 +428,7 @@ class _Eye:
         ahead = self._seen.listing
         if ahead and (ahead.folder, ahead.at) == (folder, head):
             return ahead.entries
-        return await self._forge().files(repo, folder, head)
+        return await self._observer.listing(repo, folder, head)
 
     def _folder(self) -> str:
         return folder_of(self._task)
@@ -444,20 +466,21 @@ class _Eye:
         head, where = self._head(), self._where()
         if head is None or where is None:
             return self._blind()
-        forge, logs = self._forge(), 0
-        found = []
-        for check in await forge.checks(where[0], head):
-            if check.state in _RED and logs < MAX_LOGS:
-                logs += 1
-                found.append(replace(check, log_tail=await self._log(where[0], check)))
-            else:
-                found.append(check)
-        return tuple(found)
+        found = tuple(await self._forge().checks(where[0], head))
+        told = self._red(found)[:MAX_LOGS]
+        return tuple(
+            [replace(one, log_tail=await self._log(where[0], head, one)) if one in told else one for one in found]
+        )
 
-    async def _log(self, repo: RepoName, check: Check) -> str:
+    def _red(self, found: tuple[Check, ...]) -> tuple[Check, ...]:
+        """Those for which somebody is sent back: nobody reads the others' logs."""
+        seen = Facts(self._seen.item, self._seen.branch, rules=self._seen.rules, checks=found)
+        return red_checks(self._project, seen) if self._project else ()
+
+    async def _log(self, repo: RepoName, at: Sha, check: Check) -> str:
         """The end of a log is a help, not a fact: without it the check is as red as with it."""
         try:
-            return self._observer.redact(await self._forge().check_log(repo, check))
+            return await self._observer.log(repo, at, check)
         except OrchestratorError as error:
             self._observer.complain("check_log", error)
             return ""
@@ -490,9 +513,9 @@ def folder_of(task: Task) -> str:
     return f"tasks/{task.key}"
 
 
-def _remember(known: dict[K, T], key: K, value: T) -> None:
+def _remember(known: dict[K, T], key: K, value: T, most: int = MAX_REMEMBERED) -> None:
     """In place of the oldest, when there are too many."""
-    while len(known) >= MAX_REMEMBERED:
+    while len(known) >= most:
         del known[next(iter(known))]
     known[key] = value
 

@@ -208,7 +208,7 @@ def _card(row: Row[Any], runs: _Runs, since: datetime) -> Card:
     """What the newest run waits for is known before the task is looked at again."""
     waiting = waiting_items(row.waiting)
     if runs.reason:
-        waiting = (runs.reason, *(one for one in waiting if one.code not in _OF_ADMISSION))
+        waiting = (runs.reason, *(one for one in waiting if one.code not in _OF_RUNS))
     return Card(
         id=TaskId(row.id),
         key=row.key or "",
@@ -224,4 +224,4 @@ def _card(row: Row[Any], runs: _Runs, since: datetime) -> Card:
     )
 
 
-_OF_ADMISSION = frozenset({"run_intended", *ADMISSION_CODES})
+_OF_RUNS = frozenset({"run_intended", "run_running", "run_unpublished", *ADMISSION_CODES})

@@ -167,6 +167,14 @@ def started(connection: Connection, run: RunId, launch: Launch, now: datetime) -
     connection.execute(_TOUCH_TASK, {"run": run})
 
 
+def kept(connection: Connection, run: RunId, reason: Item) -> None:
+    """Its agent has ended, and what it made waits for this."""
+    is_open = (agent_runs.c.id == run, agent_runs.c.state != RunState.ENDED)
+    values = {"waits_for": msgspec.json.encode(reason).decode()}
+    connection.execute(update(agent_runs).where(*is_open).values(values))
+    connection.execute(_TOUCH_TASK, {"run": run})
+
+
 def call_off(connection: Connection, run: RunId) -> None:
     """Nobody wants it any more, which is stored before it is stopped: whoever goes on after a crash would take it
     for a run that a person stopped, which is not decided anew.

@@ -255,7 +255,7 @@ def _waiting(items: tuple[Item, ...], runs: tuple[RunView, ...]) -> tuple[Item, 
     reason = runs[-1].waits_for if runs else None
     if reason is None:
         return items
-    return (reason, *(one for one in items if one.code not in _OF_ADMISSION and one != reason))
+    return (reason, *(one for one in items if one.code not in _OF_RUNS and one != reason))
 
 
-_OF_ADMISSION = frozenset({"run_intended", *ADMISSION_CODES})
+_OF_RUNS = frozenset({"run_intended", "run_running", "run_unpublished", *ADMISSION_CODES})

@@ -250,6 +250,12 @@ _TESTING = {
 _WORK = {
     "look_due": Said("to be looked at next", "это будет проверено следующим"),
     "run_intended": Said("the {role} is about to start", "сейчас начнёт {role}"),
+    "run_unpublished": Said(
+        "the {role} has ended; what it made is kept and not published yet: {detail}",
+        "закончил работу {role}; сделанное сохранено и ещё не опубликовано: {detail}",
+        "mend what is named; it is tried again by itself, and no agent is started anew",
+        "устраните названное; попытка повторится сама, агент заново не запускается",
+    ),
     "run_running": Said("the {role} is at work (attempt {attempt})", "работает {role} (попытка {attempt})"),
     "rework_due": Said("sent back to the {role}: {cause}", "возвращено, этап ведёт {role}: {cause}"),
     "cap_reached": Said(
@@ -454,6 +460,12 @@ _OUTSIDE = {
         "Gitea просит подождать: {detail}",
         "nothing; it is tried again",
         "ничего; попытка повторится",
+    ),
+    "gitea_odd_answer": Said(
+        "Gitea's answer is not its own: {detail}",
+        "Ответ не от самой Gitea: {detail}",
+        "nothing while it restarts; else check `ORCH_GITEA_URL` and the proxy in front",
+        "ничего, пока она перезапускается; иначе проверьте `ORCH_GITEA_URL` и прокси перед ней",
     ),
     "gitea_refused": Said(
         "Gitea refuses us: {detail}",

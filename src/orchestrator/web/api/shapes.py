@@ -49,7 +49,7 @@ class Run(BaseModel):
     resumes: int | None = Field(description="the attempt of this stage that it was to go on from")
     denials: list[str] = Field(description="tools that it was denied, one entry for each time")
     output_path: str | None
-    waits_for: str | None = Field(description="the code of why it has not started yet")
+    waits_for: str | None = Field(description="the code of why it has not started, or is not published, yet")
     log: str = Field(description="where the log is read, relative to this service")
 
 
