@@ -36,7 +36,7 @@ from orchestrator.qg.verdict import Item
 from orchestrator.store import canonical, stays
 from orchestrator.store.decisions import Basis, Made
 from orchestrator.store.prepared import Prepared
-from orchestrator.store.schema import agent_runs, events, next_revision, tasks, watermarks
+from orchestrator.store.schema import agent_runs, effects, events, next_revision, tasks, watermarks
 from orchestrator.workflow.decision import Decision, StartRun
 from orchestrator.workflow.names import posted_branch_name
 
@@ -69,6 +69,7 @@ _FOR_LOOK = Prepared(
     )
 )
 _SET = update(tasks).where(_OF_ID).values(revision=next_revision())
+_LEFT = select(effects.c.task_id).where(effects.c.done_at.is_(None))
 _SET_SAME = _SET.where(func.coalesce(tasks.c.switches, _NEVER_SET) == bindparam("known"))
 
 
@@ -296,9 +297,11 @@ def _posted(task: Task, attempt: int) -> dict[str, object]:
 
 def under_way(connection: Connection) -> list[TaskId]:
     """Open tasks that have begun. A branch, a check or a review may move, and a work item be deleted, and nobody
-    tells of it, or in vain.
+    tells of it, or in vain. Done ones too while something is still to be written that was not refused.
     """
-    query = select(tasks.c.id).where(tasks.c.stage.not_in((Stage.CREATED, Stage.DONE)), tasks.c.role.is_(None))
+    is_left = tasks.c.id.in_(_LEFT.where(effects.c.error == "")) & (tasks.c.stage == Stage.DONE)
+    is_begun = tasks.c.stage.not_in((Stage.CREATED, Stage.DONE))
+    query = select(tasks.c.id).where(is_begun | is_left, tasks.c.role.is_(None))
     return [TaskId(row.id) for row in connection.execute(query.order_by(tasks.c.id))]
 
 
@@ -316,7 +319,8 @@ def is_begun(connection: Connection, item: WorkItemId) -> bool:
 
 
 def open_ids(connection: Connection) -> list[TaskId]:
-    query = select(tasks.c.id).where(tasks.c.stage != Stage.DONE)
+    """Those that are not done, or for which something is still to be written."""
+    query = select(tasks.c.id).where((tasks.c.stage != Stage.DONE) | tasks.c.id.in_(_LEFT))
     return [TaskId(row.id) for row in connection.execute(query)]
 
 
