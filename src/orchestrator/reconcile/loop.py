@@ -239,9 +239,8 @@ class Reconciler:
         if step.is_passing:
             course.rows = course.rows.after(step)
             return None
-        branch = next((action for action in step.decision.actions if isinstance(action, EnsureBranch)), None)
-        if branch is not None:
-            return await self._branch_out(course, branch, engine)
+        if branches := _branches(step.decision):
+            return await self._branch_out(course, branches[0], engine)
         await self._apply(course, engine)
         if step.decision.stage in {task.stage, Stage.DONE}:  # what people are told is the end of a way
             is_gone = isinstance(seen.item, Absent)
@@ -268,7 +267,7 @@ class Reconciler:
         if isinstance(applied, BaseException):
             raise applied
         if isinstance(made, OrchestratorError):
-            return await self._not_created(step.basis.task.id, made)
+            return await self._not_created(course, made)
         for fault in (made, ahead):
             if isinstance(fault, BaseException):
                 raise fault
@@ -481,11 +480,16 @@ class Reconciler:
         await self._stop(rows.task.id, last.decision, engine)
 
     async def _effects(self, step: _Step, *, is_shown: bool) -> tuple[Planned, ...]:
+        """People are not shown that a branch is about to be made, but what comes of it: see `_not_created`."""
+        is_shown = is_shown and not _branches(step.decision)
         if is_shown in step.told:
             return step.told[is_shown]
-        project = step.basis.project
-        people = await self._observer.people(project, named_people(step.decision)) if project else ()
-        return planned(step.basis, step.decision, self._options.addresses, people, is_shown=is_shown)
+        return await self._planned(step.basis, step.decision, is_shown=is_shown)
+
+    async def _planned(self, basis: Basis, decision: Decision, *, is_shown: bool) -> tuple[Planned, ...]:
+        project = basis.project
+        people = await self._observer.people(project, named_people(decision)) if project else ()
+        return planned(basis, decision, self._options.addresses, people, is_shown=is_shown)
 
     async def _all_effects(self, new: Sequence[_Step]) -> list[Planned]:
         return [one for step in new for one in await self._effects(step, is_shown=step is new[-1])]
@@ -507,13 +511,34 @@ class Reconciler:
         log.info("branch_ensured", repo=str(wanted.repo), branch=wanted.name)
         return branch
 
-    async def _not_created(self, task: TaskId, error: OrchestratorError) -> Looked:
-        self._delivery.complaints.say("branch_not_created", error, task=task)
+    async def _not_created(self, course: _Course, error: OrchestratorError) -> Looked:
+        """No decision comes of it, so people are told here: it may last, and be the first that they hear of us."""
+        step, seen = course.steps[-1], course.seen
+        assert seen is not None  # noqa: S101 - the step rests on it
+        task = course.rows.after(step).task
+        self._delivery.complaints.say("branch_not_created", error, task=task.id)
         detail = f"{error.message} {error.hint}".strip()
-        await self.stuck(task, Item(error.code, (("detail", detail),), who="operator"))
-        if isinstance(error, Transient):
-            return Looked(error.retry_after_s or 0.0)
-        return Looked(REFUSED_PAUSE_S)
+        item = Item(error.code, (("detail", detail),), who="operator")
+        shown = await self._planned(step.basis, replace(step.decision, actions=(), waiting=(item,)), is_shown=True)
+        await self._stuck_and_shown(task.id, item, shown)
+        delivered = await self._delivery.deliver(task, dict(seen.notes))
+        own_s = (error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S
+        return Looked(own_s if delivered.again_in_s is None else min(own_s, delivered.again_in_s))
+
+    async def _stuck_and_shown(self, task: TaskId, item: Item, shown: Sequence[Planned]) -> None:
+        now = self._clock.now()
+
+        def commit(connection: Connection) -> None:
+            tasks.stuck(connection, task, (item,), now)
+            for one in shown:
+                _queue(connection, task, one, now)
+
+        await self._database.write(commit)
+
+
+def _branches(decision: Decision) -> tuple[EnsureBranch, ...]:
+    """That a decision wants to be made: one at most."""
+    return tuple(action for action in decision.actions if isinstance(action, EnsureBranch))
 
 
 def _follow(admitted: Round, engine: Engine, ourselves: TaskId) -> None:
