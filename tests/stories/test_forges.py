@@ -68,6 +68,9 @@ def test_a_base_branch_that_is_not_there_waits_for_an_operator_who_is_told_so(
         assert "maim" in why["text"]
         assert "orchestrator.yaml" in why["text"]
         until(lambda: "maim" in team.sticky(), "who made the work item is told, too", FIRST_SIGN_S)
+        (told,) = team.client.get(f"/api/v1/tasks/{task['key']}/explain").json()["unblock"]
+        assert (told["code"], told["who"], told["action"]) == ("gitea_not_found", "operator", "orch doctor")
+        assert told["age_s"] is not None
 
 
 def test_that_we_may_not_make_the_branch_is_told_at_once(world: World, scripted: Path) -> None:

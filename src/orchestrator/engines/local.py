@@ -330,8 +330,9 @@ class LocalEngine:
 
     async def _park(self, task: TaskId, error: Exception) -> None:
         code = error.code if isinstance(error, OrchestratorError) else "internal_error"
+        why = Item(code, (("detail", str(error)[:500]),), who="operator", action="orch doctor")
         try:
-            await self._reconciler.stuck(task, Item(code, (("detail", str(error)[:500]),), who="operator"))
+            await self._reconciler.stuck(task, why)
         except Transient:
             log.warning("park_not_stored", task=task)
 

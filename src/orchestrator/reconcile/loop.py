@@ -94,6 +94,7 @@ class _Rows:
     sightings: Sightings
     resting_until: datetime | None = None
     unwritten: tuple[Unwritten, ...] = ()
+    waiting: str = "[]"
 
     def ended(self) -> tuple[RunFact, ...]:
         return tuple(run for run in self.runs if run.state is RunState.ENDED)
@@ -413,6 +414,7 @@ class Reconciler:
             sightings.of_task(connection, ident),
             resting_until(made, self._clock.now(), self._options.retry_pause_s),
             outbox.unwritten(connection, ident),
+            found.waiting,
         )
 
     def _basis(self, rows: _Rows, seen: Observed) -> Basis:
@@ -518,18 +520,18 @@ class Reconciler:
         task = course.rows.after(step).task
         self._delivery.complaints.say("branch_not_created", error, task=task.id)
         detail = f"{error.message} {error.hint}".strip()
-        item = Item(error.code, (("detail", detail),), who="operator")
+        item = Item(error.code, (("detail", detail),), who="operator", action="orch doctor")
         shown = await self._planned(step.basis, replace(step.decision, actions=(), waiting=(item,)), is_shown=True)
-        await self._stuck_and_shown(task.id, item, shown)
+        await self._stuck_and_shown(course.rows, item, shown)
         delivered = await self._delivery.deliver(task, dict(seen.notes))
         own_s = (error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S
         return Looked(own_s if delivered.again_in_s is None else min(own_s, delivered.again_in_s))
 
-    async def _stuck_and_shown(self, task: TaskId, item: Item, shown: Sequence[Planned]) -> None:
-        now = self._clock.now()
+    async def _stuck_and_shown(self, rows: _Rows, item: Item, shown: Sequence[Planned]) -> None:
+        now, task = self._clock.now(), rows.task.id
 
         def commit(connection: Connection) -> None:
-            tasks.stuck(connection, task, (item,), now)
+            tasks.stuck(connection, task, (item,), now, rows.waiting)
             for one in shown:
                 _queue(connection, task, one, now)
 

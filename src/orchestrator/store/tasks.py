@@ -43,6 +43,8 @@ from orchestrator.workflow.names import posted_branch_name
 PARKED = frozenset({"no_progress", "cap_reached", "output_missing"})
 UNDECIDED = Item("to_be_decided", who="orchestrator")
 """Why a task waits between an event and the look that it wakes."""
+SINCE = "since"
+"""The parameter that says since when, of a reason that no decision knows."""
 
 
 _UPSERT = upsert(tasks).values(revision=next_revision())
@@ -142,20 +144,22 @@ def by_key(connection: Connection, key: str) -> Task | None:
 @dataclass(frozen=True, slots=True)
 class ForLook:
     """What a look begins with. `decided` is the digest of the last stored decision, so that an unchanged one is
-    not stored again; `since`: when we began to follow the project; the look sees all up to `newest_event`.
+    not stored again; `since`: when we began to follow the project; the look sees all up to `newest_event`;
+    `waiting`: what the task waits for, as it is stored.
     """
 
     task: Task
     decided: str | None
     since: datetime | None
     newest_event: int
+    waiting: str
 
 
 def for_look(connection: Connection, task: TaskId) -> ForLook:
     row = _FOR_LOOK.first(connection, {"of_task": task})
     if row is None:
         raise NoResultFound(f"There is no task {task}.")
-    return ForLook(_task(row), row.decided, row.followed_since, row.newest_event or 0)
+    return ForLook(_task(row), row.decided, row.followed_since, row.newest_event or 0, row.waiting)
 
 
 def apply(connection: Connection, way: Sequence[Made], now: datetime) -> None:
@@ -231,10 +235,24 @@ def _is_agent_running(decision: Decision) -> bool:
     return is_waited_for or any(isinstance(action, StartRun) for action in decision.actions)
 
 
-def stuck(connection: Connection, task: TaskId, waiting: Sequence[Item], now: datetime) -> None:
-    """Says why a task waits when no decision knows it; the next decision is stored even if it is the old one."""
-    values = {"waiting": waiting_text(waiting), "decided": None, "updated_at": now}
+def stuck(
+    connection: Connection, task: TaskId, waiting: Sequence[Item], now: datetime, before: str | None = None
+) -> None:
+    """Says why a task waits when no decision knows it, and since when; the next decision is stored even if it is
+    the old one. `before`: why it waited when the look began, where the row says something else by now.
+    """
+    if before is None:
+        before = connection.execute(select(tasks.c.waiting).where(tasks.c.id == task)).scalar_one()
+    told = [_with_age(one, waiting_items(before), now) for one in waiting]
+    values = {"waiting": waiting_text(told), "decided": None, "updated_at": now}
     connection.execute(_SET, {"of_task": task} | values)
+
+
+def _with_age(item: Item, before: Sequence[Item], now: datetime) -> Item:
+    """With the time at which the same was said first: of other items the stored decisions tell it."""
+    began = (dict(one.params).get(SINCE) for one in before if one.code == item.code)
+    since = next((at for at in began if at), now.isoformat())
+    return msgspec.structs.replace(item, params=(*item.params, (SINCE, since)))
 
 
 def run_ended(connection: Connection, task: TaskId, head: Sha | None, now: datetime) -> None:
