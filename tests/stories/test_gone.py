@@ -8,6 +8,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from crossing import Door, plane_behind_a_door
 from orchestrator.sim.world import PROJECT, World
+from orchestrator.store.tasks import waiting_items
 from stories.team import Team, at_work
 from support import query, until
 
@@ -115,3 +116,19 @@ def test_two_404s_with_the_project_there_between_them_end_the_task(world: World,
         tried = [(method, path) for method, path, code in door.told[since:] if method != "GET" and code == 404]
         assert tried == [], "what would be written there waits until it is back"
         assert query(team.service, "SELECT error FROM effects WHERE done_at IS NULL AND error != ''") == []
+
+
+def test_an_item_that_is_deleted_before_its_trigger_came_is_not_waited_for(world: World, scripted: Path) -> None:
+    """Plane tells nobody of it."""
+    with at_work(world, scripted, config="trigger:\n  label: agent\n") as team:
+        until(lambda: query(team.service, "SELECT * FROM watermarks"), "the project is followed")
+        team.begin("Export as GPX")
+        until(lambda: "trigger" in why(team), "it waits for the label")
+        world.plane.delete_work_item(team.item)
+        until(lambda: why(team) == {"item_gone"}, "it is found")
+
+
+def why(team: Team) -> set[str]:
+    """Codes of what the one task waits for, which has no key yet."""
+    rows = query(team.service, "SELECT waiting FROM tasks")
+    return {item.code for (text,) in rows for item in waiting_items(text)}

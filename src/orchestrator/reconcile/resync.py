@@ -24,6 +24,8 @@ ITEMS_A_CALL = 1000
 """A project with more is asked for all its work items less often than for its changes."""
 RESTS_OF_MANY = 100
 """Of a project with more than we read: the reading was in vain."""
+RESTS_OF_IDLE = 10
+"""Of a project of which no task has begun: nothing runs in vain, only a reason is an old one."""
 LATE = timedelta(seconds=60)
 """So much later than its stamp says a change may appear: it is committed a moment after, or stamped elsewhere."""
 
@@ -130,6 +132,7 @@ class Resync:
         self._complaints = complaints
         self._gone: dict[ProjectId, frozenset[TaskId]] = {}
         self._rests: dict[ProjectId, int] = {}
+        self._idle: dict[ProjectId, int] = {}
         self._known: dict[ProjectId, _Known] = {}
 
     async def to_poll(self) -> Sequence[TaskId]:
@@ -175,17 +178,30 @@ class Resync:
         self._rests[project.id] = self._rests.get(project.id, 0) - 1
         if self._tracker is None or self._rests[project.id] >= 0:
             return ()
-        under_way = await self._database.read(lambda connection: tasks.items_under_way(connection, project.id))
-        listed = await self._tracker.listed_items(project.id) if under_way else ()
+        ours = await self._that_may_go(project.id)
+        if ours is None:
+            return ()
+        listed = await self._tracker.listed_items(project.id) if ours else ()
         if listed is None:
             self._rests[project.id] = RESTS_OF_MANY
             log.warning("too_many_items", project=project.id)
             return ()
         self._rests[project.id] = len(listed) // ITEMS_A_CALL
-        gone = frozenset(task for item, task in under_way.items() if item not in listed)
+        gone = frozenset(task for item, task in ours.items() if item not in listed)
         before = self._gone.get(project.id, frozenset())
         self._gone[project.id] = gone
         return sorted(gone ^ before)
+
+    async def _that_may_go(self, project: ProjectId) -> dict[WorkItemId, TaskId] | None:
+        """None while only such are left as have not begun, and they were asked about lately."""
+        begun, others = await self._database.read(
+            lambda connection: (
+                tasks.items_under_way(connection, project),
+                tasks.items_not_begun(connection, project),
+            )
+        )
+        idle = self._idle[project] = self._idle.get(project, 0) + 1 if others and not begun else 0
+        return None if idle % RESTS_OF_IDLE else begun | others
 
 
 def _newest(changes: Changes, mark: Watermark, now: datetime) -> datetime:

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import NoResultFound
 
@@ -43,6 +43,8 @@ from orchestrator.workflow.names import posted_branch_name
 PARKED = frozenset({"no_progress", "cap_reached", "output_missing"})
 UNDECIDED = Item("to_be_decided", who="orchestrator")
 """Why a task waits between an event and the look that it wakes."""
+MOST_NOT_BEGUN = 1000
+"""Tasks of a project that have not begun, of which a deletion is looked for."""
 SINCE = "since"
 """The parameter that says since when, of a reason that no decision knows."""
 
@@ -325,8 +327,21 @@ def under_way(connection: Connection) -> list[TaskId]:
 
 def items_under_way(connection: Connection, project: ProjectId) -> dict[WorkItemId, TaskId]:
     """Those of them that carry a work item of the project."""
+    return _by_item(connection, _carrying(project).where(tasks.c.stage.not_in((Stage.CREATED, Stage.DONE))))
+
+
+def items_not_begun(connection: Connection, project: ProjectId) -> dict[WorkItemId, TaskId]:
+    """The newest of those that wait for their trigger, say."""
+    newest = _carrying(project).where(tasks.c.stage == Stage.CREATED).order_by(tasks.c.id.desc())
+    return _by_item(connection, newest.limit(MOST_NOT_BEGUN))
+
+
+def _carrying(project: ProjectId) -> Select[tuple[int, str]]:
     is_its = (tasks.c.plane_project_id == project, tasks.c.plane_id.is_not(None))
-    query = select(tasks.c.id, tasks.c.plane_id).where(tasks.c.stage.not_in((Stage.CREATED, Stage.DONE)), *is_its)
+    return select(tasks.c.id, tasks.c.plane_id).where(*is_its)
+
+
+def _by_item(connection: Connection, query: Select[tuple[int, str]]) -> dict[WorkItemId, TaskId]:
     return {WorkItemId(row.plane_id): TaskId(row.id) for row in connection.execute(query)}
 
 
