@@ -330,7 +330,8 @@ class LocalEngine:
 
     async def _park(self, task: TaskId, error: Exception) -> None:
         code = error.code if isinstance(error, OrchestratorError) else "internal_error"
-        why = Item(code, (("detail", str(error)[:500]),), who="operator", action="orch doctor")
+        said = str(error).partition("\n")[0][:500]  # below it a database's error has its statement
+        why = Item(code, (("detail", said),), who="operator", action="orch doctor")
         try:
             await self._reconciler.stuck(task, why)
         except Transient:

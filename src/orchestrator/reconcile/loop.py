@@ -208,6 +208,8 @@ class Reconciler:
             if await self._has_moved(course, step):
                 course = _Course(self._rows(task), is_kept)
                 continue
+            if other := self._namesake(course, step):
+                return await self._not_named(course, step, other)
             course.steps = (*course.steps, step)
             looked = await self._carry_on(course, step, engine)
             if looked is not None:
@@ -513,25 +515,46 @@ class Reconciler:
         log.info("branch_ensured", repo=str(wanted.repo), branch=wanted.name)
         return branch
 
+    def _namesake(self, course: _Course, step: _Step) -> Task | None:
+        """Another task that has the key which this one is to get: its project was deleted and made anew, say. Both
+        would share a folder of documents, and approvals of the one would count for the other.
+        """
+        who, task = step.decision.identity, course.rows.task
+        if who is None or who.key == task.key:
+            return None
+        return self._database.read_now(lambda connection: tasks.by_key(connection, who.key))
+
+    async def _not_named(self, course: _Course, step: _Step, other: Task) -> Looked:
+        params = (("key", other.key), ("other", other.title))
+        item = Item("key_taken", params, who="operator", action="rename_project")
+        return Looked(await self._told_only(course, step, item, REFUSED_PAUSE_S))
+
     async def _not_created(self, course: _Course, error: OrchestratorError) -> Looked:
-        """No decision comes of it, so people are told here: it may last, and be the first that they hear of us."""
-        step, seen = course.steps[-1], course.seen
-        assert seen is not None  # noqa: S101 - the step rests on it
-        task = course.rows.after(step).task
-        self._delivery.complaints.say("branch_not_created", error, task=task.id)
+        step = course.steps[-1]
+        self._delivery.complaints.say("branch_not_created", error, task=step.basis.task.id)
         detail = f"{error.message} {error.hint}".strip()
         item = Item(error.code, (("detail", detail),), who="operator", action="orch doctor")
+        own_s = (error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S
+        return Looked(await self._told_only(course, step, item, own_s))
+
+    async def _told_only(self, course: _Course, step: _Step, item: Item, pause_s: float) -> float:
+        """No decision comes of it, so people are told here: it may last, and be the first that they hear of us.
+        Returns how long to wait at least.
+        """
+        seen, task = course.seen, course.rows.after(step).task
+        assert seen is not None  # noqa: S101 - the step rests on it
         shown = await self._planned(step.basis, replace(step.decision, actions=(), waiting=(item,)), is_shown=True)
         await self._stuck_and_shown(course.rows, item, shown)
         delivered = await self._delivery.deliver(task, dict(seen.notes))
-        own_s = (error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S
-        return Looked(own_s if delivered.again_in_s is None else min(own_s, delivered.again_in_s))
+        return pause_s if delivered.again_in_s is None else min(pause_s, delivered.again_in_s)
 
     async def _stuck_and_shown(self, rows: _Rows, item: Item, shown: Sequence[Planned]) -> None:
         now, task = self._clock.now(), rows.task.id
 
         def commit(connection: Connection) -> None:
             tasks.stuck(connection, task, (item,), now, rows.waiting)
+            if rows.newest_event:
+                journal.mark_processed(connection, task, rows.newest_event)
             for one in shown:
                 _queue(connection, task, one, now)
 
