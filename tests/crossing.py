@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -71,12 +71,21 @@ class Door:
         return None
 
 
-@contextmanager
-def plane_behind_a_door(world: World) -> Iterator[Door]:
+def plane_behind_a_door(world: World) -> AbstractContextManager[Door]:
     """Whoever asks Plane goes through it; the address is the same."""
-    server = world.servers["plane"]
+    return _behind_a_door(world, "plane", world.plane.app)
+
+
+def gitea_behind_a_door(world: World) -> AbstractContextManager[Door]:
+    """As above."""
+    return _behind_a_door(world, "gitea", world.gitea.app)
+
+
+@contextmanager
+def _behind_a_door(world: World, name: str, app: Any) -> Iterator[Door]:
+    server = world.servers[name]
     server.stop()
-    door = Door(world.plane.app)
+    door = Door(app)
     with LoopbackServer(door, server.port):
         yield door
 

@@ -1,7 +1,7 @@
 """The outside world as the core sees it. A port exists because it has a real adapter and a second one."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from orchestrator.domain.forge import (
@@ -28,7 +28,7 @@ from orchestrator.domain.model import (
     WorkItemId,
 )
 from orchestrator.domain.run import Liveness, RunResult, RunSpec, Usage
-from orchestrator.domain.tracker import Changes, Comment, CommentId, StateId, TrackerState, Written
+from orchestrator.domain.tracker import NO_MARGIN, Changes, Comment, CommentId, StateId, TrackerState, Written
 
 
 class Clock(Protocol):
@@ -60,9 +60,12 @@ class Tracker(Protocol):
         """As above, for a key like ENDURO-5; one "not found" is enough here."""
         ...
 
-    async def changed_items(self, project: ProjectId, since: datetime | None, first_page: int = 0) -> Changes:
+    async def changed_items(
+        self, project: ProjectId, since: datetime | None, first_page: int = 0, margin: timedelta = NO_MARGIN
+    ) -> Changes:
         """Items updated at or after `since`, newest first; all when None. Bounded: with `first_page` it goes on.
-        What changes meanwhile moves to the front, and what is deleted moves all behind it up.
+        What changes meanwhile moves to the front, and what is deleted moves all behind it up. What lies up to
+        `margin` below `since` comes too, as far as it is on a page that is read anyway.
         """
         ...
 

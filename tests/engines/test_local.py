@@ -14,6 +14,7 @@ from orchestrator.engines.lines import LATER_AT_ONCE, POLLS_AT_ONCE
 from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.loglimit import Complaints
 from orchestrator.pace import Urgency, urgency
+from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.dispatch import Round
 from orchestrator.reconcile.execute import PutBack, Undelivered
 from orchestrator.reconcile.loop import Looked
@@ -64,8 +65,9 @@ class Looks:
             raise answer
         return answer
 
-    async def stuck(self, _task: TaskId, item: object) -> None:
-        self.stuck_codes.append(item.code)  # type: ignore[attr-defined]
+    async def stuck(self, _task: TaskId, item: Item) -> None:
+        assert item.action
+        self.stuck_codes.append(item.code)
 
 
 def rank() -> str:

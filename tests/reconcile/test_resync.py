@@ -13,9 +13,10 @@ from orchestrator.domain.events import WorkItemChanged
 from orchestrator.domain.model import Project, ProjectId, RepoName, Stage, TaskId, WorkItemId
 from orchestrator.domain.tracker import Changes
 from orchestrator.loglimit import Complaints
-from orchestrator.reconcile.resync import RESTS_OF_MANY, Resync
+from orchestrator.reconcile.resync import RESTS_OF_IDLE, RESTS_OF_MANY, Resync
 from orchestrator.store import tasks
 from orchestrator.store.schema import tasks as rows
+from orchestrator.store.tasks import MOST_NOT_BEGUN
 
 HERE = ProjectId("p")
 PROJECT = Project(HERE, RepoName("acme", "shop"))
@@ -29,7 +30,7 @@ class Listing:
     is_down: bool = False
     asked: int = 0
 
-    async def changed_items(self, _project: ProjectId, _since: datetime | None, _first_page: int = 0) -> Changes:
+    async def changed_items(self, *_: object) -> Changes:
         return Changes(())
 
     async def listed_items(self, _project: ProjectId) -> Collection[WorkItemId] | None:
@@ -69,17 +70,30 @@ async def test_a_work_item_that_went_is_named_once_and_once_when_it_is_back(
     assert set(await one.to_poll()) == {first, second}
 
 
-async def test_only_tasks_under_way_need_the_list(database: Database, clock: Any) -> None:
+async def test_only_tasks_that_are_not_done_need_the_list(database: Database, clock: Any) -> None:
     listing = Listing()
     one = resync(database, clock, listing)
     await one.moved()
     assert listing.asked == 0
-    for stage in (Stage.CREATED, Stage.DONE):
-        await task(database, stage, stage)
+    await task(database, "a", Stage.DONE)
     assert (await one.moved()).tasks == ()
     assert listing.asked == 0
-    gone = await task(database, "c")
-    assert (await one.moved()).tasks == (gone,)
+    gone = await task(database, "c"), await task(database, "d", Stage.CREATED)
+    assert (await one.moved()).tasks == gone
+
+
+async def test_where_no_task_has_begun_the_list_is_asked_for_less_often_and_the_newest_are_compared(
+    database: Database, clock: Any
+) -> None:
+    made = [await task(database, f"{number}", Stage.CREATED) for number in range(MOST_NOT_BEGUN + 2)]
+    listing = Listing()
+    one = resync(database, clock, listing)
+    for _ in range(RESTS_OF_IDLE - 1):
+        assert (await one.moved()).tasks == ()
+    assert listing.asked == 0
+    assert (await one.moved()).tasks == tuple(made[2:])
+    assert (await one.moved()).tasks == ()
+    assert listing.asked == 1
 
 
 @pytest.mark.parametrize(("count", "times"), [(999, 20), (1000, 10), (9999, 2)])

@@ -21,10 +21,16 @@ MANY = 2 * PAGE + 50
 
 
 class Ticking:
-    """The simulator's clock: a second passes with everything that happens."""
+    """The simulator's clock: a second passes with everything that happens. It is so much behind ours that none of
+    it comes to be in the future.
+    """
 
     def __init__(self) -> None:
-        self.at = datetime.now(UTC)
+        self.at = datetime.now(UTC) - timedelta(minutes=30)
+
+    def is_wrong(self, by: timedelta) -> None:
+        """So much before ours; behind it when it is negative."""
+        self.at = datetime.now(UTC) + by
 
     def __call__(self) -> datetime:
         self.at += timedelta(seconds=1)
@@ -32,8 +38,13 @@ class Ticking:
 
 
 @pytest.fixture
-def sim() -> Iterator[PlaneSim]:
-    with PlaneSim.from_recording(FIXTURES / "plane", rate_per_minute=6000, now=Ticking()) as one:
+def theirs() -> Ticking:
+    return Ticking()
+
+
+@pytest.fixture
+def sim(theirs: Ticking) -> Iterator[PlaneSim]:
+    with PlaneSim.from_recording(FIXTURES / "plane", rate_per_minute=6000, now=theirs) as one:
         yield one
 
 
@@ -195,4 +206,57 @@ async def test_changes_of_one_moment_are_read_to_their_end(
     items(sim, 1)
     calls, found = await asked(sim, resync)
     assert (calls, len(found.tasks)) == (2, 1)
+    assert await asked(sim, resync) == (1, Moved())
+
+
+async def test_what_changes_while_planes_clock_is_behind_ours_is_found(
+    sim: PlaneSim, resync: Resync, theirs: Ticking
+) -> None:
+    theirs.is_wrong(-timedelta(minutes=3))
+    before = items(sim, 1)
+    assert (await asked(sim, resync)) == (1, Moved())  # it was there before we followed the project
+    items(sim, 1)
+    calls, found = await asked(sim, resync)
+    assert (calls, len(found.tasks)) == (1, 1)
+    sim.change_work_item(before[0], {"priority": "high"}, APPROVER)
+    calls, found = await asked(sim, resync)
+    assert (calls, len(found.tasks)) == (1, 1)
+    assert await asked(sim, resync) == (1, Moved())
+
+
+async def test_a_clock_of_planes_that_was_fast_for_a_moment_hides_nothing(
+    sim: PlaneSim, begin: Begin, database: Database, theirs: Ticking
+) -> None:
+    resync = begin()
+    await resync.moved()
+    theirs.is_wrong(timedelta(hours=1))
+    items(sim, 1)
+    assert len((await asked(sim, resync))[1].tasks) == 1
+    assert await seen_until(database) <= datetime.now(UTC)
+    theirs.is_wrong(-timedelta(seconds=2))  # it was set right
+    items(sim, 1)
+    calls, found = await asked(sim, resync)
+    assert (calls, len(found.tasks), await known(database)) == (1, 1, 2)
+    assert await asked(sim, resync) == (1, Moved())
+    items(sim, 1)
+    assert len((await asked(sim, begin()))[1].tasks) >= 1, "another process finds it too"
+    assert await known(database) == 3
+
+
+async def test_what_appears_with_a_stamp_a_little_below_the_newest_is_found(
+    sim: PlaneSim, resync: Resync, database: Database, theirs: Ticking
+) -> None:
+    """It was committed a moment later, or another host stamped it. Each is named once."""
+    await resync.moved()
+    theirs.is_wrong(-timedelta(minutes=2))
+    items(sim, 1)
+    theirs.is_wrong(-timedelta(seconds=1))
+    items(sim, 1)
+    await resync.moved()
+    mark = await seen_until(database)
+    (late,) = items(sim, 1)
+    rows = next(home.projects[PROJECT].items for home in sim.workspaces.values())
+    rows[late]["updated_at"] = (mark - timedelta(seconds=30)).isoformat().replace("+00:00", "Z")
+    calls, found = await asked(sim, resync)
+    assert (calls, len(found.tasks)) == (1, 1)
     assert await asked(sim, resync) == (1, Moved())

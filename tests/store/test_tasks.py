@@ -1,6 +1,7 @@
 """Rows of tasks: by what a delivery finds them."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -17,11 +18,13 @@ from orchestrator.domain.model import (
     Sha,
     Stage,
     Task,
+    TaskId,
     WorkItemId,
 )
 from orchestrator.domain.roles import Role
 from orchestrator.qg.facts import Absent
-from orchestrator.store import decisions, tasks
+from orchestrator.qg.verdict import Item
+from orchestrator.store import decisions, outbox, tasks
 from orchestrator.store.decisions import Basis, Made
 from orchestrator.store.tasks import Posted
 from orchestrator.workflow.decision import Decision, Identity
@@ -72,6 +75,45 @@ async def test_the_row_is_what_applied_says_before_it_is_written(
             part[-1].basis, part[-1].decision
         )
         assert (await database.read(lambda c: tasks.for_look(c, ident))).decided == part[-1].digest
+
+
+async def test_a_done_task_is_taken_up_while_something_is_to_be_written(database: Database) -> None:
+    """One that was refused has a pause of its own, and is not tried at each resync; a start tries it too."""
+    changed = WorkItemChanged(ProjectId("p1"), WorkItemId("w1"), "Title", is_new=True, actor=None)
+    ident = await database.write(lambda connection: tasks.ensure_for_item(connection, changed, NOW))
+    here = await database.read(lambda connection: tasks.get(connection, ident))
+    made = decisions.made(Basis(PROJECT, here, GREEN), Decision(Stage.DONE))
+    await database.write(lambda connection: tasks.apply(connection, [made], NOW))
+
+    async def taken_up() -> tuple[list[TaskId], list[TaskId]]:
+        return await database.read(lambda connection: (tasks.open_ids(connection), tasks.under_way(connection)))
+
+    assert await taken_up() == ([], [])
+    await database.write(lambda connection: outbox.queue(connection, ident, "key", "ItemState", "{}", NOW))
+    assert await taken_up() == ([ident], [ident])
+    (row,) = await database.read(lambda connection: outbox.due(connection, ident))
+    await database.write(lambda connection: outbox.failed(connection, row, "refused"))
+    assert await taken_up() == ([ident], [])
+    await database.write(lambda connection: outbox.done(connection, row, NOW))
+    assert await taken_up() == ([], [])
+
+
+async def test_what_no_decision_knows_says_since_when_it_is_so(database: Database) -> None:
+    """As long as the same is said, also by a look that stored a decision first."""
+    changed = WorkItemChanged(ProjectId("p1"), WorkItemId("w1"), "Title", is_new=True, actor=None)
+    ident = await database.write(lambda connection: tasks.ensure_for_item(connection, changed, NOW))
+
+    async def since(code: str, minutes: int, before: str | None = None) -> tuple[str, str]:
+        now, item = NOW + timedelta(minutes=minutes), Item(code, (("detail", f"{minutes}"),), who="operator")
+        await database.write(lambda connection: tasks.stuck(connection, ident, (item,), now, before))
+        text = (await database.read(lambda connection: tasks.for_look(connection, ident))).waiting
+        (told,) = tasks.waiting_items(text)
+        return dict(told.params)["since"], text
+
+    first, told = await since("gitea_busy", 0)
+    assert (await since("gitea_busy", 1))[0] == first == NOW.isoformat()
+    assert (await since("gitea_refused", 2))[0] == (NOW + timedelta(minutes=2)).isoformat()
+    assert (await since("gitea_busy", 3, told))[0] == first
 
 
 async def test_an_items_task_is_begun_when_it_has_left_the_first_stage(database: Database) -> None:

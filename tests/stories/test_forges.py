@@ -5,12 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.responses import JSONResponse
 
+from crossing import gitea_behind_a_door
 from orchestrator.sim.world import REPO, USERS, World
 from orchestrator.store.payload import unpacked
-from stories.acts import at, document, green_until, pull_comments
+from stories.acts import asked, at, document, green_until, pull_comments
 from stories.team import PERSON, Team, at_work
 from support import FIXTURES, query, until
+
+FIRST_SIGN_S = 10.0
+"""After the delivery, as it is promised."""
 
 
 @pytest.fixture
@@ -62,6 +67,35 @@ def test_a_base_branch_that_is_not_there_waits_for_an_operator_who_is_told_so(
         assert why["who"] == "operator"
         assert "maim" in why["text"]
         assert "orchestrator.yaml" in why["text"]
+        until(lambda: "maim" in team.sticky(), "who made the work item is told, too", FIRST_SIGN_S)
+        (told,) = team.client.get(f"/api/v1/tasks/{task['key']}/explain").json()["unblock"]
+        assert (told["code"], told["who"], told["action"]) == ("gitea_not_found", "operator", "orch doctor")
+        assert told["age_s"] is not None
+
+
+def test_that_we_may_not_make_the_branch_is_told_at_once(world: World, scripted: Path) -> None:
+    with gitea_behind_a_door(world) as door, at_work(world, scripted) as team:
+        door.says["POST", "/branches"] = [JSONResponse({"message": "no"}, 403) for _ in range(100)]
+        team.begin()
+        team.waits_for("gitea_refused", "created")
+        until(lambda: "Gitea" in team.sticky(), "a first sign of life", FIRST_SIGN_S)
+
+
+def test_while_the_branch_cannot_be_made_that_is_told_once_and_then_how_it_goes_on(
+    world: World, scripted: Path
+) -> None:
+    with gitea_behind_a_door(world) as door, at_work(world, scripted) as team:
+        faults = [JSONResponse({"message": "no"}, 500) for _ in range(100)]
+        door.says["POST", "/branches"] = faults
+        team.begin()
+        until(lambda: "Gitea" in team.sticky(), "a first sign of life", FIRST_SIGN_S)
+        until(lambda: len(faults) < 98, "other looks")
+        written = asked(team, "POST", "/comments/", of="plane"), asked(team, "PATCH", "/comments/.*", of="plane")
+        assert written == (1, 0)
+        faults.clear()
+        team.waits_for("approval", "analysis")
+        until(lambda: "BRD.md" in team.sticky(), "how it goes on")
+        assert asked(team, "POST", "/comments/", of="plane") == 1
 
 
 def deliveries(team: Team) -> int:

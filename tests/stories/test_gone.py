@@ -8,7 +8,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from crossing import Door, plane_behind_a_door
 from orchestrator.sim.world import PROJECT, World
-from stories.team import Team, at_work
+from orchestrator.store.tasks import waiting_items
+from stories.team import APPROVER, Team, at_work
 from support import query, until
 
 ITEM, THE_PROJECT = r"/work-items/[0-9a-f-]{36}/", f"/projects/{PROJECT}/"
@@ -115,3 +116,42 @@ def test_two_404s_with_the_project_there_between_them_end_the_task(world: World,
         tried = [(method, path) for method, path, code in door.told[since:] if method != "GET" and code == 404]
         assert tried == [], "what would be written there waits until it is back"
         assert query(team.service, "SELECT error FROM effects WHERE done_at IS NULL AND error != ''") == []
+
+
+def test_an_item_that_is_deleted_before_its_trigger_came_is_not_waited_for(world: World, scripted: Path) -> None:
+    """Plane tells nobody of it."""
+    with at_work(world, scripted, config="trigger:\n  label: agent\n") as team:
+        until(lambda: query(team.service, "SELECT * FROM watermarks"), "the project is followed")
+        team.begin("Export as GPX")
+        until(lambda: "trigger" in why(team), "it waits for the label")
+        world.plane.delete_work_item(team.item)
+        until(lambda: why(team) == {"item_gone"}, "it is found")
+
+
+def test_a_project_that_was_made_anew_under_its_identifier_says_that_the_keys_are_taken(
+    world: World, scripted: Path
+) -> None:
+    """Its work items begin at 1 again. With another identifier they are taken up."""
+    with at_work(world, scripted) as team:
+        at_rest(team)
+        roles = dict(team.in_plane.roles)
+        world.plane.delete_project(PROJECT, APPROVER)
+        anew = world.plane.add_project("acme", "Enduro", "ENDURO", roles)
+        file = world.root / "orchestrator.yaml"
+        file.write_text(file.read_text().replace(PROJECT, anew.id))
+        team.restart()
+        row = world.plane.create_work_item(anew.id, {"name": "Search by colour"}, APPROVER)
+        said = until(lambda: [one["comment_html"] for one in anew.comments.values()], "it is told in Plane", 10)
+        assert "ENDURO-1" in said[0]
+        assert why(team, row["id"]) == {"key_taken"}
+        anew.row["identifier"] = "NEW"
+        world.plane.change_work_item(row["id"], {"priority": "high"}, APPROVER)
+        team.key = "NEW-1"
+        team.waits_for("approval", "analysis")
+
+
+def why(team: Team, item: str = "") -> set[str]:
+    """Codes of what a task without a key waits for."""
+    whose = f"plane_id = '{item}'" if item else "key IS NULL"
+    rows = query(team.service, f"SELECT waiting FROM tasks WHERE {whose}")
+    return {item.code for (text,) in rows for item in waiting_items(text)}

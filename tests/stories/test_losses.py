@@ -15,7 +15,7 @@ from orchestrator.sim.server import Call
 from orchestrator.sim.world import PROJECT, REPO, Service, World
 from orchestrator.sim.wrapper import write_wrapper
 from stories.acts import asked, at, green_until
-from stories.team import PERSON, at_work
+from stories.team import PERSON, Team, at_work
 from support import query, starts, until
 
 OF_FAULTS = {"look_failed", "look_put_off", "run_put_off", "resync_failed", "resync_put_off", "effect_put_off"}
@@ -273,3 +273,30 @@ def test_what_an_agent_made_is_kept_while_gitea_refuses_it_and_published_when_th
         team.waits_for("approval", "analysis")
         assert [run["outcome"] for run in team.task()["runs"]] == ["succeeded"]
         assert len(starts(ledger)) == 1
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_merged_while_plane_is_away_the_item_is_done_when_plane_is_back(
+    world: World, scripted: Path, *, is_restarted: bool
+) -> None:
+    """A merge is the last that is decided: no look comes after it that would see what is still to be written."""
+    with at_work(world, scripted, config="states:\n  ready: In Progress\n  done: Done\n") as team:
+        team.begin_written("ready")
+        team.waits_for("merge", "ready")
+        until(lambda: team.state == "In Progress", "the item is in the state of its stage")
+        team.heard()
+        world.plane.down = True
+        team.people.merge(REPO, team.pull.number, PERSON)
+        team.reaches("done")
+        until(lambda: unwritten(team), "it waits for Plane")
+        if is_restarted:
+            team.service.kill()
+        world.plane.down = False
+        if is_restarted:
+            team.restart()
+        until(lambda: not unwritten(team), "all is written")
+        assert team.state == "Done"
+
+
+def unwritten(team: Team) -> list[str]:
+    return [kind for (kind,) in query(team.service, "SELECT kind FROM effects WHERE done_at IS NULL")]

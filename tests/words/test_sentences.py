@@ -19,8 +19,8 @@ from orchestrator.words.phrases import PHRASES
 from orchestrator.words.sentences import sentence, spans, what_to_do, who_can
 
 PRODUCED = producers.produced()
-ELSEWHERE = {"to_be_decided", "internal_error", "run_unpublished"}
-"""Made by the store, the engine and whoever carries runs out."""
+ELSEWHERE = {"to_be_decided", "internal_error", "run_unpublished", "key_taken"}
+"""Made by the store, the engine, the loop and whoever carries runs out."""
 PAIRS = (
     [said.is_so() for said in ITEMS.values()]
     + [said.todo() for said in ITEMS.values() if said.todo_en or said.todo_ru]

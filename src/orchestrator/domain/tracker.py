@@ -1,13 +1,14 @@
 """What a tracker (Plane) shows: comments and states, as values."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NewType
 
 from orchestrator.domain.model import UserId, WorkItem
 
 CommentId = NewType("CommentId", str)
 StateId = NewType("StateId", str)
+NO_MARGIN = timedelta()
 
 
 @dataclass(frozen=True, slots=True)

@@ -330,8 +330,10 @@ class LocalEngine:
 
     async def _park(self, task: TaskId, error: Exception) -> None:
         code = error.code if isinstance(error, OrchestratorError) else "internal_error"
+        said = str(error).partition("\n")[0][:500]  # below it a database's error has its statement
+        why = Item(code, (("detail", said),), who="operator", action="orch doctor")
         try:
-            await self._reconciler.stuck(task, Item(code, (("detail", str(error)[:500]),), who="operator"))
+            await self._reconciler.stuck(task, why)
         except Transient:
             log.warning("park_not_stored", task=task)
 

@@ -94,6 +94,7 @@ class _Rows:
     sightings: Sightings
     resting_until: datetime | None = None
     unwritten: tuple[Unwritten, ...] = ()
+    waiting: str = "[]"
 
     def ended(self) -> tuple[RunFact, ...]:
         return tuple(run for run in self.runs if run.state is RunState.ENDED)
@@ -207,6 +208,8 @@ class Reconciler:
             if await self._has_moved(course, step):
                 course = _Course(self._rows(task), is_kept)
                 continue
+            if other := self._namesake(course, step):
+                return await self._not_named(course, step, other)
             course.steps = (*course.steps, step)
             looked = await self._carry_on(course, step, engine)
             if looked is not None:
@@ -239,9 +242,8 @@ class Reconciler:
         if step.is_passing:
             course.rows = course.rows.after(step)
             return None
-        branch = next((action for action in step.decision.actions if isinstance(action, EnsureBranch)), None)
-        if branch is not None:
-            return await self._branch_out(course, branch, engine)
+        if branches := _branches(step.decision):
+            return await self._branch_out(course, branches[0], engine)
         await self._apply(course, engine)
         if step.decision.stage in {task.stage, Stage.DONE}:  # what people are told is the end of a way
             is_gone = isinstance(seen.item, Absent)
@@ -268,7 +270,7 @@ class Reconciler:
         if isinstance(applied, BaseException):
             raise applied
         if isinstance(made, OrchestratorError):
-            return await self._not_created(step.basis.task.id, made)
+            return await self._not_created(course, made)
         for fault in (made, ahead):
             if isinstance(fault, BaseException):
                 raise fault
@@ -414,6 +416,7 @@ class Reconciler:
             sightings.of_task(connection, ident),
             resting_until(made, self._clock.now(), self._options.retry_pause_s),
             outbox.unwritten(connection, ident),
+            found.waiting,
         )
 
     def _basis(self, rows: _Rows, seen: Observed) -> Basis:
@@ -481,11 +484,16 @@ class Reconciler:
         await self._stop(rows.task.id, last.decision, engine)
 
     async def _effects(self, step: _Step, *, is_shown: bool) -> tuple[Planned, ...]:
+        """People are not shown that a branch is about to be made, but what comes of it: see `_not_created`."""
+        is_shown = is_shown and not _branches(step.decision)
         if is_shown in step.told:
             return step.told[is_shown]
-        project = step.basis.project
-        people = await self._observer.people(project, named_people(step.decision)) if project else ()
-        return planned(step.basis, step.decision, self._options.addresses, people, is_shown=is_shown)
+        return await self._planned(step.basis, step.decision, is_shown=is_shown)
+
+    async def _planned(self, basis: Basis, decision: Decision, *, is_shown: bool) -> tuple[Planned, ...]:
+        project = basis.project
+        people = await self._observer.people(project, named_people(decision)) if project else ()
+        return planned(basis, decision, self._options.addresses, people, is_shown=is_shown)
 
     async def _all_effects(self, new: Sequence[_Step]) -> list[Planned]:
         return [one for step in new for one in await self._effects(step, is_shown=step is new[-1])]
@@ -507,13 +515,55 @@ class Reconciler:
         log.info("branch_ensured", repo=str(wanted.repo), branch=wanted.name)
         return branch
 
-    async def _not_created(self, task: TaskId, error: OrchestratorError) -> Looked:
-        self._delivery.complaints.say("branch_not_created", error, task=task)
+    def _namesake(self, course: _Course, step: _Step) -> Task | None:
+        """Another task that has the key which this one is to get: its project was deleted and made anew, say. Both
+        would share a folder of documents, and approvals of the one would count for the other.
+        """
+        who, task = step.decision.identity, course.rows.task
+        if who is None or who.key == task.key:
+            return None
+        return self._database.read_now(lambda connection: tasks.by_key(connection, who.key))
+
+    async def _not_named(self, course: _Course, step: _Step, other: Task) -> Looked:
+        params = (("key", other.key), ("other", other.title))
+        item = Item("key_taken", params, who="operator", action="rename_project")
+        return Looked(await self._told_only(course, step, item, REFUSED_PAUSE_S))
+
+    async def _not_created(self, course: _Course, error: OrchestratorError) -> Looked:
+        step = course.steps[-1]
+        self._delivery.complaints.say("branch_not_created", error, task=step.basis.task.id)
         detail = f"{error.message} {error.hint}".strip()
-        await self.stuck(task, Item(error.code, (("detail", detail),), who="operator"))
-        if isinstance(error, Transient):
-            return Looked(error.retry_after_s or 0.0)
-        return Looked(REFUSED_PAUSE_S)
+        item = Item(error.code, (("detail", detail),), who="operator", action="orch doctor")
+        own_s = (error.retry_after_s or 0.0) if isinstance(error, Transient) else REFUSED_PAUSE_S
+        return Looked(await self._told_only(course, step, item, own_s))
+
+    async def _told_only(self, course: _Course, step: _Step, item: Item, pause_s: float) -> float:
+        """No decision comes of it, so people are told here: it may last, and be the first that they hear of us.
+        Returns how long to wait at least.
+        """
+        seen, task = course.seen, course.rows.after(step).task
+        assert seen is not None  # noqa: S101 - the step rests on it
+        shown = await self._planned(step.basis, replace(step.decision, actions=(), waiting=(item,)), is_shown=True)
+        await self._stuck_and_shown(course.rows, item, shown)
+        delivered = await self._delivery.deliver(task, dict(seen.notes))
+        return pause_s if delivered.again_in_s is None else min(pause_s, delivered.again_in_s)
+
+    async def _stuck_and_shown(self, rows: _Rows, item: Item, shown: Sequence[Planned]) -> None:
+        now, task = self._clock.now(), rows.task.id
+
+        def commit(connection: Connection) -> None:
+            tasks.stuck(connection, task, (item,), now, rows.waiting)
+            if rows.newest_event:
+                journal.mark_processed(connection, task, rows.newest_event)
+            for one in shown:
+                _queue(connection, task, one, now)
+
+        await self._database.write(commit)
+
+
+def _branches(decision: Decision) -> tuple[EnsureBranch, ...]:
+    """That a decision wants to be made: one at most."""
+    return tuple(action for action in decision.actions if isinstance(action, EnsureBranch))
 
 
 def _follow(admitted: Round, engine: Engine, ourselves: TaskId) -> None:

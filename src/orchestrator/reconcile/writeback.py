@@ -16,8 +16,9 @@ from orchestrator.domain.effect import (
     TrackerNote,
 )
 from orchestrator.domain.forge import PullRequest
-from orchestrator.domain.model import Branch, Project, Stage, Task, WorkItem
+from orchestrator.domain.model import Branch, Project, Stage, Task
 from orchestrator.domain.roles import Language
+from orchestrator.qg.facts import Absent
 from orchestrator.qg.verdict import items
 from orchestrator.reconcile.documents import named
 from orchestrator.store.decisions import Basis
@@ -150,18 +151,25 @@ def _report(task: Task, report: PublishReport, here: Standing, language: Languag
 
 
 def _shown(project: Project, basis: Basis, decision: Decision, here: Standing) -> Iterator[Planned]:
-    """The comments that are edited in place, the commit status, the state and the link of the work item."""
+    """The comments that are edited in place, the commit status, the state and the link of the work item. Of a task
+    that was done before nothing was looked at: only its state can still be another one.
+    """
     task, facts, language = basis.task, basis.facts, project.language
+    state = dict(project.states).get(decision.stage)
+    moved = Planned(f"{task.id}:state", ItemState(state), again=Again.WHEN_CHANGED) if state else None
+    if task.stage is Stage.DONE:
+        yield from (moved,) if moved else ()
+        return
     key = f"{here.key}:standing"
     yield Planned(
         f"{task.id}:standing:item",
         TrackerNote(key, standing.sticky_html(here, language)),
         again=Again.WHEN_CHANGED,
     )
-    state = dict(project.states).get(decision.stage)
-    if state and isinstance(facts.item, WorkItem):
-        # Moved when the stage moves, back too; whoever moves the item by hand in between is not contradicted.
-        yield Planned(f"{task.id}:state", ItemState(state), again=Again.WHEN_CHANGED)
+    if moved and not isinstance(facts.item, Absent):
+        # Moved when the stage moves, back too; whoever moves the item by hand in between is not contradicted. Also
+        # when it could not be seen: a merge is the last that is decided, and no look comes after it.
+        yield moved
     if not isinstance(facts.pull, PullRequest) or task.repo is None:
         return
     pull = facts.pull

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import NoResultFound
 
@@ -36,13 +36,17 @@ from orchestrator.qg.verdict import Item
 from orchestrator.store import canonical, stays
 from orchestrator.store.decisions import Basis, Made
 from orchestrator.store.prepared import Prepared
-from orchestrator.store.schema import agent_runs, events, next_revision, tasks, watermarks
+from orchestrator.store.schema import agent_runs, effects, events, next_revision, tasks, watermarks
 from orchestrator.workflow.decision import Decision, StartRun
 from orchestrator.workflow.names import posted_branch_name
 
 PARKED = frozenset({"no_progress", "cap_reached", "output_missing"})
 UNDECIDED = Item("to_be_decided", who="orchestrator")
 """Why a task waits between an event and the look that it wakes."""
+MOST_NOT_BEGUN = 1000
+"""Tasks of a project that have not begun, of which a deletion is looked for."""
+SINCE = "since"
+"""The parameter that says since when, of a reason that no decision knows."""
 
 
 _UPSERT = upsert(tasks).values(revision=next_revision())
@@ -69,6 +73,7 @@ _FOR_LOOK = Prepared(
     )
 )
 _SET = update(tasks).where(_OF_ID).values(revision=next_revision())
+_LEFT = select(effects.c.task_id).where(effects.c.done_at.is_(None))
 _SET_SAME = _SET.where(func.coalesce(tasks.c.switches, _NEVER_SET) == bindparam("known"))
 
 
@@ -141,20 +146,22 @@ def by_key(connection: Connection, key: str) -> Task | None:
 @dataclass(frozen=True, slots=True)
 class ForLook:
     """What a look begins with. `decided` is the digest of the last stored decision, so that an unchanged one is
-    not stored again; `since`: when we began to follow the project; the look sees all up to `newest_event`.
+    not stored again; `since`: when we began to follow the project; the look sees all up to `newest_event`;
+    `waiting`: what the task waits for, as it is stored.
     """
 
     task: Task
     decided: str | None
     since: datetime | None
     newest_event: int
+    waiting: str
 
 
 def for_look(connection: Connection, task: TaskId) -> ForLook:
     row = _FOR_LOOK.first(connection, {"of_task": task})
     if row is None:
         raise NoResultFound(f"There is no task {task}.")
-    return ForLook(_task(row), row.decided, row.followed_since, row.newest_event or 0)
+    return ForLook(_task(row), row.decided, row.followed_since, row.newest_event or 0, row.waiting)
 
 
 def apply(connection: Connection, way: Sequence[Made], now: datetime) -> None:
@@ -230,10 +237,24 @@ def _is_agent_running(decision: Decision) -> bool:
     return is_waited_for or any(isinstance(action, StartRun) for action in decision.actions)
 
 
-def stuck(connection: Connection, task: TaskId, waiting: Sequence[Item], now: datetime) -> None:
-    """Says why a task waits when no decision knows it; the next decision is stored even if it is the old one."""
-    values = {"waiting": waiting_text(waiting), "decided": None, "updated_at": now}
+def stuck(
+    connection: Connection, task: TaskId, waiting: Sequence[Item], now: datetime, before: str | None = None
+) -> None:
+    """Says why a task waits when no decision knows it, and since when; the next decision is stored even if it is
+    the old one. `before`: why it waited when the look began, where the row says something else by now.
+    """
+    if before is None:
+        before = connection.execute(select(tasks.c.waiting).where(tasks.c.id == task)).scalar_one()
+    told = [_with_age(one, waiting_items(before), now) for one in waiting]
+    values = {"waiting": waiting_text(told), "decided": None, "updated_at": now}
     connection.execute(_SET, {"of_task": task} | values)
+
+
+def _with_age(item: Item, before: Sequence[Item], now: datetime) -> Item:
+    """With the time at which the same was said first: of other items the stored decisions tell it."""
+    began = (dict(one.params).get(SINCE) for one in before if one.code == item.code)
+    since = next((at for at in began if at), now.isoformat())
+    return msgspec.structs.replace(item, params=(*item.params, (SINCE, since)))
 
 
 def run_ended(connection: Connection, task: TaskId, head: Sha | None, now: datetime) -> None:
@@ -296,16 +317,31 @@ def _posted(task: Task, attempt: int) -> dict[str, object]:
 
 def under_way(connection: Connection) -> list[TaskId]:
     """Open tasks that have begun. A branch, a check or a review may move, and a work item be deleted, and nobody
-    tells of it, or in vain.
+    tells of it, or in vain. Done ones too while something is still to be written that was not refused.
     """
-    query = select(tasks.c.id).where(tasks.c.stage.not_in((Stage.CREATED, Stage.DONE)), tasks.c.role.is_(None))
+    is_left = tasks.c.id.in_(_LEFT.where(effects.c.error == "")) & (tasks.c.stage == Stage.DONE)
+    is_begun = tasks.c.stage.not_in((Stage.CREATED, Stage.DONE))
+    query = select(tasks.c.id).where(is_begun | is_left, tasks.c.role.is_(None))
     return [TaskId(row.id) for row in connection.execute(query.order_by(tasks.c.id))]
 
 
 def items_under_way(connection: Connection, project: ProjectId) -> dict[WorkItemId, TaskId]:
     """Those of them that carry a work item of the project."""
+    return _by_item(connection, _carrying(project).where(tasks.c.stage.not_in((Stage.CREATED, Stage.DONE))))
+
+
+def items_not_begun(connection: Connection, project: ProjectId) -> dict[WorkItemId, TaskId]:
+    """The newest of those that wait for their trigger, say."""
+    newest = _carrying(project).where(tasks.c.stage == Stage.CREATED).order_by(tasks.c.id.desc())
+    return _by_item(connection, newest.limit(MOST_NOT_BEGUN))
+
+
+def _carrying(project: ProjectId) -> Select[tuple[int, str]]:
     is_its = (tasks.c.plane_project_id == project, tasks.c.plane_id.is_not(None))
-    query = select(tasks.c.id, tasks.c.plane_id).where(tasks.c.stage.not_in((Stage.CREATED, Stage.DONE)), *is_its)
+    return select(tasks.c.id, tasks.c.plane_id).where(*is_its)
+
+
+def _by_item(connection: Connection, query: Select[tuple[int, str]]) -> dict[WorkItemId, TaskId]:
     return {WorkItemId(row.plane_id): TaskId(row.id) for row in connection.execute(query)}
 
 
@@ -316,7 +352,8 @@ def is_begun(connection: Connection, item: WorkItemId) -> bool:
 
 
 def open_ids(connection: Connection) -> list[TaskId]:
-    query = select(tasks.c.id).where(tasks.c.stage != Stage.DONE)
+    """Those that are not done, or for which something is still to be written."""
+    query = select(tasks.c.id).where((tasks.c.stage != Stage.DONE) | tasks.c.id.in_(_LEFT))
     return [TaskId(row.id) for row in connection.execute(query)]
 
 

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -16,7 +16,7 @@ import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItem, WorkItemId
-from orchestrator.domain.tracker import Changes, Comment, CommentId, StateId, TrackerState, Written
+from orchestrator.domain.tracker import NO_MARGIN, Changes, Comment, CommentId, StateId, TrackerState, Written
 from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, Urgency, urgency
 from orchestrator.rest import Answer, Json, RestClient, System
 from orchestrator.trackers.hearing import Hearing
@@ -250,16 +250,18 @@ class Plane:
         raw = self._rest.decoded(answer.body, _Item)
         return await self._work_item(ProjectId(_identified(raw.project)), raw)
 
-    async def changed_items(self, project: ProjectId, since: datetime | None, first_page: int = 0) -> Changes:
-        """Stops at the first item older than `since`: the list is ordered by -updated_at."""
+    async def changed_items(
+        self, project: ProjectId, since: datetime | None, first_page: int = 0, margin: timedelta = NO_MARGIN
+    ) -> Changes:
+        """Stops after the page with the first item older than `since`: the list is ordered by -updated_at."""
         found: list[WorkItem] = []
         page, end = first_page, first_page + self._changed_pages
         query = {"order_by": "-updated_at", **_EXPANDED} | ({"cursor": f"{PAGE}:{page}:0"} if page else {})
         async for rows in self._pages(_ITEMS, _Page[_Item], self._changed_pages, query, project=project):
             page += 1
-            fresh = [raw for raw in rows if since is None or raw.updated_at >= since]
+            fresh = [raw for raw in rows if since is None or raw.updated_at >= since - margin]
             found += [await self._work_item(project, raw) for raw in fresh]
-            if len(fresh) < len(rows):
+            if since is not None and any(raw.updated_at < since for raw in rows):
                 return Changes(tuple(found))
         return Changes(tuple(found), page if page == end else None)
 

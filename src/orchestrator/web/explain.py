@@ -11,6 +11,7 @@ from orchestrator.qg.facts import Facts
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting, items
 from orchestrator.store.approvals import Approval
 from orchestrator.store.decisions import Told
+from orchestrator.store.tasks import SINCE
 from orchestrator.store.views import TaskStory
 from orchestrator.words.sentences import sentence
 from orchestrator.workflow.decision import Decision, StartRun
@@ -36,8 +37,8 @@ class GateState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """One thing that a gate holds. `since` is the time of the oldest decision of an unbroken run that says so;
-    `is_older`: the run goes on beyond what was looked at.
+    """One thing that a gate holds. `since` is the time of the oldest decision of an unbroken run that says so, or
+    of the first look that found it, where no decision does; `is_older`: the run goes on beyond what was looked at.
     """
 
     code: str
@@ -151,8 +152,11 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class _Since:
+    """By a decision; or `at` itself, of what no decision knows."""
+
     told: Told | None
     is_older: bool = False
+    at: datetime | None = None
 
 
 def explain(
@@ -275,6 +279,8 @@ class _Teller:
 
     def _since(self, item: Item) -> _Since:
         """Of something that is waited for: of the gate that it keeps closed, else as long as it was waited for."""
+        if began := dict(item.params).get(SINCE):
+            return _Since(None, at=datetime.fromisoformat(began))
         for gate in (step.gate for step in STEPS if step.gate):
             _, verdict = self._newest(gate)
             if verdict is not None and any(same(item, one) for one in items(verdict)):
@@ -289,7 +295,7 @@ class _Teller:
         return said_since(self._story.decisions, said, item)
 
     def _held(self, item: Item, since: _Since) -> Held:
-        at = since.told.decided_at if since.told else None
+        at = since.told.decided_at if since.told else since.at
         return Held(
             code=item.code,
             text=sentence(item, self._language),

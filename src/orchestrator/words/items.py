@@ -485,6 +485,12 @@ _OUTSIDE = {
         "put the repository's new name into `orchestrator.yaml`, or correct `ORCH_GITEA_URL`; restart",
         "впишите новое имя репозитория в `orchestrator.yaml` или исправьте `ORCH_GITEA_URL`; перезапустите",
     ),
+    "key_taken": Said(
+        "the key `{key}` belongs to another task already: “{other}”",
+        "ключ `{key}` уже у другой задачи: «{other}»",
+        "give the project another identifier in Plane: branches and documents are named by it",
+        "дайте проекту в Plane другой идентификатор: по нему называются ветки и документы",
+    ),
     "gitea_archived": Said(
         "the repository is archived: {detail}",
         "репозиторий в архиве: {detail}",
