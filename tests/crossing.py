@@ -90,16 +90,6 @@ def _behind_a_door(world: World, name: str, app: Any) -> Iterator[Door]:
         yield door
 
 
-@contextmanager
-def gitea_behind_a_door(world: World) -> Iterator[Door]:
-    """As above."""
-    server = world.servers["gitea"]
-    server.stop()
-    door = Door(world.gitea.app)
-    with LoopbackServer(door, server.port):
-        yield door
-
-
 @dataclass(slots=True)
 class Garbler:
     """An ASGI app in front of a simulator's. After `garble` one request has another's words as its answer.
