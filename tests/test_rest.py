@@ -262,6 +262,7 @@ FAULTS = {
     ),
     "429": busy(429, None),
     "429-with-seconds": busy(429, 7.0, Retry_After="7"),
+    "429-with-a-day": busy(429, 3600.0, Retry_After="86400"),
     "429-with-none": busy(429, 0.0, Retry_After="0"),
     # Plane tells seconds (contract, section 2), and Gitea has no limit: a date is as good as nothing.
     "429-with-a-date": busy(429, None, Retry_After="Sun, 22 Nov 2026 12:00:07 GMT"),
@@ -319,6 +320,7 @@ def test_each_fault_of_a_neighbour_has_its_kind_and_the_next_good_answer_counts(
                 sent = Counter(one.partition(" ")[0] for one in peer.asked[asked:])
                 assert sent["GET"] <= 2
                 assert sent["POST"] <= 1, "what may have been carried out is not sent again"
+                await asyncio.sleep(fault.retry_after_s or 0.0)  # before that nothing is sent
             peer.says = well
             assert [await order.give(adapter) for _ in range(2)] == [good, good]
 

@@ -264,7 +264,11 @@ class Pace:
             self._filled_at = now  # what is added up may end a rounding error later, which would be a pause
 
     def _busy(self, why: str, seconds: float) -> Transient:
-        return Transient(f"{self._system}_busy", f"No call to {self._system} now: {why}.", retry_after_s=seconds)
+        return _busy(self._system, why, seconds)
+
+
+def _busy(system: str, why: str, seconds: float) -> Transient:
+    return Transient(f"{system}_busy", f"No call to {system} now: {why}.", retry_after_s=seconds)
 
 
 async def _ended(*tasks: asyncio.Future[None]) -> None:
@@ -286,17 +290,30 @@ class Circuit:
     """After a refusal nothing is sent for some minutes; then one call tries, and its success ends the pause.
 
     A scope is what was refused: "" for the whole system (the key is wrong), else one kind of call in one place,
-    so that a project that we may not see does not stop the others.
+    so that a project that we may not see does not stop the others. Nothing is sent either while the other side
+    rests (a 429 of a system that has no Pace).
     """
 
     system: str
     timing: Timing
     pause_s: float = REFUSED_PAUSE_S
     _refusals: dict[str, _Refusal] = field(default_factory=dict)
+    _rests_until: float = -math.inf
+
+    def rest(self, seconds: float) -> None:
+        """The other side asked for it; an hour at most, and nobody shortens it."""
+        self._rests_until = max(self._rests_until, self.timing.monotonic() + min(seconds, MAX_PAUSE_S))
+
+    @property
+    def rests_s(self) -> float:
+        """How long nobody goes, as the other side asked."""
+        return max(0.0, self._rests_until - self.timing.monotonic())
 
     def check(self, scope: str) -> None:
-        """Raises the refusal that still holds."""
+        """Raises the refusal that still holds, or Transient with what is left of a rest."""
         now = self.timing.monotonic()
+        if now < self._rests_until:
+            raise _busy(self.system, "it asked for a pause", self.rests_s)
         for refusal in self._of(scope):
             if now < refusal.until:
                 raise Permanent(refusal.code, refusal.message, hint=refusal.hint)

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
-from orchestrator.pace import Circuit, Pace
+from orchestrator.pace import MAX_PAUSE_S, Circuit, Pace
 from orchestrator.wire import MAX_ANSWER_BYTES, OpenWire, Reply, TooLargeError, UnreachableError, Wire
 
 log = structlog.get_logger()
@@ -130,13 +130,20 @@ class RestClient:
         """What the answer says about the next calls."""
         if self.pace:
             self.pace.told(_whole(reply.headers.get("X-RateLimit-Remaining", "")))
-        if self.pace and reply.status == 429:
-            self.pace.pause(_seconds(reply.headers.get("Retry-After", "")))
+        if reply.status == 429:
+            self._rest(_seconds(reply.headers.get("Retry-After", "")))
         if self._circuit and reply.status in {401, 403} and isinstance(fault, Permanent):
             is_key = reply.status == 401 or (self._system.bad_key and self._system.bad_key in reply.body)
             self._circuit.refused("" if is_key else scope, fault)
         elif self._circuit and fault is None and reply.status not in {401, 403} and reply.status < 500:
             self._circuit.succeeded(scope)
+
+    def _rest(self, seconds: float | None) -> None:
+        """Of the whole client: every other call would be refused as well. Without a pace nobody says how long."""
+        if self.pace:
+            self.pace.pause(seconds)
+        elif self._circuit and seconds:
+            self._circuit.rest(seconds)
 
     def decoded(self, body: bytes, wanted: type[T]) -> T:
         """Garbage with a good status comes from a proxy or a restart: worth another try."""
@@ -188,7 +195,8 @@ def _whole(text: str) -> int | None:
 
 
 def _seconds(text: str) -> float | None:
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else None
+    """At most an hour: nobody is forgotten for a day because of one answer."""
+    return min(float(text), MAX_PAUSE_S) if text.isascii() and text.isdigit() and len(text) < 6 else None
 
 
 Json = dict[str, Any]

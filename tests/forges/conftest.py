@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from orchestrator.domain.model import RepoName, Sha
 from orchestrator.forges.gitea import Gitea
+from orchestrator.pace import REAL_TIME, Timing
 from orchestrator.sim.gitea import READ, WRITE, GiteaSim
 from orchestrator.sim.gitea_people import People
 from orchestrator.sim.server import LoopbackServer
@@ -82,7 +83,7 @@ async def gitea(forge: Forge) -> Gitea:
     return forge.orchestrator
 
 
-Stub = Callable[[Callable[[Request], Response]], Gitea]
+Stub = Callable[..., Gitea]
 
 
 @pytest.fixture
@@ -90,13 +91,13 @@ async def stub() -> AsyncIterator[Stub]:
     """An adapter whose Gitea answers what the test says."""
     async with AsyncExitStack() as ends:
 
-        def made(answer: Callable[[Request], Response]) -> Gitea:
+        def made(answer: Callable[[Request], Response], timing: Timing = REAL_TIME) -> Gitea:
             async def endpoint(request: Request) -> Response:
                 return answer(request)
 
             routes = [Route("/{rest:path}", endpoint, methods=["GET", "POST", "PATCH"])]
             url = ends.enter_context(LoopbackServer(Starlette(routes=routes))).url
-            adapter = Gitea(url, "x", timeout_s=10)
+            adapter = Gitea(url, "x", timeout_s=10, timing=timing)
             ends.push_async_callback(adapter.aclose)
             return adapter
 

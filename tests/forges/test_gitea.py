@@ -8,6 +8,7 @@ from forges.conftest import Stub
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RepoName, Sha
 from orchestrator.forges.gitea import Gitea
+from orchestrator.pace import Timing
 from orchestrator.sim.gitea import GiteaSim
 from orchestrator.sim.server import LoopbackServer
 
@@ -126,6 +127,42 @@ async def test_an_archived_repository_is_said(stub: Stub) -> None:
         assert refusal.value.code == "gitea_archived"
         assert "archived" in refusal.value.message
         assert "Unarchive" in refusal.value.hint
+
+
+async def test_a_gitea_that_asks_for_a_pause_is_asked_nothing_until_then(stub: Stub) -> None:
+    now, asked = [0.0], list[str]()
+
+    def limited(request: Request) -> Response:
+        asked.append(request.url.path)
+        return JSONResponse({"message": "slow down"}, 429, {"Retry-After": "60"})
+
+    gitea = stub(limited, Timing(lambda: now[0]))
+    for passed_s, left in ((0.0, 60.0), (1.0, 59.0), (59.0, 1.0)):
+        now[0] = passed_s
+        for one in (gitea.branch(REPO, "main"), gitea.create_branch(REPO, "x", "main")):
+            with pytest.raises(Transient) as busy:
+                await one
+            assert (busy.value.code, busy.value.retry_after_s) == ("gitea_busy", left)
+    assert len(asked) == 1
+    now[0] = 60.0
+    with pytest.raises(Transient):
+        await gitea.whoami()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}, {"Retry-After": "soon"}])
+async def test_a_429_that_does_not_say_how_long_stops_nobody_else(stub: Stub, headers: dict[str, str]) -> None:
+    asked: list[str] = []
+
+    def limited(request: Request) -> Response:
+        asked.append(request.url.path)
+        return JSONResponse({"message": "slow down"}, 429, headers)
+
+    gitea = stub(limited)
+    for one in (gitea.branch(REPO, "main"), gitea.whoami()):
+        with pytest.raises(Transient):
+            await one
+    assert len(asked) == 2
 
 
 async def test_a_down_gitea_is_transient(gitea: Gitea, sim: GiteaSim) -> None:
