@@ -26,6 +26,8 @@ class Comment:
     external_id: str
     """The key that we gave to a comment of ours; empty for everybody else's."""
     created_at: datetime
+    is_by_another: bool = False
+    """Its present text is of somebody else than its author."""
 
 
 @dataclass(frozen=True, slots=True)

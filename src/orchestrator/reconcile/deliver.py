@@ -70,7 +70,7 @@ class Delivery:
         changed: list[str] = []
         pauses: list[float] = []
         for row in due:
-            effect: Effect = canonical.decode(row.arguments, (*EFFECTS, RepoName))
+            effect = decoded(row)
             if is_item_gone and isinstance(effect, OF_ITEM):
                 continue
             try:
@@ -165,6 +165,11 @@ class Delivery:
         if self.forges.orchestrator is None:
             raise Permanent("no_gitea_token", "There is no Gitea token.")
         return self.forges.orchestrator
+
+
+def decoded(row: EffectRow) -> Effect:
+    found: Effect = canonical.decode(row.arguments, (*EFFECTS, RepoName))
+    return found
 
 
 def _item(task: Task) -> tuple[ProjectId, WorkItemId]:

@@ -4,7 +4,8 @@ import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -32,10 +33,11 @@ from orchestrator.qg.facts import (
     Unwritten,
 )
 from orchestrator.qg.verdict import Item
-from orchestrator.reconcile.deliver import Delivery
+from orchestrator.reconcile.deliver import Delivery, decoded
 from orchestrator.reconcile.dispatch import Dispatch, Round
 from orchestrator.reconcile.observe import (
     FIELDS,
+    MAX_REMEMBERED,
     NOBODY,
     OF_TRACKER,
     PRESUMED,
@@ -44,9 +46,11 @@ from orchestrator.reconcile.observe import (
     Observed,
     Observer,
 )
+from orchestrator.reconcile.overwritten import is_overwritten, suspects
 from orchestrator.reconcile.writeback import Addresses, Planned, named_people, planned
 from orchestrator.store import approvals, canonical, decisions, journal, outbox, runs, sightings, tasks
 from orchestrator.store.decisions import Basis, Made
+from orchestrator.store.outbox import EffectRow
 from orchestrator.store.sightings import Sightings
 from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import Decision, EnsureBranch, StartRun, StopRun
@@ -64,6 +68,9 @@ NOWHERE = Addresses()
 SOON_S = 5.0
 MAX_REST_S = 3600.0
 """How long a timer runs at most: the date may be changed meanwhile."""
+PUT_RIGHT_S = 60.0
+"""So long lies between two times that one thing is written again because others wrote over it."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _CHECKED_SOON = "pull_request_not_mergeable"
 """The forge says so too while it is still finding out, and tells nobody when it knows."""
 _TURNS_TO_LEAVE = 2
@@ -145,6 +152,8 @@ class _Course:
     """How far one look is: what the database says, what was seen outside, the steps that are not committed yet."""
 
     rows: _Rows
+    began: datetime
+    """Before anything was seen."""
     is_kept: bool = False
     """What was seen is kept for the next poll though nothing new was decided of it."""
     seen: Observed | None = None
@@ -193,6 +202,7 @@ class Reconciler:
         self._project_of = project_of
         self._options = options
         self._dispatch = dispatch
+        self._put_right_at: dict[str, datetime] = {}
 
     @property
     def _forges(self) -> Forges:
@@ -202,11 +212,11 @@ class Reconciler:
         """Decides until nothing is left to do at once. Raises Transient when our own database is unavailable.
         `is_kept`: what was seen is kept for the next poll though nothing new was decided of it.
         """
-        course = _Course(self._rows(task), is_kept)
+        course = self._course(task, is_kept=is_kept)
         for _ in range(MAX_STEPS):
             step = await self._decide(course)
             if await self._has_moved(course, step):
-                course = _Course(self._rows(task), is_kept)
+                course = self._course(task, is_kept=is_kept)
                 continue
             if other := self._namesake(course, step):
                 return await self._not_named(course, step, other)
@@ -217,6 +227,9 @@ class Reconciler:
         raise Permanent(
             "no_rest", f"Task {task} was decided {MAX_STEPS} times in one look without coming to rest."
         )
+
+    def _course(self, task: TaskId, *, is_kept: bool) -> _Course:
+        return _Course(self._rows(task), self._clock.now(), is_kept)
 
     def _rows(self, task: TaskId) -> _Rows:
         """Here and not in a thread: a few look-ups by key take less time than to change threads and back."""
@@ -246,10 +259,12 @@ class Reconciler:
             return await self._branch_out(course, branches[0], engine)
         await self._apply(course, engine)
         if step.decision.stage in {task.stage, Stage.DONE}:  # what people are told is the end of a way
+            left_s = await self._put_right(course)
             is_gone = isinstance(seen.item, Absent)
             delivered = await self._delivery.deliver(task, dict(seen.notes), is_item_gone=is_gone)
             if not delivered.changed:
-                return await self._rest(course.rows, step.decision, seen, delivered.again_in_s)
+                again_in_s = min((one for one in (delivered.again_in_s, left_s) if one is not None), default=None)
+                return await self._rest(course.rows, step.decision, seen, again_in_s)
             course.seen = seen.forgetting(*delivered.changed)
         course.renew(self._rows(task.id))
         return None
@@ -292,7 +307,7 @@ class Reconciler:
         """
         rows, seen = course.rows.after(course.steps[-1]), course.seen
         presumed = self._observer.presumption(rows.project, rows.task, wanted.name, seen) if seen else None
-        ahead = _Course(rows, seen=presumed)
+        ahead = _Course(rows, course.began, seen=presumed)
         while presumed and len(ahead.steps) < MAX_STEPS and self._is_presumed(ahead.rows):
             step = await self._decide(ahead)
             step.told[not step.is_passing] = await self._effects(step, is_shown=not step.is_passing)
@@ -502,6 +517,35 @@ class Reconciler:
         """What was refused may be another thing by now: people corrected the configuration."""
         return [one for one in await self._effects(step, is_shown=True) if one.again is Again.WHEN_CHANGED]
 
+    async def _put_right(self, course: _Course) -> float | None:
+        """What others wrote over is to be written again, each thing once in a while: they may go on doing so.
+        Returns how long something has to wait for that.
+        """
+        seen, now = course.seen, course.began
+        assert seen is not None  # noqa: S101 - a step rests on it
+        left: list[float] = []
+        for row in self._overwritten(course.rows.task, seen, now):
+            wait_s = PUT_RIGHT_S - (now - self._put_right_at.get(row.key, _NEVER)).total_seconds()
+            if wait_s > 0:
+                left.append(wait_s)
+                continue
+            await self._database.write(partial(_undone, row))
+            log.warning("written_over", task=course.rows.task.id, effect=row.key)
+            if len(self._put_right_at) >= MAX_REMEMBERED:
+                self._put_right_at.clear()
+            self._put_right_at[row.key] = now
+        return min(left, default=None)
+
+    def _overwritten(self, task: Task, seen: Observed, now: datetime) -> list[EffectRow]:
+        """Rows that were carried out before this look began: what it did itself it has not seen."""
+        keys = tuple(suspects(task, seen))
+        if not keys:
+            return []
+        rows = self._database.read_now(
+            lambda connection: [outbox.done_before(connection, key, now) for key in keys]
+        )
+        return [row for row in rows if row and is_overwritten(decoded(row), seen)]
+
     async def _stop(self, task: TaskId, decision: Decision, engine: Engine) -> None:
         stops = [action for action in decision.actions if isinstance(action, StopRun)]
         if stops:
@@ -559,6 +603,10 @@ class Reconciler:
                 _queue(connection, task, one, now)
 
         await self._database.write(commit)
+
+
+def _undone(row: EffectRow, connection: Connection) -> None:
+    outbox.undone(connection, row)
 
 
 def _branches(decision: Decision) -> tuple[EnsureBranch, ...]:

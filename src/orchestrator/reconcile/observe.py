@@ -78,6 +78,8 @@ class Observed:
     us: Us = NOBODY
     notes: tuple[tuple[str, CommentId], ...] = ()
     """Comments of ours on the work item, by their keys; what was not looked at has none."""
+    rewritten: frozenset[str] = frozenset()
+    """Keys of those of them that others wrote over."""
     base_head: Sha | None = None
     """Of the branch that ours begins at, while ours is not made."""
     listing: Listing | None = None
@@ -377,7 +379,8 @@ class _Eye:
         us = await self._us()
         found = await tracker.comments(task.project, task.plane_id)
         notes = tuple((one.external_id, one.id) for one in found if one.external_id)
-        self._seen = replace(self._seen, notes=notes)
+        rewritten = frozenset(one.external_id for one in found if one.external_id and one.is_by_another)
+        self._seen = replace(self._seen, notes=notes, rewritten=rewritten)
         return tuple(one for one in found if one.author != us.tracker_user and not one.external_id)
 
     async def _us(self) -> Us:

@@ -92,6 +92,18 @@ def done(connection: Connection, effect: EffectRow, now: datetime, refusal: str 
     connection.execute(update(effects).where(*is_same).values(done_at=now, error=refusal))
 
 
+def done_before(connection: Connection, key: str, moment: datetime) -> EffectRow | None:
+    """What was carried out under this key by then, and was not refused."""
+    is_it = (effects.c.key == key, effects.c.done_at < moment, effects.c.error == "")
+    row = connection.execute(select(effects).where(*is_it)).one_or_none()
+    return EffectRow(row.id, row.key, row.kind, row.arguments) if row else None
+
+
+def undone(connection: Connection, effect: EffectRow) -> None:
+    """Others wrote over it: it is to be carried out again."""
+    connection.execute(update(effects).where(effects.c.id == effect.id).values(done_at=None))
+
+
 def failed(connection: Connection, effect: EffectRow, error: str) -> None:
     """Why it was refused."""
     connection.execute(update(effects).where(effects.c.id == effect.id).values(error=error))

@@ -487,14 +487,16 @@ class Plane:
         """Others may give their comments our source and any key, so a key counts on a comment of ours only."""
         html, author = raw.comment_html or "", raw.actor or ""
         digest, key = _digest(html), (raw.external_id or "").partition(_MORE)[0]
+        is_by_another = raw.updated_by not in {None, author}
         return Comment(
             id=CommentId(raw.id),
             author=UserId(author),
-            is_edited=raw.edited_at is not None or raw.updated_by not in {None, author},
+            is_edited=raw.edited_at is not None or is_by_another,
             lines=await self._comments.of(html, digest),
             digest=digest,
             external_id=key if raw.external_source == SOURCE and author == me else "",
             created_at=raw.created_at,
+            is_by_another=is_by_another,
         )
 
     def _says_missing(self, body: bytes) -> bool:
