@@ -52,15 +52,23 @@ class Voice:
         return self.escaped().encode("utf-8", "ignore").decode()
 
 
+STRIDE = 61
+"""Shares no divisor with the number of strings, so that each comes to every field in time."""
+
+
 def one_each(strings: Sequence[Hostile]) -> Iterator[Voice]:
     """A task for each string, which stands in all of its fields."""
     return (Voice(partial(str, one.text)) for one in strings)
 
 
 def dealt(strings: Sequence[Hostile], tasks: int) -> Iterator[Voice]:
-    """Few tasks: each field gets the next string, round and round."""
-    supply = itertools.cycle(one.text for one in strings)
-    return itertools.repeat(Voice(partial(next, supply)), tasks)
+    """Few tasks: each field gets the next string, round and round, and each task begins elsewhere. Going on where
+    the last one ended, a string might come to the same fields again and again, and to none that is shown.
+    """
+    texts = [one.text for one in strings]
+    for number in range(tasks):
+        begin = number * STRIDE % len(texts)
+        yield Voice(partial(next, itertools.cycle([*texts[begin:], *texts[:begin]])))
 
 
 def fill(connection: Connection, voices: Iterator[Voice], logs: Path) -> Filled:
