@@ -6,6 +6,7 @@ Simulators are served inside the loop, real HTTP over real sockets, so that it k
 import asyncio
 import selectors
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -71,21 +72,35 @@ class MovedLoop(asyncio.SelectorEventLoop):
         return future
 
 
+class ToldPool(ThreadPoolExecutor):
+    """One thread whose work the loop knows of, though it is handed over past it: a commit may take seconds."""
+
+    def __init__(self, loop: MovedLoop) -> None:
+        super().__init__(1)
+        self._loop = loop
+
+    def submit(self, func: Callable[..., T], /, *args: Any, **more: Any) -> "Future[T]":
+        self._loop.begins()
+        future = super().submit(func, *args, **more)
+        future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.ends))
+        return future
+
+
 class MovedClock:
     """ports.Clock in the running loop's time; `now` is asked from other threads too."""
 
     def __init__(self, loop: MovedLoop) -> None:
-        self._loop = loop
+        self.loop = loop
 
     def now(self) -> datetime:
-        return BEGIN + timedelta(seconds=self._loop.time())
+        return BEGIN + timedelta(seconds=self.loop.time())
 
     def monotonic(self) -> float:
-        return self._loop.time()
+        return self.loop.time()
 
     @property
     def timing(self) -> Timing:
-        return Timing(self._loop.time, asyncio.sleep)
+        return Timing(self.loop.time, asyncio.sleep)
 
 
 def in_moved_time(story: Callable[[MovedClock], Coroutine[Any, Any, T]], settle_s: float = SETTLE_S) -> T:

@@ -13,7 +13,7 @@ import structlog
 from starlette.responses import PlainTextResponse
 
 import counted
-from moved import MovedClock, Served, in_moved_time, served, until
+from moved import MovedClock, Served, ToldPool, in_moved_time, served, until
 from orchestrator import config, configfile
 from orchestrator.domain.roles import DocumentName, Language
 from orchestrator.main import Orchestrator, asgi, build
@@ -137,6 +137,7 @@ async def day(root: Path, clock: MovedClock) -> AsyncIterator[Day]:
             environ |= {"ORCH_PLANE_API_URL": plane.url, "ORCH_GITEA_URL": gitea.url}
             settings = config.load(environ, None)
             made = build(settings, configfile.load(settings.config), clock, clock.timing)
+            made.database._writer._disk = ToldPool(clock.loop)
             heard = Heard(clock)
             structlog.configure(
                 processors=[heard], cache_logger_on_first_use=False, wrapper_class=structlog.BoundLogger
