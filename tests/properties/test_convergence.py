@@ -33,6 +33,7 @@ SEEDS, SEQUENCES = (*range(9), 11), 30
 delivery that comes twice, see `judge`.
 """
 NIGHTLY_SHARDS, NIGHTLY_SEQUENCES = 20, 500
+ORDERLY_SEQUENCES = 15
 ORDERLY_SEEDS, NIGHTLY_ORDERLY_SEEDS = range(1), range(100, 110)
 
 
@@ -206,7 +207,7 @@ def test_after_one_resync_the_state_is_the_oracles_or_asks_to_approve_again(shar
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("shard", ORDERLY_SEEDS)
 def test_where_all_arrives_in_its_order_the_state_is_the_oracles(shard: int) -> None:
-    judge_orderly(played(ORDERLY, sequence, sequences=SEQUENCES, number=shard))
+    judge_orderly(played(ORDERLY, sequence, sequences=ORDERLY_SEQUENCES, number=shard))
 
 
 BRD_PUSHED_AFTER_A_LOST_APPROVAL = Script(
