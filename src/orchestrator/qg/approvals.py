@@ -6,8 +6,10 @@ last word counts, and nobody's may be a rejection.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
+
+import msgspec
 
 from orchestrator.domain.model import Project, Stage, Switches, UserId
 from orchestrator.domain.tracker import CommentId
@@ -21,8 +23,7 @@ MAX_TOLD = 5
 _ORDER = attrgetter("order")
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """What people are asked about: the documents of a stage, none while one is missing, and their digest."""
 
     documents: tuple[Document, ...]
@@ -33,8 +34,7 @@ class Subject:
         return max([one.seen for one in self.documents], default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(msgspec.Struct, frozen=True):
     """What an approver said in one remark."""
 
     comment: CommentId
@@ -48,8 +48,7 @@ class Word:
     """A rejection that somebody changed: it sends nothing back, and what was approved before it does not stand."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ballot:
+class Ballot(msgspec.Struct, frozen=True):
     """What was said of one stage's documents as they are."""
 
     approvals: tuple[Word, ...] = ()
@@ -73,14 +72,16 @@ class Ballot:
 
 
 NO_BALLOT = Ballot()
+NO_SUBJECT = Subject((), "")
 
 
-@dataclass(frozen=True, slots=True)
-class Ballots:
+class Ballots(msgspec.Struct, frozen=True):
     """Both stages' ballots, made together so that no remark is in two."""
 
     analysis: Ballot = NO_BALLOT
     architecture: Ballot = NO_BALLOT
+    design: Subject = NO_SUBJECT
+    """What the ballot of the architecture is about."""
 
     def of(self, stage: Stage) -> Ballot:
         return self.analysis if stage is Stage.ANALYSIS else self.architecture
@@ -114,10 +115,11 @@ def ballots(project: Project, switches: Switches, facts: Facts, brd: Subject, de
         project, facts, after=min([one.seen for one in (*brd.documents, *design.documents)], default=None)
     )
     if not words:
-        return Ballots()
+        return Ballots(design=design)
     needed, of_design = project.gates.approvals, [word for word in words if _is_of(word, switches, design)]
     of_brd = [word for word in words if word not in of_design and word.about in {"", brd.digest}]
-    return Ballots(_ballot(of_brd, brd.seen(), needed), _ballot(of_design, _asked_after(switches, design), needed))
+    analysis = _ballot(of_brd, brd.seen(), needed)
+    return Ballots(analysis, _ballot(of_design, _asked_after(switches, design), needed), design)
 
 
 def asked(switches: Switches, facts: Facts, design: Subject) -> Switches:
@@ -209,6 +211,8 @@ def _noted(known: tuple[str, ...], ballot: Ballot) -> tuple[str, ...]:
 
 
 def _ballot(words: Sequence[Word], after: int | None, needed: int) -> Ballot:
+    if not words:
+        return NO_BALLOT
     said = tuple([word for word in words if after is not None and word.order > after])
     last: dict[UserId, Word] = {}
     for word in said:
@@ -216,7 +220,10 @@ def _ballot(words: Sequence[Word], after: int | None, needed: int) -> Ballot:
         if before is None or before.rejection is not None or word.rejection is not None:
             last[word.person] = word
     approvals = sorted([word for word in last.values() if word.rejection is None], key=_ORDER)
+    given = tuple(approvals[:needed])
+    if len(approvals) == len(last):
+        return Ballot(given, said=said, words=tuple(words))
     against = [word for word in last.values() if word.rejection is not None]
     rejection = max([word for word in against if not word.is_edited], key=_ORDER, default=None)
     edited = max([word for word in against if word.is_edited], key=_ORDER, default=None)
-    return Ballot(tuple(approvals[:needed]), rejection, edited, said, tuple(words))
+    return Ballot(given, rejection, edited, said, tuple(words))

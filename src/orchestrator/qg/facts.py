@@ -101,6 +101,8 @@ class Remark:
 
 def newer(remarks: tuple[Remark, ...], order: int) -> tuple[Remark, ...]:
     """Those that came after this one of the journal; given and returned oldest first."""
+    if not remarks or remarks[-1].order <= order:
+        return ()
     return remarks[bisect_right(remarks, order, key=_ORDER) :]
 
 

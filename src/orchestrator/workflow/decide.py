@@ -1,10 +1,13 @@
 """`decide`: facts in, decision out. No clock, no I/O: the same facts give the same bytes for ever."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import msgspec
 
 from orchestrator.domain.forge import PullRequest
 from orchestrator.domain.model import Project, Stage, Switches, Task, WorkItem
 from orchestrator.qg import approvals, checks, documents, runs
+from orchestrator.qg.approvals import Ballots
 from orchestrator.qg.facts import Absent, Facts, Unobserved
 from orchestrator.qg.intake import unmapped
 from orchestrator.qg.pull import branch_gone
@@ -134,8 +137,7 @@ def _stay(task: Task, waiting: tuple[Item, ...], actions: tuple[Action, ...] = (
     return Decision(task.stage, actions, waiting, switches=task.switches, returns=task.returns)
 
 
-@dataclass(frozen=True, slots=True)
-class _Standing:
+class _Standing(msgspec.Struct, frozen=True):
     """The first stage whose gate is closed, and the verdicts up to it. No verdict: all are open."""
 
     stage: Stage
@@ -160,7 +162,8 @@ def _stand(project: Project, task: Task, facts: Facts) -> _Standing:
 def _by_gates(project: Project, task: Task, facts: Facts) -> Decision:
     standing = _stand(project, task, facts)
     replies, up_to = answers(project, task, facts, standing.stage)
-    bound = _asked(standing, facts, documents.votes(project, task, facts).bound(task.switches))
+    every = documents.votes(project, task, facts)
+    bound = _asked(standing, facts, every, every.bound(task.switches))
     if bound is not task.switches or up_to != bound.approvals_up_to:
         task = replace(task, switches=replace(bound, approvals_up_to=up_to))
     published = publications(project, task, facts, standing.stage)
@@ -170,11 +173,11 @@ def _by_gates(project: Project, task: Task, facts: Facts) -> Decision:
     return replace(decision, actions=(*published, *decision.actions, *replies))
 
 
-def _asked(standing: _Standing, facts: Facts, switches: Switches) -> Switches:
+def _asked(standing: _Standing, facts: Facts, every: Ballots, switches: Switches) -> Switches:
     """People are asked about the architecture while the BRD is approved."""
     _, of_brd = standing.verdicts[0]
     if isinstance(of_brd, Passed):
-        return approvals.asked(switches, facts, documents.subject(facts, Stage.ARCHITECTURE))
+        return approvals.asked(switches, facts, every.design)
     return switches if isinstance(of_brd, Unknown) else approvals.not_asked(switches)
 
 

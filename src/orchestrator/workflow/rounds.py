@@ -47,7 +47,7 @@ def with_rework(task: Task, facts: Facts, step: Step, verdict: Verdict) -> Verdi
     """A return that is not answered closes its stage's gate. What could not be seen stays unknown; and people who
     approve documents after they were sent back want them as they are.
     """
-    back = unanswered(task, facts, step.stage)
+    back = unanswered(task, facts, step.stage) if task.returns else None
     if (
         back is None
         or isinstance(verdict, Unknown)
@@ -194,7 +194,7 @@ def run_ended(run: RunFact) -> Item:
 
 
 def _last_return(task: Task, stage: Stage) -> Return | None:
-    return next((one for one in reversed(task.returns) if one.stage is stage), None) if task.returns else None
+    return next((one for one in reversed(task.returns) if one.stage is stage), None)
 
 
 def _mark(facts: Facts, stage: Stage) -> str:
