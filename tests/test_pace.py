@@ -401,23 +401,23 @@ async def test_a_refused_place_does_not_stop_the_others(time: Time) -> None:
     assert not is_open(circuit, "project a")
 
 
-async def test_nobody_goes_while_the_other_side_rests_and_it_is_said_how_long(time: Time) -> None:
+async def test_nobody_goes_while_the_other_side_wants_a_pause_and_it_is_said_how_long(time: Time) -> None:
     circuit = Circuit("gitea", time.timing)
-    circuit.rest(90)
+    circuit.pause(90)
     await time.move(30)
-    circuit.rest(1)
+    circuit.pause(1)
     for go in (circuit.check, circuit.enter):
         with pytest.raises(Transient) as busy:
             go("anything")
         assert (busy.value.code, busy.value.retry_after_s) == ("gitea_busy", 60)
     await time.move(60)
-    assert (is_open(circuit, "anything"), circuit.rests_s) == (True, 0)
+    assert (is_open(circuit, "anything"), circuit.paused_s) == (True, 0)
 
 
-async def test_nobody_rests_for_longer_than_an_hour(time: Time) -> None:
+async def test_no_pause_is_longer_than_an_hour(time: Time) -> None:
     circuit = Circuit("gitea", time.timing)
-    circuit.rest(99_999)
-    assert circuit.rests_s == 3600
+    circuit.pause(99_999)
+    assert circuit.paused_s == 3600
 
 
 async def test_many_refused_places_together_are_asked_less_than_twice_a_minute(time: Time) -> None:

@@ -48,8 +48,9 @@ from orchestrator.qg.facts import SpendingLimits
 from orchestrator.reconcile.deliver import Delivery
 from orchestrator.reconcile.dispatch import Dispatch
 from orchestrator.reconcile.execute import Execution
-from orchestrator.reconcile.loop import Options, Reconciler
+from orchestrator.reconcile.loop import Reconciler
 from orchestrator.reconcile.observe import Forges, Observer
+from orchestrator.reconcile.options import Options
 from orchestrator.reconcile.papers import Papers
 from orchestrator.reconcile.resync import Resync
 from orchestrator.reconcile.tidy import Tidy

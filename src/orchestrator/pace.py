@@ -291,29 +291,29 @@ class Circuit:
 
     A scope is what was refused: "" for the whole system (the key is wrong), else one kind of call in one place,
     so that a project that we may not see does not stop the others. Nothing is sent either while the other side
-    rests (a 429 of a system that has no Pace).
+    asked for a pause (a 429 of a system that has no Pace).
     """
 
     system: str
     timing: Timing
     pause_s: float = REFUSED_PAUSE_S
     _refusals: dict[str, _Refusal] = field(default_factory=dict)
-    _rests_until: float = -math.inf
+    _paused_until: float = -math.inf
 
-    def rest(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         """The other side asked for it; an hour at most, and nobody shortens it."""
-        self._rests_until = max(self._rests_until, self.timing.monotonic() + min(seconds, MAX_PAUSE_S))
+        self._paused_until = max(self._paused_until, self.timing.monotonic() + min(seconds, MAX_PAUSE_S))
 
     @property
-    def rests_s(self) -> float:
+    def paused_s(self) -> float:
         """How long nobody goes, as the other side asked."""
-        return max(0.0, self._rests_until - self.timing.monotonic())
+        return max(0.0, self._paused_until - self.timing.monotonic())
 
     def check(self, scope: str) -> None:
-        """Raises the refusal that still holds, or Transient with what is left of a rest."""
+        """Raises the refusal that still holds, or Transient with what is left of a pause."""
         now = self.timing.monotonic()
-        if now < self._rests_until:
-            raise _busy(self.system, "it asked for a pause", self.rests_s)
+        if now < self._paused_until:
+            raise _busy(self.system, "it asked for a pause", self.paused_s)
         for refusal in self._of(scope):
             if now < refusal.until:
                 raise Permanent(refusal.code, refusal.message, hint=refusal.hint)

@@ -131,19 +131,19 @@ class RestClient:
         if self.pace:
             self.pace.told(_whole(reply.headers.get("X-RateLimit-Remaining", "")))
         if reply.status == 429:
-            self._rest(_seconds(reply.headers.get("Retry-After", "")))
+            self._pause(_seconds(reply.headers.get("Retry-After", "")))
         if self._circuit and reply.status in {401, 403} and isinstance(fault, Permanent):
             is_key = reply.status == 401 or (self._system.bad_key and self._system.bad_key in reply.body)
             self._circuit.refused("" if is_key else scope, fault)
         elif self._circuit and fault is None and reply.status not in {401, 403} and reply.status < 500:
             self._circuit.succeeded(scope)
 
-    def _rest(self, seconds: float | None) -> None:
+    def _pause(self, seconds: float | None) -> None:
         """Of the whole client: every other call would be refused as well. Without a pace nobody says how long."""
         if self.pace:
             self.pace.pause(seconds)
         elif self._circuit and seconds:
-            self._circuit.rest(seconds)
+            self._circuit.pause(seconds)
 
     def decoded(self, body: bytes, wanted: type[T]) -> T:
         """Garbage with a good status comes from a proxy or a restart: worth another try."""

@@ -54,8 +54,9 @@ from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.deliver import Delivery
 from orchestrator.reconcile.dispatch import Dispatch
 from orchestrator.reconcile.execute import Execution
-from orchestrator.reconcile.loop import Options, Reconciler
+from orchestrator.reconcile.loop import Reconciler
 from orchestrator.reconcile.observe import Forges, Observer
+from orchestrator.reconcile.options import Options
 from orchestrator.reconcile.resync import Resync
 from orchestrator.sim.webhook import Outgoing
 from orchestrator.sim.world import GITEA_SECRET, PROJECT, REPO

@@ -12,7 +12,8 @@ from orchestrator.qg.checks import GATES
 from orchestrator.qg.commands import Approve, commands
 from orchestrator.qg.facts import Remark, Unobserved
 from orchestrator.qg.verdict import Passed
-from orchestrator.reconcile.loop import MAX_LINES, MAX_REMARKS, MAX_STRANGE_REMARKS, _as_seen, _remarks, _Rows
+from orchestrator.reconcile.basis import MAX_LINES, MAX_REMARKS, MAX_STRANGE_REMARKS, as_seen, remarks_of
+from orchestrator.reconcile.course import Rows
 from orchestrator.reconcile.observe import Observed
 from orchestrator.store.sightings import First, Sightings
 from orchestrator.trackers.html import spoken
@@ -29,7 +30,7 @@ def comment(number: int, author: UserId = ANNA, lines: tuple[str, ...] = WORDS) 
 def remarks(comments: Sequence[Comment], **firsts: First) -> tuple[Remark, ...]:
     """Seen in the order of their numbers, unless said otherwise."""
     known = {one.id: firsts.get(one.id, First(int(one.id[1:]), "d")) for one in comments}
-    found = _remarks(PROJECT, Observed(comments=tuple(comments)), Sightings(known))
+    found = remarks_of(PROJECT, Observed(comments=tuple(comments)), Sightings(known))
     assert isinstance(found, tuple)
     return found
 
@@ -37,7 +38,7 @@ def remarks(comments: Sequence[Comment], **firsts: First) -> tuple[Remark, ...]:
 def test_what_was_said_on_our_pages_stands_between_the_comments_by_its_number() -> None:
     ours = replace(remark(5), comment=CommentId("remark-5"))
     known = Sightings({CommentId("k4"): First(4, "d"), CommentId("k6"): First(6, "d")}, remarks=[ours])
-    found = _remarks(PROJECT, Observed(comments=(comment(6), comment(4))), known)
+    found = remarks_of(PROJECT, Observed(comments=(comment(6), comment(4))), known)
     assert isinstance(found, tuple)
     assert [one.comment for one in found] == ["k4", "remark-5", "k6"]
 
@@ -45,7 +46,7 @@ def test_what_was_said_on_our_pages_stands_between_the_comments_by_its_number() 
 def test_older_comments_push_out_nothing_that_was_said_on_our_pages() -> None:
     crowd = [comment(number) for number in range(1, MAX_REMARKS + 50)]
     known = Sightings({one.id: First(int(one.id[1:]), "d") for one in crowd}, remarks=[remark(9_000)])
-    found = _remarks(PROJECT, Observed(comments=tuple(crowd)), known)
+    found = remarks_of(PROJECT, Observed(comments=tuple(crowd)), known)
     assert isinstance(found, tuple)
     assert found[-1].order == 9_000
 
@@ -53,14 +54,14 @@ def test_older_comments_push_out_nothing_that_was_said_on_our_pages() -> None:
 def test_what_was_said_on_our_pages_waits_for_a_tracker_that_cannot_be_read() -> None:
     """A comment that was edited or taken back could change what is to be decided."""
     away = Unobserved("plane_unreachable")
-    assert _remarks(PROJECT, Observed(comments=away), Sightings(remarks=[remark(5)])) == away
+    assert remarks_of(PROJECT, Observed(comments=away), Sightings(remarks=[remark(5)])) == away
 
 
 def test_a_poll_sees_that_something_new_was_said_on_our_pages() -> None:
-    rows = _Rows(PROJECT, TASK, (), None, 0, None, Sightings(remarks=[remark(11)]), None)
-    assert _as_seen(replace(GREEN, remarks=(remark(11),)), rows, Observed(), frozenset()) is not None
+    rows = Rows(PROJECT, TASK, (), None, 0, None, Sightings(remarks=[remark(11)]), None)
+    assert as_seen(replace(GREEN, remarks=(remark(11),)), rows, Observed(), frozenset()) is not None
     rows = replace(rows, sightings=Sightings(remarks=[remark(11), remark(31)]))
-    assert _as_seen(replace(GREEN, remarks=(remark(11),)), rows, Observed(), frozenset()) is None
+    assert as_seen(replace(GREEN, remarks=(remark(11),)), rows, Observed(), frozenset()) is None
 
 
 def test_strangers_push_no_approval_out() -> None:

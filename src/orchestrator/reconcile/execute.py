@@ -251,7 +251,8 @@ def _limits(limits: RunLimits, task: Task) -> RunLimits:
 
 def _unpublished(spec: RunSpec, fault: Transient) -> Item:
     detail = f"{fault.message} {fault.hint}".strip()[:DETAIL_MAX_CHARS]
-    return Item("run_unpublished", (("role", spec.role), ("detail", detail)), who="operator")
+    params = (("role", spec.role), ("detail", detail))
+    return Item("run_unpublished", params, who="operator", action="orch doctor")
 
 
 def _cancelled(result: RunResult) -> RunResult:

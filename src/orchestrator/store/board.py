@@ -11,10 +11,9 @@ from sqlalchemy.sql.elements import ColumnElement
 from orchestrator.domain.model import RunId, Stage, TaskId
 from orchestrator.domain.run import RunState
 from orchestrator.qg.verdict import Item
-from orchestrator.store.runs import waits_for
+from orchestrator.store.runs import OF_RUNS, waits_for
 from orchestrator.store.schema import NEEDS_A_PERSON, agent_runs, pauses, stays, tasks
 from orchestrator.store.tasks import waiting_items
-from orchestrator.workflow.admission import CODES as ADMISSION_CODES
 
 COLUMN = 20
 """Cards of a stage that are shown."""
@@ -208,7 +207,7 @@ def _card(row: Row[Any], runs: _Runs, since: datetime) -> Card:
     """What the newest run waits for is known before the task is looked at again."""
     waiting = waiting_items(row.waiting)
     if runs.reason:
-        waiting = (runs.reason, *(one for one in waiting if one.code not in _OF_RUNS))
+        waiting = (runs.reason, *(one for one in waiting if one.code not in OF_RUNS))
     return Card(
         id=TaskId(row.id),
         key=row.key or "",
@@ -222,6 +221,3 @@ def _card(row: Row[Any], runs: _Runs, since: datetime) -> Card:
         turns=runs.turns,
         cost_usd=runs.cost_usd,
     )
-
-
-_OF_RUNS = frozenset({"run_intended", "run_running", "run_unpublished", *ADMISSION_CODES})

@@ -17,6 +17,7 @@ from orchestrator.qg.verdict import Item
 from orchestrator.store import canonical, spending
 from orchestrator.store.prepared import Prepared
 from orchestrator.store.schema import agent_runs, next_revision, tasks
+from orchestrator.workflow.admission import CODES as ADMISSION_CODES
 from orchestrator.workflow.decision import StartRun
 from orchestrator.workflow.keeping import OldRun
 
@@ -42,6 +43,8 @@ class RunRow:
 
 
 _SAID_MAX_CHARS = 300
+OF_RUNS = frozenset({"run_intended", "run_running", "run_unpublished", *ADMISSION_CODES})
+"""Codes of what a run waits for: where its row says something newer, what the task says of it is not shown."""
 _INTEND = Prepared(
     insert(agent_runs).returning(agent_runs.c.id),
     (

@@ -13,10 +13,9 @@ from orchestrator.qg.verdict import Item, Verdict
 from orchestrator.store import approvals, decisions, dispatch
 from orchestrator.store.approvals import Approval
 from orchestrator.store.decisions import Basis, Told
-from orchestrator.store.runs import waits_for
+from orchestrator.store.runs import OF_RUNS, waits_for
 from orchestrator.store.schema import agent_runs, tasks
 from orchestrator.store.tasks import returns_of, waiting_items
-from orchestrator.workflow.admission import CODES as ADMISSION_CODES
 from orchestrator.workflow.admission import FULL
 from orchestrator.workflow.pipeline import STEPS, place
 
@@ -255,7 +254,4 @@ def _waiting(items: tuple[Item, ...], runs: tuple[RunView, ...]) -> tuple[Item, 
     reason = runs[-1].waits_for if runs else None
     if reason is None:
         return items
-    return (reason, *(one for one in items if one.code not in _OF_RUNS and one != reason))
-
-
-_OF_RUNS = frozenset({"run_intended", "run_running", "run_unpublished", *ADMISSION_CODES})
+    return (reason, *(one for one in items if one.code not in OF_RUNS and one != reason))

@@ -68,7 +68,7 @@ def _calls(make: "type[Calls]", users: list[Neighbour]) -> "Calls":
         answers=answers,
         left=min((one.left for one in paces), default=None),
         waiting=sum(one.waiting for one in paces),
-        paused_s=max([one.paused_s for one in paces] + [one.circuit.rests_s for one in users], default=0.0),
+        paused_s=max([one.paused_s for one in paces] + [one.circuit.paused_s for one in users], default=0.0),
         refusals=sum(len(one.circuit.refusals) for one in users),
     )
 
