@@ -36,7 +36,7 @@ from orchestrator.domain.model import CiPolicy, Project, ReviewPolicy, Stage, Ta
 from orchestrator.domain.run import RoleVerdict, VerdictWord
 from orchestrator.qg.approvals import Ballots, not_counted
 from orchestrator.qg.checks import GATES
-from orchestrator.qg.documents import digest
+from orchestrator.qg.documents import digest, digest_of
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Facts, Unobserved
 from orchestrator.qg.verdict import Item, Passed, items
 
@@ -195,12 +195,31 @@ SAID_OF_DOCUMENTS = [
         replace(GREEN, remarks=(remark(11), remark(21, BORIS, ":rejected: no"))),
         (by_agent("document_rejected", ("stage", "architecture"), ("person", BORIS), evidence=("k21",)),),
     ),
+    (
+        "QG-1",
+        replace(GREEN, remarks=(remark(11), remark(12, BORIS, ":rejected: no", is_untouched=False))),
+        (
+            Item(
+                "rejection_edited",
+                (("stage", "analysis"), ("person", BORIS)),
+                ("k12",),
+                "approver",
+                ":approved:",
+            ),
+        ),
+    ),
 ]
 
 
 @pytest.mark.parametrize(("name", "facts", "expected"), SAID_OF_DOCUMENTS)
 def test_what_is_said_of_documents(name: str, facts: Facts, expected: tuple[Item, ...]) -> None:
     assert said(name, facts) == expected
+
+
+def test_a_gate_that_an_edited_rejection_closes_says_what_holds_all_the_same() -> None:
+    edited = remark(12, BORIS, ":rejected: no", is_untouched=False)
+    held = GATES["QG-1"](PROJECT, TASK, replace(GREEN, remarks=(remark(11), edited))).held
+    assert [one.code for one in held] == ["document", "approved"]
 
 
 def test_how_many_approvals_are_there_and_needed_is_said() -> None:
@@ -235,6 +254,7 @@ def test_where_remarks_were_not_seen_none_is_named() -> None:
 
 
 def test_the_mark_of_documents_is_the_same_for_ever_for_it_is_stored() -> None:
+    digest_of.cache_clear()  # it is made now, and not by the test before
     text = b"architecture:c1 dev_task:d1"
     assert digest(GREEN, Stage.ARCHITECTURE) == hashlib.sha256(text).hexdigest()
     assert digest(replace(GREEN, documents=DOWN), Stage.ARCHITECTURE) == ""

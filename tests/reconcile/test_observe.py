@@ -253,6 +253,17 @@ async def test_comments_at_lines_are_read_of_standing_change_requests_alone_and_
     assert there.asked == ["comments of 2"]
 
 
+async def test_of_reviews_only_what_a_change_request_says_is_kept_and_bounded() -> None:
+    long = "No. " + "x" * 20_000
+    every = (replace(rejection_of(HEAD, "vera", 1), text=long), replace(approval_of(HEAD, "ann", 2), text=long))
+    begun = Observed(branch=Branch("b", HEAD), pull=PULL)
+    seen = await observing(Neighbours((), every_review=every)).look(
+        PROJECT, TASK, frozenset({Look.REVIEWS}), begun
+    )
+    assert isinstance(seen.reviews, tuple)
+    assert [one.text for one in seen.reviews] == [long[:8000], ""]
+
+
 async def test_of_many_commented_change_requests_the_newest_are_read() -> None:
     there = Neighbours((), every_review=tuple(commented(one, f"u{one}") for one in range(1, 8)))
     seen = await reviews_seen(observing(there))
@@ -271,6 +282,13 @@ async def test_a_change_request_stands_without_its_comments_and_they_are_asked_f
 
 RED = CheckState.FAILURE
 CHECKED = frozenset({Look.RULES, Look.CHECKS})
+
+
+async def test_a_checks_description_is_bounded() -> None:
+    there = Neighbours((), every_check=(Check("ci/a", CheckState.SUCCESS, "ci", description="y" * 700),))
+    seen = await observing(there).look(PROJECT, TASK, CHECKED, Observed(branch=Branch("b", HEAD)))
+    assert isinstance(seen.checks, tuple)
+    assert [one.description for one in seen.checks] == ["y" * 500]
 
 
 def check(context: str, state: CheckState = RED, description: str = "Failing after 5s") -> Check:

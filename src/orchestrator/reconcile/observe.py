@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
-from orchestrator.domain.forge import BranchRules, Check, FileEntry, PullRequest, Review
+from orchestrator.domain.forge import BranchRules, Check, FileEntry, PullRequest, Review, ReviewState
 from orchestrator.domain.model import Branch, Project, ProjectId, RepoName, Sha, Stage, Task, WorkItem, WorkItemId
 from orchestrator.domain.roles import DocumentName
 from orchestrator.domain.tracker import Comment, CommentId
@@ -22,6 +22,7 @@ from orchestrator.reconcile.ahead import ReadAhead
 from orchestrator.reconcile.beginning import Beginning, Place, beginning_at
 from orchestrator.reconcile.documents import Library, named
 from orchestrator.words.sentences import People
+from orchestrator.workflow.feedback import MAX_DESCRIPTION, MAX_TEXT
 from orchestrator.workflow.names import branch_name
 from orchestrator.workflow.needs import Look
 from orchestrator.workflow.pipeline import place
@@ -450,7 +451,7 @@ class _Eye:
         pull, where = self._seen.pull, self._where()
         if not isinstance(pull, PullRequest) or where is None:
             return () if isinstance(pull, Absent) else self._blind()
-        found = await self._forge().reviews(where[0], pull.number)
+        found = [_kept(one) for one in await self._forge().reviews(where[0], pull.number)]
         asked = {one.id for one in standing_requests(found, self._head() or "") if one.comment_count}
         told = sorted(asked)[-MAX_COMMENTED:]
         return tuple(
@@ -469,7 +470,7 @@ class _Eye:
         head, where = self._head(), self._where()
         if head is None or where is None:
             return self._blind()
-        found = tuple(await self._forge().checks(where[0], head))
+        found = tuple([_shortened(one) for one in await self._forge().checks(where[0], head)])
         told = self._red(found)[:MAX_LOGS]
         return tuple(
             [replace(one, log_tail=await self._log(where[0], head, one)) if one in told else one for one in found]
@@ -514,6 +515,17 @@ class _Eye:
 def folder_of(task: Task) -> str:
     """Where a task's documents lie in its repository."""
     return f"tasks/{task.key}"
+
+
+def _kept(review: Review) -> Review:
+    """Only who wants changes says something that agents are told; all else would be stored with each decision."""
+    text = review.text[:MAX_TEXT] if review.state is ReviewState.CHANGES_REQUESTED else ""
+    return review if text == review.text else replace(review, text=text)
+
+
+def _shortened(check: Check) -> Check:
+    long = len(check.description) > MAX_DESCRIPTION
+    return replace(check, description=check.description[:MAX_DESCRIPTION]) if long else check
 
 
 def _remember(known: dict[K, T], key: K, value: T, most: int = MAX_REMEMBERED) -> None:

@@ -13,6 +13,7 @@ from orchestrator.qg.pull import head_of
 from orchestrator.qg.verdict import Item
 
 MAX_TEXT = 8000
+MAX_DESCRIPTION = 500
 MAX_ITEMS = 20
 
 
@@ -49,7 +50,8 @@ def _of_rejection(project: Project, task: Task, facts: Facts, stage: Stage) -> I
 def _of_checks(project: Project, facts: Facts) -> Iterable[Feedback]:
     for check in ci.red_checks(project, facts):
         # The end of a log says most, so it stays whole when the text is cut.
-        text = f"{check.state.value}: {check.description[:500]}\n{check.log_tail[-(MAX_TEXT - 600) :]}".strip()
+        said = f"{check.state.value}: {check.description[:MAX_DESCRIPTION]}"
+        text = f"{said}\n{check.log_tail[-(MAX_TEXT - 600) :]}".strip()
         yield Feedback(Cause.CI_RED.value, check.context, text, check.url)
 
 
