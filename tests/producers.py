@@ -23,7 +23,7 @@ VALUES = {
     "one.item.code": {"status", "why"},
     "f'run_{run.state}'": {f"run_{state}" for state in RunState if state is not RunState.ENDED},
     "kind.value": {kind.value for kind in TriggerKind},
-    "who or 'maintainer'": {"maintainer", "agent"},
+    "_objection.who": {"agent", "maintainer"},
     "_objection.action": {"run", "review_again"},
 }
 """What expressions hold that the source does not spell out. A new one fails until it is written down here."""

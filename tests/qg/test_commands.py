@@ -61,6 +61,7 @@ def test_plain_orders(verb: Verb) -> None:
         ("/orch budget 20", Order(Verb.BUDGET, "20")),
         ("/orch allow-paths ABCDEF0", Order(Verb.ALLOW_PATHS, "abcdef0")),
         ("/orch allow-paths " + "a" * 40, Order(Verb.ALLOW_PATHS, "a" * 40)),
+        ("/orch allow-paths " + "a" * 64, Order(Verb.ALLOW_PATHS, "a" * 64)),
     ],
 )
 def test_orders_with_an_argument(line: str, order: Order) -> None:
@@ -83,6 +84,8 @@ def test_orders_with_an_argument(line: str, order: Order) -> None:
         "/orch allow-paths abcdef",
         "/orch allow-paths main",
         "/orch allow-paths --force",
+        "/orch allow-paths " + "a" * 41,
+        "/orch allow-paths " + "a" * 63,
         "/orch allow-paths " + "a" * 65,
     ],
 )

@@ -588,7 +588,7 @@ def test_a_change_request_on_the_head_sends_back_and_an_older_one_waits_for_its_
     assert isinstance(gate("QG-5", reviews(A, rejection_of(login="vera", ident=2))), Failed)
     waiting = gate("QG-5", reviews(A, rejection_of(OLD, "vera", 2)))
     assert isinstance(waiting, Waiting)
-    assert items(waiting)[0].who == "vera"
+    assert items(waiting)[0].who == "@vera"
     ghost = gate("QG-5", reviews(A, rejection_of(OLD, "", 2)))
     assert items(ghost)[0].who == "maintainer"
 

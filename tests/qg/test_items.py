@@ -480,11 +480,11 @@ SAID_OF_REVIEWS = [
     ),
     (
         reviews(APPROVED, rejection_of(OLD, "vera", 2)),
-        (objection("vera", "2", OLD, "vera", "review_again"),),
+        (objection("vera", "2", OLD, "@vera", "review_again"),),
     ),
     (
         reviews(APPROVED, replace(rejection_of(login="vera", ident=2), is_official=False)),
-        (objection("vera", "2", HEAD, "vera", "review_again"),),
+        (objection("vera", "2", HEAD, "@vera", "review_again"),),
     ),
     (
         replace(GREEN, runs=(REVIEWED, REJECTING)),
@@ -508,6 +508,24 @@ SAID_OF_REVIEWS = [
 @pytest.mark.parametrize(("facts", "expected"), SAID_OF_REVIEWS)
 def test_what_is_said_of_reviews(facts: Facts, expected: tuple[Item, ...]) -> None:
     assert said("QG-5", facts) == expected
+
+
+def test_an_approval_by_who_may_not_give_one_is_named_while_people_are_waited_for() -> None:
+    """To approve again would not help them. Of very many the newest are named."""
+    people = with_gates(review=ReviewPolicy.HUMAN)
+    many = [replace(approval_of(login=f"u{ident}", ident=ident), is_official=False) for ident in range(1, 8)]
+    gone, old = replace(many[6], is_dismissed=True), replace(many[5], commit=OLD)
+    asked, *vain = said("QG-5", reviews(*many), people)
+    assert (asked.code, [dict(one.params)["login"] for one in vain]) == (
+        "human_review",
+        ["u3", "u4", "u5", "u6", "u7"],
+    )
+    assert vain[0] == Item(
+        "human_review_not_official", (("login", "u3"), ("head", HEAD)), ("3",), "operator", "grant_code_write"
+    )
+    assert [one.code for one in said("QG-5", reviews(gone, old), people)] == ["human_review"]
+    enough = said("QG-5", reviews(*many, approval_of(login="vera", ident=9)), people)
+    assert [one.code for one in enough] == ["review_approved"]
 
 
 def test_how_many_people_approved_and_are_needed_is_said() -> None:

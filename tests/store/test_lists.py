@@ -13,7 +13,7 @@ from orchestrator.db import Database
 from orchestrator.domain.errors import Rejected
 from orchestrator.domain.model import RepoName, RunId, Stage, TaskId
 from orchestrator.domain.roles import Role
-from orchestrator.qg.verdict import Item
+from orchestrator.qg.verdict import Item, by_login
 from orchestrator.store import lists, runs, tasks
 from orchestrator.store import schema as table
 from orchestrator.store.lists import EventFilter, Page, RunFilter, TaskFilter
@@ -120,7 +120,7 @@ async def test_a_spoiled_cursor_is_refused(database: Database, cursor: str) -> N
         (TaskFilter(text="ЭКСПОРТ"), {1}),
         (TaskFilter(text="task-2"), {2}),
         (TaskFilter(text="100%_"), {4}),
-        (TaskFilter(needs="person"), {2}),
+        (TaskFilter(needs="person"), {1, 2}),
         (TaskFilter(needs="approver"), {2}),
         (TaskFilter(needs="agent"), {4}),
         (TaskFilter(needs="operator"), set()),
@@ -135,6 +135,7 @@ async def test_tasks_are_found(database: Database, wanted: TaskFilter, found: se
         _set(connection, 2, stage="review", waiting=approval)
         _set(connection, 3, stage="done", waiting=approval)
         _set(connection, 4, waiting=waiting_text((Item("run_running", who="agent"),)))
+        _set(connection, 1, waiting=waiting_text((Item("change_request", who=by_login("agent")),)))
 
     await database.write(fill)
     page = await database.read(lambda c: lists.tasks_page(c, wanted))

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
+from sqlalchemy import Connection
 
 from green import GREEN, NOW, PROJECT
 from orchestrator.db import Database
@@ -22,12 +24,13 @@ from orchestrator.domain.model import (
     WorkItemId,
 )
 from orchestrator.domain.roles import Role
+from orchestrator.domain.run import Outcome, RunResult
 from orchestrator.qg.facts import Absent
 from orchestrator.qg.verdict import Item
-from orchestrator.store import decisions, outbox, tasks
+from orchestrator.store import decisions, outbox, runs, tasks
 from orchestrator.store.decisions import Basis, Made
 from orchestrator.store.tasks import Posted
-from orchestrator.workflow.decision import Decision, Identity
+from orchestrator.workflow.decision import Decision, Identity, StartRun
 
 PUSHED = Sha("c" * 40)
 
@@ -129,3 +132,29 @@ async def test_an_items_task_is_begun_when_it_has_left_the_first_stage(database:
     made = decisions.made(Basis(PROJECT, task, GREEN), Decision(Stage.ANALYSIS))
     await database.write(lambda connection: tasks.apply(connection, [made], NOW))
     assert is_begun()
+
+
+async def test_a_retry_is_of_the_tasks_own_stage_when_another_stages_run_ended_well(database: Database) -> None:
+    """A review timed out, another commit was tested, and then the first commit was pushed again."""
+    posted = Posted(Role.REVIEWER, RepoName("acme", "enduro-trails"), "Title", "Text", "main")
+    task: Task = await database.write(lambda connection: tasks.post(connection, posted, NOW))
+    here = decisions.made(Basis(PROJECT, task, GREEN), Decision(Stage.REVIEW))
+    await database.write(lambda connection: tasks.apply(connection, [here], NOW))
+    for stage, attempt, outcome in (
+        (Stage.REVIEW, 1, Outcome.TIMED_OUT),
+        (Stage.REVIEW, 2, Outcome.SUCCEEDED),
+        (Stage.TESTING, 1, Outcome.SUCCEEDED),
+    ):
+        start = StartRun(Role.REVIEWER, stage, attempt, PUSHED)
+        await database.write(partial(_ran, task=task.id, start=start, outcome=outcome))
+    assert not await database.write(lambda connection: tasks.retry(connection, task.id, NOW))
+    parked = Item("run_not_successful", (("attempt", "1"),), who="operator", action="retry")
+    await database.write(lambda connection: tasks.stuck(connection, task.id, (parked,), NOW))
+    assert await database.write(lambda connection: tasks.retry(connection, task.id, NOW))
+    granted = (await database.read(lambda connection: tasks.get(connection, task.id))).switches
+    assert (granted.retry_stage, granted.retry_after, granted.retry_runs) == (Stage.REVIEW, 2, 3)
+
+
+def _ran(connection: Connection, task: TaskId, start: StartRun, outcome: Outcome) -> None:
+    run = runs.intend(connection, task, start, f"{start.stage}-{start.attempt}", NOW)
+    runs.ended(connection, run, RunResult(outcome, None, ""), None, NOW)

@@ -14,10 +14,13 @@ from green import ANNA, BORIS, BRD, GREEN, NOW, PROJECT, TASK
 from orchestrator.db import Database
 from orchestrator.domain.model import Person, RepoName, RunId, Stage, Switches, Task, TaskId, UserId
 from orchestrator.domain.roles import Role
+from orchestrator.domain.tracker import Comment, CommentId
 from orchestrator.qg import documents
 from orchestrator.qg.facts import Facts
 from orchestrator.qg.verdict import Passed, Waiting
+from orchestrator.reconcile.basis import remarks_of
 from orchestrator.reconcile.dispatch import Dispatch
+from orchestrator.reconcile.observe import Observed
 from orchestrator.reconcile.papers import Papers
 from orchestrator.store import canonical, decisions, sightings, tasks
 from orchestrator.store.schema import events
@@ -189,6 +192,34 @@ async def test_the_same_click_twice_is_one_remark_and_another_word_another(
     await ask("reject", "Anna", {**VOTE, "why": "No."})
     await ask("approve", "Anna", VOTE)
     assert await journaled(database) == 3
+
+
+async def test_the_same_word_about_other_documents_is_another_remark(
+    ask: Ask, database: Database, task: Task
+) -> None:
+    """All documents lay there when the BRD was edited last: both clicks come after each of them."""
+    early = replace(GREEN.documents[1], seen=0), replace(GREEN.documents[2], seen=0)  # type: ignore[index]  # a tuple here
+    await seen(database, task.id, replace(ASKED, documents=(SIGHT, *early)))
+    assert (await ask("approve", "anna", VOTE)).status_code == 202
+    both = replace(ASKED, documents=(SIGHT, *early))
+    await database.write(lambda connection: connection.execute(task_table.update().values(stage="architecture")))
+    of_design = {"gate": "QG-2", "digest": documents.digest(both, Stage.ARCHITECTURE)}
+    assert (await ask("approve", "anna", of_design)).status_code == 202
+    known = await database.read(lambda connection: sightings.of_task(connection, task.id))
+    assert [one.about for one in known.remarks] == [DIGEST, of_design["digest"]]
+
+
+async def test_the_same_word_is_another_remark_when_something_was_said_in_plane_meanwhile(
+    ask: Ask, database: Database, task: Task
+) -> None:
+    """She took her approval back there, and gives it again here: her last word counts."""
+    no = Comment(CommentId("k-no"), ANNA, False, (":rejected: wait",), "d", "", NOW)
+    assert (await ask("approve", "anna", VOTE)).status_code == 202
+    await database.write(lambda connection: sightings.record(connection, task.id, (no,), (), NOW))
+    assert (await ask("approve", "anna", VOTE)).status_code == 202
+    known = await database.read(lambda connection: sightings.of_task(connection, task.id))
+    remarks = remarks_of(PROJECT, replace(Observed(), comments=(no,)), known)
+    assert isinstance(documents.brd(PROJECT, task, replace(ASKED, remarks=remarks)), Passed)
 
 
 async def test_the_task_tells_what_is_asked_and_that_is_what_goes_with_the_word(ask: Ask) -> None:

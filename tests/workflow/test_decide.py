@@ -41,10 +41,14 @@ from green import (
 )
 from orchestrator.domain.forge import CheckState, ReviewState
 from orchestrator.domain.model import Branch, Cause, Return, ReviewPolicy, Stage, Switches, Task
-from orchestrator.domain.roles import Role
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Outcome, RunState, VerdictWord
+from orchestrator.qg.approvals import MAX_NOTED
 from orchestrator.qg.facts import NOT_NEEDED, Absent, Facts, Unobserved, Unwritten
 from orchestrator.qg.verdict import Item
+from orchestrator.reconcile.basis import MAX_REMARKS
+from orchestrator.words.marks import Code
+from orchestrator.words.sentences import who_can
 from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import (
     Decision,
@@ -627,7 +631,7 @@ def test_allowed_paths_are_bound_to_the_full_head() -> None:
     early = said(f"/orch allow-paths {OLD}", facts=touched)
     assert (early.stage, early.switches.allowed) == (Stage.DEVELOPMENT, (OLD,))
     unseen = said(f"/orch allow-paths {HEAD[:7]}", facts=replace(touched, branch=DOWN))
-    assert replies(unseen)[0][1] == "not_the_head"
+    assert replies(unseen)[0][1] == "head_unseen"
 
 
 def test_the_allowed_heads_are_bounded() -> None:
@@ -1018,8 +1022,88 @@ def test_an_edited_rejection_lets_nothing_past_and_sends_nothing_back() -> None:
 
 
 def test_notes_that_are_full_stay_as_they_are() -> None:
-    many = (remark(11), *(remark(order) for order in range(21, 90)))
+    many = (remark(11), *(remark(order) for order in range(21, 400)))
     task = at(Stage.ARCHITECTURE)
     first = applied(task, decide(PROJECT, task, replace(DESIGN_ONLY, remarks=many)))
-    assert first.switches.of_design == tuple(f"k{order}" for order in range(40, 90))
+    assert first.switches.of_design == tuple(f"k{order}" for order in range(50, 400))
     assert applied(first, decide(PROJECT, first, replace(DESIGN_ONLY, remarks=many))).switches == first.switches
+
+
+def test_a_word_on_the_architecture_never_counts_for_the_brd_however_many_there_are() -> None:
+    """Whoever takes a word on the BRD back does not put another gate's in its place."""
+    assert MAX_NOTED >= MAX_REMARKS
+    two = replace(PROJECT, gates=replace(PROJECT.gates, approvals=2))
+    words = (remark(11), remark(12, BORIS), *(remark(order) for order in range(21, 21 + MAX_REMARKS - 2)))
+    facts = replace(DESIGN_ONLY, runs=(), remarks=words)
+    task = at(Stage.ARCHITECTURE)
+    task = applied(task, decide(two, task, facts))
+    for _ in range(3):
+        decision = decide(two, task, replace(facts, remarks=words[1:]))
+        task = applied(task, decision)
+        held = [one.evidence for one in dict(decision.verdicts)["QG-1"].held if one.code == "approved"]
+        assert (decision.stage, held) == (Stage.ANALYSIS, [("k12",)])
+
+
+def test_every_reason_of_a_rejection_reaches_the_agent() -> None:
+    """Two people in one look; one person twice; and who approved after it took theirs back."""
+    no, nor = remark(12, ANNA, ":rejected: who may see it?"), remark(13, BORIS, ":rejected: no export")
+    later = remark(14, BORIS, ":rejected: and no import")
+    facts = replace(GREEN, documents=(BRD,), runs=RUNS[:1])
+    told = {
+        (no, nor): ["no export", "who may see it?"],
+        (nor, later): ["and no import", "no export"],
+        (no, nor, remark(15, ANNA)): ["no export"],
+        (no, replace(nor, is_untouched=False)): ["who may see it?"],
+    }
+    for remarks, reasons in told.items():
+        actions = decide(PROJECT, at(Stage.ANALYSIS), replace(facts, remarks=remarks)).actions
+        [start] = [one for one in actions if isinstance(one, StartRun)]
+        assert [one.text for one in start.feedback] == reasons
+
+
+def test_reasons_that_are_given_while_nothing_is_started_reach_the_agent_too() -> None:
+    no, nor = remark(12, ANNA, ":rejected: who may see it?"), remark(13, BORIS, ":rejected: no export")
+    facts, task = (
+        replace(GREEN, documents=(BRD,), runs=RUNS[:1]),
+        at(Stage.ANALYSIS, switches=Switches(is_paused=True)),
+    )
+    for remarks in ((no,), (no, nor)):
+        task = applied(task, decide(PROJECT, task, replace(facts, remarks=remarks)))
+    assert [one.cause for one in task.returns] == [Cause.DOCUMENT_REJECTED]
+    [start] = decide(PROJECT, task, replace(facts, remarks=(no, nor, remark(14, ANNA, "/orch resume")))).actions
+    assert isinstance(start, StartRun)
+    assert [one.text for one in start.feedback] == ["no export", "who may see it?"]
+
+
+def test_a_retry_helps_though_a_newer_attempt_looked_at_another_commit() -> None:
+    """Attempt 1 ran out of time here, 2 looked at another commit, and then this one was pushed again."""
+    early = tuple(one for one in RUNS if one.stage not in {Stage.REVIEW, Stage.TESTING})
+    timed_out = run(Stage.REVIEW, 1, Outcome.TIMED_OUT, base=HEAD)
+    other = run(Stage.REVIEW, 2, Outcome.SUCCEEDED, VerdictWord.APPROVED, base=OLD)
+    facts = replace(GREEN, reviews=(), runs=(*early, timed_out, other))
+    parked = decide(PROJECT, at(Stage.REVIEW), facts)
+    assert codes(parked)[0] == "run_not_successful"
+    asked = replace(facts, remarks=(*facts.remarks, remark(60, ANNA, "/orch retry")))  # type: ignore[misc]  # a tuple
+    assert starts(decide(PROJECT, applied(at(Stage.REVIEW), parked), asked)) == [(Role.REVIEWER, 3)]
+
+
+def test_an_approval_beyond_those_that_are_needed_is_told_that_it_was_not_needed() -> None:
+    """And not that the next document is missing, which nobody should approve unread."""
+    facts = replace(GREEN, documents=(BRD,), remarks=(remark(11), remark(12, BORIS)), runs=RUNS[:1])
+    decision = decide(PROJECT, NEW, facts)
+    assert (decision.stage, replies(decision)) == (
+        Stage.ARCHITECTURE,
+        [("k12", "approval_not_counted", "approved_already")],
+    )
+    [reply] = [one for one in decision.actions if isinstance(one, Reply)]
+    assert reply.item.action == "nothing"
+
+
+@pytest.mark.parametrize("login", ["vera", "agent", "ci", "orchestrator", "operator"])
+def test_who_is_called_as_a_role_is_still_a_person(login: str) -> None:
+    """An agent that is waited for is started; a change request of an older commit waits for its author."""
+    reviews = (approval_of(HEAD, ident=1), rejection_of(OLD, login, 2))
+    decision = decide(PROJECT, replace(TASK, stage=Stage.REVIEW), replace(GREEN, reviews=reviews))
+    assert (starts(decision), codes(decision)) == ([], ["change_request"])
+    assert decision.waiting[0].who == f"@{login}"
+    assert who_can(decision.waiting[0], Language.RU) == Code(login)

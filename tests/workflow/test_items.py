@@ -36,6 +36,7 @@ from orchestrator.domain.forge import CheckState
 from orchestrator.domain.model import Branch, Cause, Return, ReviewPolicy, Stage, Switches, Task
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState, VerdictWord
+from orchestrator.qg.approvals import MAX_NOTED
 from orchestrator.qg.checks import GATES
 from orchestrator.qg.facts import Absent, Facts, Unobserved
 from orchestrator.qg.verdict import Item
@@ -522,7 +523,7 @@ def test_what_was_counted_is_noted_whatever_was_known_before(known: Switches) ->
 
 
 def test_notes_are_bounded_and_the_newest_are_kept() -> None:
-    old = tuple(f"old{number}" for number in range(50))
+    old = tuple(f"old{number}" for number in range(MAX_NOTED))
     full = at(Stage.READY, switches=replace(ASKED, of_brd=old, of_design=old))
     noted = decide(PROJECT, full, GREEN).switches
     assert (noted.of_brd, noted.of_design) == ((*old[1:], "k11"), (*old[1:], "k21"))
@@ -593,7 +594,7 @@ def test_what_people_are_answered(line: str, reply: Reply) -> None:
 
 def test_while_the_branch_was_not_seen_no_short_name_is_its_head() -> None:
     given = answer(f"/orch allow-paths {HEAD[:7]}", facts=replace(GREEN, branch=DOWN)).item
-    assert given.params == (("given", HEAD[:7]), ("head", ""))
+    assert given == Item("head_unseen", (("given", HEAD[:7]),), (), "approver", "/orch allow-paths")
 
 
 def test_an_approval_first_seen_with_its_document_is_answered_as_older() -> None:

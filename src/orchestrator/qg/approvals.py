@@ -17,7 +17,10 @@ from orchestrator.qg.commands import END_OF_VOTE, Approve, Command, Reject, comm
 from orchestrator.qg.facts import Document, Facts, Remark
 from orchestrator.qg.verdict import Item
 
-MAX_NOTED = 50
+MAX_NOTED = 350
+"""Of each stage. No less than facts hold remarks (reconcile/basis.py): a word that is noted no more could count
+for another gate.
+"""
 MAX_TOLD = 5
 """Remarks that do not count are named up to so many."""
 _ORDER = attrgetter("order")
@@ -64,6 +67,16 @@ class Ballot(msgspec.Struct, frozen=True):
 
     def heard(self) -> frozenset[CommentId]:
         return frozenset([word.comment for word in self.said if not word.is_edited])
+
+    def rejections(self) -> list[Word]:
+        """All that their authors did not take back, newest first."""
+        back, found = set[UserId](), list[Word]()
+        for word in reversed(self.said):
+            if word.rejection is None:
+                back.add(word.person)
+            elif word.person not in back and not word.is_edited:
+                found.append(word)
+        return found
 
     def is_taken_back(self, comment: CommentId) -> bool:
         since = [place for place, word in enumerate(self.said) if word.comment == comment]

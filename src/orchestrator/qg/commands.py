@@ -8,7 +8,8 @@ MAX_COMMANDS = 10
 """Of one comment; what stands after them is not read."""
 MAX_TEXT = 4000
 _BUDGET = re.compile(r"[1-9][0-9]{0,4}")
-_SHA = re.compile(r"[0-9a-f]{7,64}")
+_SHA = re.compile(r"[0-9a-f]{7,40}|[0-9a-f]{64}")
+"""The beginning of a commit's name, or all of it: of SHA-1 or of SHA-256."""
 
 
 class Verb(StrEnum):

@@ -1,6 +1,6 @@
 """QG-5: the head commit is approved by those whom the project asks, and nobody's last word is a change request."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
 from orchestrator.domain.forge import BranchRules, PullRequest, Review, ReviewState
@@ -10,7 +10,7 @@ from orchestrator.qg import runs
 from orchestrator.qg.facts import Facts, Unobserved
 from orchestrator.qg.pull import branch_gone, head_of
 from orchestrator.qg.unseen import unseen
-from orchestrator.qg.verdict import Item, Unknown, Verdict, Waiting, closed, parted
+from orchestrator.qg.verdict import Item, Unknown, Verdict, Waiting, by_login, closed, parted
 
 _STATE = {
     VerdictWord.APPROVED: ReviewState.APPROVED,
@@ -22,6 +22,8 @@ _PROGRAM = "[bot]"
 """How the names of programs end that integrate with forges."""
 _SAYS_SO = (ReviewState.APPROVED, ReviewState.CHANGES_REQUESTED)
 _ID = attrgetter("id")
+MAX_IN_VAIN = 5
+"""Approvals that do not count are named up to so many: where everybody may read, everybody may approve."""
 
 
 def review_approved(project: Project, task: Task, facts: Facts) -> Verdict:
@@ -107,7 +109,7 @@ def _of_reviews(project: Project, facts: Facts, pull: PullRequest, head: Sha) ->
     reasons = [_objection(one, "agent", "run") for one in _official_objections(words, head)]
     # Said of an older commit, or by somebody whose word is not official: it stands, but sends nothing back.
     missing = [
-        _objection(one, one.author, "review_again")
+        _objection(one, by_login(one.author), "review_again")
         for one in words
         if _is_objection(one)
         and not (one.is_official and one.commit == head)
@@ -127,17 +129,20 @@ def _of_reviews(project: Project, facts: Facts, pull: PullRequest, head: Sha) ->
     are_people_asked = not is_agent_asked or is_alone or project.gates.review is ReviewPolicy.BOTH
     demanded = _demanded(facts)
     if are_people_asked or demanded > 1:
-        people = [one for one in words if _counts(one, head) and _is_human(one, facts, pull)]
+        human = [one for one in words if _is_human(one, facts, pull)]
+        people = [one for one in human if _counts(one, head)]
         held.extend(_approved(one) for one in people)
         # Else the reviewer's own is one of those that the forge demands before it lets anybody merge.
         needed = max(project.gates.approvals, demanded, 1) if are_people_asked else demanded - 1
-        missing.extend(_more_people(len(people), needed, head, is_instead=is_agent_asked and is_alone))
+        if len(people) < needed:
+            missing.append(_more_people(len(people), needed, head, is_instead=is_agent_asked and is_alone))
+            missing.extend(_in_vain(human, head))
     return closed(reasons, missing, held)
 
 
 def _objection(review: Review, who: str, action: str) -> Item:
     params = (("login", review.author), ("review", str(review.id)), ("commit", review.commit))
-    return Item("change_request", params, (review.commit,), who=who or "maintainer", action=action)
+    return Item("change_request", params, (review.commit,), who=who, action=action)
 
 
 def _agents_word(facts: Facts, head: Sha) -> Item:
@@ -200,9 +205,15 @@ def _demanded(facts: Facts) -> int:
     return facts.rules.required_approvals if isinstance(facts.rules, BranchRules) else 0
 
 
-def _more_people(have: int, needed: int, head: Sha, *, is_instead: bool) -> tuple[Item, ...]:
-    if have >= needed:
-        return ()
+def _more_people(have: int, needed: int, head: Sha, *, is_instead: bool) -> Item:
     params = (("have", str(have)), ("needed", str(needed)), ("head", head))
     code = "human_review_no_reviewer_user" if is_instead else "human_review"
-    return (Item(code, params, who="reviewer", action="approve_pull_request"),)
+    return Item(code, params, who="reviewer", action="approve_pull_request")
+
+
+def _in_vain(human: Sequence[Review], head: Sha) -> Iterator[Item]:
+    """The newest approvals of the head by people who may not give one: to approve again would not help them."""
+    given = [one for one in human if one.state is ReviewState.APPROVED and one.commit == head]
+    for one in [one for one in given if not one.is_official and not one.is_dismissed][-MAX_IN_VAIN:]:
+        params = (("login", one.author), ("head", head))
+        yield Item("human_review_not_official", params, (str(one.id),), "operator", "grant_code_write")

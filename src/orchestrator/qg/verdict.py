@@ -9,7 +9,8 @@ import msgspec
 class Item(msgspec.Struct, frozen=True):
     """One thing that holds, is missing or is wrong. Where something is missing, `action` is the smallest step that
     supplies it (a stable code, or the text of a comment) and `who` can take it: operator, approver, author (of the
-    work item), developer, reviewer, maintainer (who may merge), agent, ci, or orchestrator.
+    work item), developer, reviewer, maintainer (who may merge), agent, ci, or orchestrator; or a person, as
+    `by_login` writes it.
 
     A decision makes more of these than of all else, hence a struct: that takes a third of the time.
     """
@@ -19,6 +20,15 @@ class Item(msgspec.Struct, frozen=True):
     evidence: tuple[str, ...] = ()
     who: str = ""
     action: str = ""
+
+
+LOGIN = "@"
+"""Begins a `who` that is a login: people may be called as roles are."""
+
+
+def by_login(login: str) -> str:
+    """A person as `who`; whoever may merge where the forge names none."""
+    return f"{LOGIN}{login}" if login else "maintainer"
 
 
 @dataclass(frozen=True, slots=True)

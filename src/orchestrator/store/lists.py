@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, 
 from orchestrator.domain.errors import Rejected
 from orchestrator.domain.model import Stage, TaskId
 from orchestrator.domain.run import RunState
+from orchestrator.qg.verdict import LOGIN
 from orchestrator.store.decisions import Told, decoded
 from orchestrator.store.journal import REUSED_ID
 from orchestrator.store.payload import unpacked
@@ -147,7 +148,10 @@ def _of_tasks(wanted: TaskFilter) -> list[ColumnElement[bool]]:
         whom = sorted(PERSONS) if wanted.needs == "person" else [wanted.needs]
         item = func.json_each(tasks.c.waiting).table_valued("value")
         who = func.json_extract(item.c.value, "$.who")
-        found += [tasks.c.stage != Stage.DONE, select(item.c.value).where(who.in_(whom)).exists()]
+        is_theirs = (
+            who.in_(whom) | (func.substr(who, 1, 1) == LOGIN) if wanted.needs == "person" else who.in_(whom)
+        )
+        found += [tasks.c.stage != Stage.DONE, select(item.c.value).where(is_theirs).exists()]
     return found
 
 

@@ -15,7 +15,7 @@ from orchestrator.store import decisions
 from orchestrator.store.schema import events
 from orchestrator.workflow.pipeline import step_of_stage
 
-REMARK = "remark"
+REMARK, COMMENT_SEEN = "remark", "comment_seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Asked:
 
 
 class _Payload(msgspec.Struct):
-    """An event's payload. `after` is the number of the sight that it is about or of the remark before, so that no
-    two payloads are alike.
+    """An event's payload. `after` is the number of the sight that it is about or of what was said before, so that
+    no two payloads are alike.
     """
 
     person: str
@@ -69,11 +69,13 @@ def asked_in(facts: Facts, stage: Stage) -> Asked | None:
 
 
 def record(connection: Connection, task: TaskId, about: Asked, said: Said, now: datetime) -> Remark:
-    """Journals it; the same words of the same person, twice in a row about the same documents, are one remark."""
+    """Journals it. The same words of the same person about the same documents are one remark, while nobody says
+    anything else in between.
+    """
     last = connection.execute(_NEWEST, {"task": task}).one_or_none()
-    if last is not None and last.id > about.seen:
+    if last is not None and last.id > about.seen and last.event_type == REMARK:
         before = decoded(last.id, last.payload)
-        if (before.person, before.lines) == (said.person, said.lines):
+        if (before.person, before.lines, before.about) == (said.person, said.lines, about.digest):
             return before
     after = max(about.seen, last.id if last else 0)
     payload = _Payload(said.person, said.login, about.gate, about.digest, said.lines, task, after)
@@ -102,11 +104,11 @@ def _insert(connection: Connection, said: _Payload, now: datetime) -> Remark:
 
 
 _NEWEST = (
-    select(events.c.id, events.c.payload)
+    select(events.c.id, events.c.event_type, events.c.payload)
     .where(
         events.c.task_id == bindparam("task"),
-        events.c.source == Source.OPERATOR,
-        events.c.event_type == REMARK,
+        events.c.source.in_((Source.OPERATOR, Source.ORCHESTRATOR)),
+        events.c.event_type.in_((REMARK, COMMENT_SEEN)),
     )
     .order_by(events.c.id.desc())
     .limit(1)

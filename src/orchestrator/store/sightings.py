@@ -20,7 +20,7 @@ from orchestrator.store import remarks
 from orchestrator.store.prepared import Prepared, constant
 from orchestrator.store.schema import events
 
-COMMENT, DOCUMENT = "comment_seen", "document_seen"
+COMMENT, DOCUMENT = remarks.COMMENT_SEEN, "document_seen"
 MAX_CHANGES = 20
 """Of one comment. Whoever edits it for ever would make each look longer; it has counted for nothing long since."""
 

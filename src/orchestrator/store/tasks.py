@@ -276,8 +276,7 @@ def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
     here = get(connection, task)
     granted = replace(
         here.switches,
-        retry_stage=Stage(run.stage),
-        retry_after=run.attempt,
+        **_granted(connection, here, run),
         retry_runs=connection.execute(select(func.count()).where(of_task)).scalar_one(),
         retry_returns=len(here.returns),
     )
@@ -287,9 +286,18 @@ def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
 
 
 def _is_parked(connection: Connection, task: TaskId) -> bool:
-    """A cap was reached, though the last run itself ended well."""
+    """It waits for somebody to say so, though the last run itself ended well."""
     waiting = connection.execute(select(tasks.c.waiting).where(tasks.c.id == task)).scalar_one()
-    return any(item.code in PARKED for item in waiting_items(waiting))
+    return any(item.code in PARKED or item.action == "retry" for item in waiting_items(waiting))
+
+
+def _granted(connection: Connection, here: Task, last: Row[Any]) -> dict[str, Any]:
+    """After which attempt of which stage. When the last run ended well it is not what the task is parked for."""
+    stage = Stage(last.stage) if last.outcome != Outcome.SUCCEEDED else here.stage
+    of_stage = select(func.coalesce(func.max(agent_runs.c.attempt), 0)).where(
+        agent_runs.c.task_id == here.id, agent_runs.c.stage == stage, agent_runs.c.reason != NOT_WANTED
+    )
+    return {"retry_stage": stage, "retry_after": connection.execute(of_stage).scalar_one()}
 
 
 def switch(connection: Connection, task: TaskId, now: datetime, *, is_cancelled: bool) -> None:

@@ -216,6 +216,12 @@ _REVIEW = {
         "give `{login}` write access to the code, or put it on the branch protection's list",
         "дайте `{login}` право записи в код или внесите в список защиты ветки",
     ),
+    "human_review_not_official": Said(
+        "`{login}` approved `{head:.10}`, but may not write to the code there, so that does not count",
+        "`{login}` одобрил(а) `{head:.10}`, но не имеет там права записи в код, и это не считается",
+        "ask somebody else for a review; or give `{login}` write access to the code, and let them approve anew",
+        "попросите о ревью кого-нибудь другого; или дайте `{login}` право записи в код, и пусть одобрит заново",
+    ),
     "review_asked_again": Said(
         "a review of `{login}` was asked for again, which took the standing of its approval of `{head:.10}` away",
         "у `{login}` снова запросили ревью, и его одобрение `{head:.10}` потеряло силу",
@@ -422,6 +428,12 @@ _ANSWERS = {
     "paths_allowed": Said(
         "the protected paths of `{head:.10}` are allowed, and of no other commit",
         "защищённые пути разрешены для `{head:.10}` и ни для какого другого коммита",
+    ),
+    "head_unseen": Said(
+        "which commit `{given}` is cannot be seen at present, so nothing is allowed",
+        "сейчас не видно, какой это коммит — `{given}`, поэтому ничего не разрешено",
+        "comment `/orch allow-paths` with all the digits of the commit's name; or once more when Gitea is back",
+        "напишите `/orch allow-paths` с полным именем коммита; или ещё раз, когда Gitea снова будет доступна",
     ),
     "not_the_head": Said(
         "`{given}` is not the newest commit, which is `{head:.10}`",

@@ -165,6 +165,7 @@ WHYS: dict[str, Pair] = {
         "он появился раньше, чем спросили об этих документах, и относится к другим",
     ),
     "nothing_asked": ("nothing waits for an approval now", "сейчас ничто не ждёт одобрения"),
+    "approved_already": ("enough people have approved it already", "одобрений уже достаточно"),
     "document_missing": ("the document is not there yet", "документа ещё нет"),
 }
 """Why an approval does not count."""

@@ -3,7 +3,7 @@
 from string import Formatter
 
 from orchestrator.domain.roles import Language
-from orchestrator.qg.verdict import Item
+from orchestrator.qg.verdict import LOGIN, Item
 from orchestrator.words import marks
 from orchestrator.words.items import ITEMS
 from orchestrator.words.marks import Code, Span, Spans, Text, clean
@@ -52,10 +52,10 @@ def what_to_do(item: Item, language: Language, people: People = (), max_chars: i
 
 
 def who_can(item: Item, language: Language) -> Span | None:
-    """Who can take the step. A login is shown as it is."""
+    """Who can take the step."""
     if item.who in WHO:
         return Text(in_language(WHO[item.who], language))
-    return Code(clean(item.who, 60)) if item.who else None
+    return Code(clean(item.who.removeprefix(LOGIN), 60)) if item.who else None
 
 
 def spans(template: str, params: dict[str, str]) -> Spans:

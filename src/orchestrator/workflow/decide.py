@@ -194,7 +194,7 @@ def _act(project: Project, task: Task, facts: Facts, standing: _Standing) -> Dec
             rest = tuple(one for one in standing.verdicts if one[0] not in known)
             return replace(again, verdicts=again.verdicts + rest)
         case _:
-            actions, waiting = _supply(task, facts, standing.stage, items(standing.verdict))
+            actions, waiting = _supply(project, task, facts, standing.stage, items(standing.verdict))
             return _stand_at(standing, task, actions, waiting)
 
 
@@ -204,7 +204,7 @@ def _stand_at(standing: _Standing, task: Task, actions: tuple[Action, ...], wait
 
 
 def _supply(
-    task: Task, facts: Facts, stage: Stage, missing: tuple[Item, ...]
+    project: Project, task: Task, facts: Facts, stage: Stage, missing: tuple[Item, ...]
 ) -> tuple[tuple[Action, ...], tuple[Item, ...]]:
     """Starts or opens what we can; the rest is for others to give, and waited for."""
     due = tuple(item for item in missing if item.who == "agent")
@@ -214,7 +214,7 @@ def _supply(
         return (), (*waiting, *missing)
     if parked := overspent(task, facts):
         return (), (*parked, *missing)
-    next_one = attempt(task, facts, step_of_stage(stage), due)
+    next_one = attempt(project, task, facts, step_of_stage(stage), due)
     if isinstance(next_one, Parked):
         return (), (next_one.why, *missing)
     return (next_one,), tuple(item for item in missing if item not in due)

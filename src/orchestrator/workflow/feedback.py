@@ -43,8 +43,8 @@ def _bounded(found: Iterable[Feedback]) -> tuple[Feedback, ...]:
 
 def _of_rejection(project: Project, task: Task, facts: Facts, stage: Stage) -> Iterable[Feedback]:
     """Without a link: it was said on the work item, and the tracker's address lies outside the core."""
-    said = documents.votes(project, task, facts).of(stage).rejection
-    return [Feedback(Cause.DOCUMENT_REJECTED.value, said.person, said.rejection or "")] if said else []
+    said = documents.votes(project, task, facts).of(stage).rejections()
+    return [Feedback(Cause.DOCUMENT_REJECTED.value, one.person, one.rejection or "") for one in said]
 
 
 def _of_checks(project: Project, facts: Facts) -> Iterable[Feedback]:

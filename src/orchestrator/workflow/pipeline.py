@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from orchestrator.domain.model import Stage
 from orchestrator.domain.roles import DocumentName, Role
 
-VERSION = 8
+VERSION = 9
 """Part of every decision's configuration digest; raise it when the table or what gates say changes."""
 
 

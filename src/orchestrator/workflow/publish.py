@@ -17,6 +17,8 @@ MAX_ANSWERS = 30
 """Comments of one task that are answered. Whoever answers each of our answers, a program on the list of approvers
 above all, would go on for ever.
 """
+_AT_REST = frozenset({"nothing_asked", "approved_already"})
+"""Why an approval does not count, where nobody needs another one."""
 
 
 def publications(
@@ -90,11 +92,10 @@ def _why_rejected_in_vain(facts: Facts, remark: Remark) -> str:
 
 
 def _vain_approval(facts: Facts, stage: Stage, remark: Remark, every: Ballots) -> Item:
-    params = (("why", _why(facts, stage, remark, every)), ("stage", stage.value))
-    is_asked = stage in documents.OF_STAGE
-    return Item(
-        "approval_not_counted", params, (remark.comment,), "approver", ":approved:" if is_asked else "nothing"
-    )
+    why = _why(facts, stage, remark, every)
+    action = "nothing" if why in _AT_REST else ":approved:"
+    params = (("why", why), ("stage", stage.value))
+    return Item("approval_not_counted", params, (remark.comment,), "approver", action)
 
 
 def _why(facts: Facts, stage: Stage, remark: Remark, every: Ballots) -> str:
@@ -104,7 +105,7 @@ def _why(facts: Facts, stage: Stage, remark: Remark, every: Ballots) -> str:
         return "nothing_asked"
     seen = documents.subject(facts, stage).seen()
     if seen is None:
-        return "document_missing"
+        return "approved_already" if remark.comment in every.heard() else "document_missing"
     if remark.order <= seen:
         return "document_is_newer"
     return "same_person" if remark.comment in every.of(stage).heard() else "not_for_this_gate"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from orchestrator.domain.feedback import Feedback
 from orchestrator.domain.model import Cause, Project, Return, Stage, Task
 from orchestrator.domain.run import Outcome
 from orchestrator.qg import documents, runs
@@ -79,14 +80,14 @@ def send_back(project: Project, task: Task, facts: Facts, stage: Stage, failed: 
     return replace(task, returns=(*(replace(one, feedback=()) for one in task.returns), back))
 
 
-def attempt(task: Task, facts: Facts, step: Step, due: tuple[Item, ...]) -> StartRun | Parked:
+def attempt(project: Project, task: Task, facts: Facts, step: Step, due: tuple[Item, ...]) -> StartRun | Parked:
     """The stage's next attempt, in the round that the last return began or that the head began."""
     assert step.role is not None  # noqa: S101 - only stages with a role wait for an agent
     head = head_of(facts) or ""
     every = runs.of_stage(facts, step.stage)
     of_round = _of_round(task, step, runs.wanted(every), head)
     back = unanswered(task, facts, step.stage)
-    feedback = back.feedback if back else ()
+    feedback = _feedback(project, task, facts, back) if back else ()
     if parked := hindered(task, facts, step.stage, of_round):
         return parked
     if of_round and not is_to_repeat(task, facts, step.stage, of_round):
@@ -97,11 +98,18 @@ def attempt(task: Task, facts: Facts, step: Step, due: tuple[Item, ...]) -> Star
     return StartRun(step.role, step.stage, number, head, feedback, resumed_by_next(of_round, head))
 
 
+def _feedback(project: Project, task: Task, facts: Facts, back: Return) -> tuple[Feedback, ...]:
+    """People go on rejecting the same documents while nothing is started: the agent hears them all."""
+    if back.cause is not Cause.DOCUMENT_REJECTED:
+        return back.feedback
+    return feedback_of(project, task, facts, back.cause, back.stage) or back.feedback
+
+
 def hindered(task: Task, facts: Facts, stage: Stage, of_round: list[RunFact]) -> Parked | None:
     """Why no attempt is made at all now, whatever the last one was."""
     if (made := without_progress(task, facts)) >= facts.max_runs_without_progress:
         return Parked(Item("no_progress", (("runs", str(made)),), who="approver", action="/orch retry"))
-    if facts.resting_until is None or (of_round and _is_granted(task, stage, of_round[-1])):
+    if facts.resting_until is None or (of_round and _is_granted(task, facts, stage)):
         return None
     last = runs.wanted(facts.runs)[-1]
     params = (("outcome", last.outcome.value if last.outcome else ""), ("until", facts.resting_until.isoformat()))
@@ -147,7 +155,7 @@ def _of_round(task: Task, step: Step, every: list[RunFact], head: str) -> list[R
 def is_to_repeat(task: Task, facts: Facts, stage: Stage, of_round: list[RunFact]) -> bool:
     """Whether there is to be an attempt after the last of these."""
     last = of_round[-1]
-    if _is_granted(task, stage, last) or last.outcome is Outcome.USAGE_LIMIT:
+    if _is_granted(task, facts, stage) or last.outcome is Outcome.USAGE_LIMIT:
         return True
     if last.outcome is Outcome.UNAVAILABLE:
         return streak_of(of_round, last) < MAX_UNAVAILABLE
@@ -160,10 +168,11 @@ def is_to_repeat(task: Task, facts: Facts, stage: Stage, of_round: list[RunFact]
     return is_worth and _counted(of_round) < facts.max_attempts
 
 
-def _is_granted(task: Task, stage: Stage, last: RunFact) -> bool:
-    """A person asked for one more after this one."""
-    is_by_comment = task.switches.retry_stage is stage and task.switches.retry_after == last.attempt
-    return is_by_comment or task.retry_after == last.attempt
+def _is_granted(task: Task, facts: Facts, stage: Stage) -> bool:
+    """A person asked for one more after the newest of the stage, which may have looked at another commit."""
+    newest = runs.wanted(runs.of_stage(facts, stage))[-1].attempt
+    is_by_comment = task.switches.retry_stage is stage and task.switches.retry_after == newest
+    return is_by_comment or task.retry_after == newest
 
 
 def _is_without_output(run: RunFact) -> bool:

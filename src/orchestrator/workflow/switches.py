@@ -86,8 +86,13 @@ def _allow(facts: Facts, switches: Switches, sha: str, comment: CommentId) -> tu
     """A short name is resolved now and once: a later commit could be made to begin with the same digits."""
     head = head_of(facts) or ""
     if not head.startswith(sha) and len(sha) < FULL_SHA:
-        item = Item("not_the_head", (("given", sha), ("head", head)), who="approver", action="/orch allow-paths")
-        return switches, Reply(comment, item)
+        return switches, Reply(comment, _not_allowed(sha, head))
     full = head if head.startswith(sha) else sha
     allowed = (*(one for one in switches.allowed if one != full), full)[-MAX_ALLOWED:]
     return replace(switches, allowed=allowed), Reply(comment, Item("paths_allowed", (("head", full),)))
+
+
+def _not_allowed(sha: str, head: str) -> Item:
+    if not head:
+        return Item("head_unseen", (("given", sha),), who="approver", action="/orch allow-paths")
+    return Item("not_the_head", (("given", sha), ("head", head)), who="approver", action="/orch allow-paths")

@@ -57,7 +57,9 @@ class Waits(BaseModel):
     """One reason why a task does not go on."""
 
     code: str
-    who: str = Field(description="who can supply it: operator, approver, author or agent")
+    who: str = Field(
+        description="who can supply it: a role (operator, approver, agent, ci, …), or a person as `@login`"
+    )
     text: str
     params: dict[str, str]
 
