@@ -67,7 +67,7 @@ def test_a_person_who_requests_changes_sends_the_task_back_and_has_to_look_again
         until(lambda: team.started().count("developer") == 2, "the developer works again")
         task = green_until(team, at("review", "change_request"))
         assert "The button is red." in task_file(team, "developer", ".task-dev.md")
-        assert waiting(task, "change_request")["who"] == PERSON
+        assert waiting(task, "change_request")["who"] == f"@{PERSON}"
         review(team, "APPROVED")
         green_until(team, at("ready", "merge"))
         assert team.started().count("developer") == 2
@@ -98,7 +98,7 @@ def test_a_change_request_of_an_old_commit_starts_nobody_and_waits_for_that_pers
         until(lambda: team.pull.head_sha != old, "the pull request follows")
         number = review(team, "REQUEST_CHANGES", "Not like this.", at=old)
         task = green_until(team, at("review", "change_request"))
-        assert waiting(task, "change_request")["who"] == PERSON
+        assert waiting(task, "change_request")["who"] == f"@{PERSON}"
         assert team.started().count("developer") == 1
         team.people.dismiss(REPO, team.pull.number, number)
         green_until(team, at("ready", "merge"))
