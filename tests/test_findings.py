@@ -1,5 +1,6 @@
 """What an installation lacks, by its settings and its file alone."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from orchestrator.config import load
 from orchestrator.configfile import Directory
 from orchestrator.domain.finding import Finding, Level
 from orchestrator.domain.model import Project, ReviewPolicy
+from orchestrator.domain.roles import Language
 from orchestrator.findings import of_settings
 from orchestrator.main import _sandboxes
+from orchestrator.words.findings import Told, in_words
 
 WHOLE = {
     "ORCH_PLANE_API_TOKEN": "p",
@@ -27,10 +30,14 @@ WHOLE = {
 }
 
 
-def found(project: Project | None, **environ: str) -> list[Finding]:
+def found(project: Project | None, **environ: str) -> list[Told]:
     """Without a value the variable is not set."""
     given = {name: value for name, value in (WHOLE | environ).items() if value}
-    return of_settings(load(given, None), Directory((project,) if project else ()))
+    return in_english(of_settings(load(given, None), Directory((project,) if project else ())))
+
+
+def in_english(found: Iterable[Finding]) -> list[Told]:
+    return [in_words(one, Language.EN) for one in found]
 
 
 def test_a_whole_installation_lacks_nothing() -> None:
@@ -78,10 +85,10 @@ def test_one_user_for_developer_and_reviewer_is_told_unless_people_review() -> N
 # --- the sandbox
 
 
-def of_level(level: Sandbox, wish: Wish, missing: dict[Capability, str] | None = None) -> list[Finding]:
+def of_level(level: Sandbox, wish: Wish, missing: dict[Capability, str] | None = None) -> list[Told]:
     sandboxes = Sandboxes(Path("nowhere"), wish)
     sandboxes._measured = Measured(level, missing or {})
-    return findings.of_sandbox(sandboxes)
+    return in_english(findings.of_sandbox(sandboxes))
 
 
 def test_the_sandbox_is_told_with_what_it_lacks() -> None:

@@ -474,13 +474,18 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = Path(
 def refuse_unsigned(settings: Settings) -> None:
     """Raises SettingsFault: an empty secret never verifies, so without one a sender is only ever turned away."""
     missing = [
-        f"ORCH_{name.upper()} is not set: deliveries of {system} could not be verified. Set it, "
+        f"{setting} is not set: deliveries of {system} could not be verified. Set it, "
         "or try things out on this machine alone with --allow-unsigned-loopback."
-        for name, system in (("plane_webhook_secret", "Plane"), ("gitea_webhook_secret", "Gitea"))
-        if not getattr(settings, name)
+        for setting, system in unsigned(settings)
     ]
     if missing:
         raise SettingsFault(missing)
+
+
+def unsigned(settings: Settings) -> list[tuple[str, str]]:
+    """Whose deliveries could not be verified: the setting that lacks the secret, and the system."""
+    secrets = (("plane_webhook_secret", "Plane"), ("gitea_webhook_secret", "Gitea"))
+    return [(PREFIX + name.upper(), system) for name, system in secrets if not getattr(settings, name)]
 
 
 def _made(values: Mapping[str, Any], faults: list[str]) -> Settings | None:

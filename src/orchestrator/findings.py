@@ -15,7 +15,7 @@ from orchestrator.config import Secrets, Settings
 from orchestrator.configfile import Directory
 from orchestrator.db import Database
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.finding import Finding, Level
+from orchestrator.domain.finding import Finding, Level, Params, about
 from orchestrator.domain.model import Project, TriggerKind
 from orchestrator.domain.run import Outcome
 from orchestrator.ports import Forge, Tracker
@@ -39,62 +39,28 @@ def of_settings(settings: Settings, directory: Directory) -> list[Finding]:
 
 def _missing_settings(settings: Settings) -> Iterator[Finding]:
     if not (settings.plane_api_token and settings.plane_workspace_slug):
-        yield Finding(
-            "no_plane_token",
-            Level.MISSING,
-            "No Plane token: deliveries are journaled, their tasks wait.",
-            "Set ORCH_PLANE_API_TOKEN and ORCH_PLANE_WORKSPACE_SLUG.",
-        )
+        yield Finding("no_plane_token", Level.MISSING)
     if not settings.gitea_token:
-        yield Finding(
-            "no_gitea_token",
-            Level.MISSING,
-            "No Gitea token: no branch can be made, so tasks wait.",
-            "Set ORCH_GITEA_TOKEN to the token of the orchestrator's own user.",
-        )
+        yield Finding("no_gitea_token", Level.MISSING)
     if not (settings.claude_oauth_token or settings.anthropic_api_key or settings.claude_base_url):
-        yield Finding(
-            "no_model_credential",
-            Level.MISSING,
-            "No credential for the model: agents end with 'Not logged in'.",
-            "Set ORCH_CLAUDE_OAUTH_TOKEN (from `claude setup-token`) or ORCH_ANTHROPIC_API_KEY.",
-        )
+        yield Finding("no_model_credential", Level.MISSING)
     if not settings.api_token:
-        yield Finding(
-            "no_api_token",
-            Level.MISSING,
-            "No API token: /status and the API answer only unforwarded requests from this machine.",
-            "Set ORCH_API_TOKEN to reach them from elsewhere.",
-        )
+        yield Finding("no_api_token", Level.MISSING)
 
 
 def _missing_projects(settings: Settings, directory: Directory) -> Iterator[Finding]:
     if not directory.projects:
-        yield Finding(
-            "no_projects",
-            Level.MISSING,
-            f"No project is mapped ({settings.config} is absent or has none): every task waits.",
-            "Copy orchestrator.yaml.example and map a Plane project to a repository.",
-        )
+        yield Finding("no_projects", Level.MISSING, about(config=settings.config))
     elif not any(project.approvers for project in directory.projects):
-        yield Finding(
-            "no_approvers",
-            Level.MISSING,
-            "Nobody may approve documents: QG-1 and QG-2 stay closed.",
-            f"Give at least one person 'approver: true' in {settings.config}.",
-        )
+        yield Finding("no_approvers", Level.MISSING, about(config=settings.config))
 
 
 def _too_few(directory: Directory) -> Iterator[Finding]:
     for project in directory.projects:
         needed, there = project.gates.approvals, len(project.approvers)
         if 0 < there < needed:
-            yield Finding(
-                "too_few_approvers",
-                Level.MISSING,
-                f"{project.repo} asks for {needed} approvals and has {there} approvers: no document passes.",
-                "Lower 'approvals' or give more people 'approver: true' in orchestrator.yaml.",
-            )
+            counts = about(repo=project.repo, needed=needed, there=there)
+            yield Finding("too_few_approvers", Level.MISSING, counts)
 
 
 def _roles(settings: Settings, directory: Directory) -> Iterator[Finding]:
@@ -103,45 +69,34 @@ def _roles(settings: Settings, directory: Directory) -> Iterator[Finding]:
         return
     reviewer = _values(settings.gitea_token_reviewer)
     if not reviewer:
-        yield Finding(
-            "no_reviewer_user",
-            Level.MISSING,
-            f"The reviewer has no Gitea user of its own: its verdict is only a comment, and {_ASKED}",
-            "Make a Gitea user for it and set ORCH_GITEA_TOKEN_REVIEWER; or set 'review: human'.",
-        )
+        yield Finding("no_reviewer_user", Level.MISSING)
     elif reviewer & _values(settings.gitea_token_developer):
-        yield _one_user("Developer and reviewer share one Gitea token")
+        yield Finding("one_gitea_user", Level.MISSING, said="one_token")
     elif reviewer & _values(settings.gitea_token):
-        yield _one_user("The reviewer has the orchestrator's Gitea token")
+        yield Finding("one_gitea_user", Level.MISSING, said="orchestrators_token")
 
 
 def _values(secrets: Secrets) -> set[str]:
     return {one.get_secret_value() for one in secrets}
 
 
-_ASKED = "QG-5 asks a person to approve each pull request."
-
-
-def _one_user(what: str) -> Finding:
-    return Finding(
-        "one_gitea_user",
-        Level.MISSING,
-        f"{what}, and nobody approves their own work: {_ASKED}",
-        "Make two Gitea users and give ORCH_GITEA_TOKEN_DEVELOPER and …_REVIEWER a token of each.",
-    )
+def of_fault(error: OrchestratorError, level: Level = Level.MISSING, *, said: str = "") -> Finding:
+    """What a neighbour or an adapter says stays as it is, within a sentence of ours. A finding of another kind may
+    have the same code, so its words are kept apart.
+    """
+    words = f"fault_{error.code}"
+    return Finding(error.code, level, about(message=error.message, hint=error.hint), said or words, words)
 
 
 def of_cli(settings: Settings, *, tools: Path = Path(".tools/claude")) -> Finding:
     """Starts `claude --version`; takes about a tenth of a second."""
     version = cli_version(settings.claude_bin)
     if version is None:
-        hint = f" There is one at {tools}." if tools.exists() else ""
-        mend = f"Set ORCH_CLAUDE_BIN to it; `make setup` installs it to .tools/claude.{hint}"
-        return Finding("no_cli", Level.MISSING, f"No Claude Code CLI: {settings.claude_bin!r} does not run.", mend)
+        mending = "cli_elsewhere" if tools.exists() else ""
+        return Finding("no_cli", Level.MISSING, about(cli=settings.claude_bin, tools=tools), mending=mending)
     if PINNED_CLI not in version:
-        mend = f"Install {PINNED_CLI}; others parse prompts and settings differently."
-        return Finding("other_cli", Level.MISSING, f"The CLI is {version}, tested is {PINNED_CLI}.", mend)
-    return Finding("cli", Level.FINE, f"The CLI runs: {version}.")
+        return Finding("other_cli", Level.MISSING, about(version=version, tested=PINNED_CLI))
+    return Finding("cli", Level.FINE, about(version=version))
 
 
 async def of_model(runtime: ClaudeRuntime) -> Finding:
@@ -149,26 +104,21 @@ async def of_model(runtime: ClaudeRuntime) -> Finding:
     try:
         end = await question.ask(runtime)
     except OrchestratorError as error:
-        return Finding(error.code, Level.BROKEN, f"The model was not asked: {error.message}", error.hint)
+        return of_fault(error, Level.BROKEN, said="model_not_asked")
     if end.outcome in _ANSWERED:
-        return Finding("model", Level.FINE, f"The model answers: {end.model}, for {end.usage.cost_usd:.3f} USD.")
-    said = f"The model does not answer ({end.reason or end.outcome}): {end.detail or 'the CLI said nothing'}"
-    mend = _SIGN_IN if end.reason == claude.AUTHENTICATION else _MODEL_MENDS.get(end.outcome, _OTHER_MODEL)
-    return Finding("no_model", Level.BROKEN, said, mend)
+        return Finding("model", Level.FINE, about(model=end.model, usd=f"{end.usage.cost_usd:.3f}"))
+    how = about(reason=end.reason or end.outcome, detail=end.detail)
+    mending = "sign_in_again" if end.reason == claude.AUTHENTICATION else _MENDED.get(end.outcome, "other_model")
+    return Finding("no_model", Level.BROKEN, how, "" if end.detail else "model_silent", mending)
 
 
 _ANSWERED = (Outcome.SUCCEEDED, Outcome.TURN_CAP)
 """One that calls a tool in place of a word is there, too."""
-_SIGN_IN = "Renew ORCH_CLAUDE_OAUTH_TOKEN (from `claude setup-token`) or ORCH_ANTHROPIC_API_KEY."
-_OTHER_MODEL = "Set ORCH_CLAUDE_MODEL to a model that your account may use, or leave it out."
-_COME_AGAIN = (
-    "Look at ORCH_CLAUDE_BASE_URL, ORCH_CLAUDE_PROXY and the network; agents are started again by themselves."
-)
-_MODEL_MENDS = {
-    Outcome.USAGE_LIMIT: "Wait for the account's reset: no agent starts before, and all go on by themselves then.",
-    Outcome.UNAVAILABLE: _COME_AGAIN,
-    Outcome.TIMED_OUT: _COME_AGAIN,
-    Outcome.STALLED: _COME_AGAIN,
+_MENDED = {
+    Outcome.USAGE_LIMIT: "usage_limit",
+    Outcome.UNAVAILABLE: "come_again",
+    Outcome.TIMED_OUT: "come_again",
+    Outcome.STALLED: "come_again",
 }
 
 
@@ -180,56 +130,39 @@ def of_sandbox(sandboxes: Sandboxes | None) -> list[Finding]:
     try:
         level = sandboxes.admitted()
     except OrchestratorError as error:
-        return [Finding(error.code, Level.MISSING, f"No agent is started: {error.message}", error.hint)]
+        params = about(message=error.message, hint=error.hint, sandbox=measured.sandbox)
+        return [Finding("sandbox_too_weak", Level.MISSING, params, without=about(**sandboxes.lacks()))]
     if level == sandbox.NONE:
-        mend = "Only for people you trust, on a machine of its own. ORCH_SANDBOX=auto takes all that works."
-        return [Finding("no_sandbox", Level.MISSING, "Agents run without a sandbox, as you asked.", mend)]
-    lacks = "".join(f" Without {one}: {why}." for one, why in sorted(measured.missing.items()))
+        return [Finding("no_sandbox", Level.MISSING)]
+    without = about(**dict(sorted(measured.missing.items())))
     if sandbox.Capability.LANDLOCK not in level.capabilities:
-        return [_no_landlock(level, lacks)]
-    found = Finding(
-        "sandbox", Level.FINE, f"Agents are sandboxed: {level} (Landlock ABI {level.landlock_abi}).{lacks}"
-    )
-    return [found, *_old_landlock(level)]
+        return [_no_landlock(level, without)]
+    params = about(sandbox=level, abi=level.landlock_abi)
+    return [Finding("sandbox", Level.FINE, params, without=without), *_old_landlock(level)]
 
 
-def _no_landlock(level: sandbox.Sandbox, lacks: str) -> Finding:
+def _no_landlock(level: sandbox.Sandbox, without: Params) -> Finding:
     """Accepted by the operator, and still not fine: files are closed, the network is not."""
-    is_filtered = level.landlock_abi > 0
-    what = "TCP is open to agents" if is_filtered else "the whole network and rare calls of the kernel are open"
-    return Finding(
-        "no_landlock",
-        Level.MISSING,
-        f"Agents are sandboxed as {level} only. Without Landlock {what}: an agent reaches every address that this "
-        f"machine reaches, can send away what it reads, and can listen.{lacks}",
-        "Linux 6.7 or newer with Landlock on (boot parameter lsm=) and ORCH_SANDBOX=auto close that; "
-        "ORCH_MIN_SANDBOX=landlock starts no agent without it. Else forbid the network around this service.",
-    )
+    said = "landlock_without_tcp" if level.landlock_abi > 0 else ""
+    return Finding("no_landlock", Level.MISSING, about(sandbox=level), said, without=without)
 
 
 def _old_landlock(level: sandbox.Sandbox) -> Iterator[Finding]:
     """Own processes or an own uid close what scopes would."""
     is_apart = level.has_bwrap or level.has_user
     if sandbox.LANDLOCK_TCP_ABI <= level.landlock_abi < sandbox.LANDLOCK_SCOPES_ABI and not is_apart:
-        yield Finding(
-            "old_landlock",
-            Level.MISSING,
-            f"Landlock ABI {level.landlock_abi} lets agents signal processes of their own user.",
-            "Linux 6.12 closes that (ABI 6); so does bubblewrap.",
-        )
+        yield Finding("old_landlock", Level.MISSING, about(abi=level.landlock_abi))
 
 
 async def of_database(database: Database) -> Finding:
     """Really writes: on a read-only or full disk only that tells."""
+    folder = database.path.parent
     try:
         await database.prove_writable()
-        await asyncio.to_thread(_try_write, database.path.parent)
+        await asyncio.to_thread(_try_write, folder)
     except (OrchestratorError, OSError) as error:
-        mend = (
-            f"Check that {database.path.parent} is writable for uid {os.getuid()} and that its disk is not full."
-        )
-        return Finding("no_writes", Level.BROKEN, f"Nothing can be stored: {error}", mend)
-    return Finding("database", Level.FINE, f"The database can be written ({database.path}).")
+        return Finding("no_writes", Level.BROKEN, about(message=error, folder=folder, uid=os.getuid()))
+    return Finding("database", Level.FINE, about(path=database.path))
 
 
 def _try_write(folder: Path) -> None:
@@ -243,20 +176,16 @@ def _try_write(folder: Path) -> None:
 def of_disk(folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free
     if free < LEAST_FREE_BYTES:
-        mend = "Free some space, or move ORCH_DATA_DIR."
-        return Finding("disk_low", Level.BROKEN, f"Only {free // 2**20} MiB are free at {folder}.", mend)
-    return Finding("disk", Level.FINE, f"{free // 2**30} GiB are free at {folder}.")
+        return Finding("disk_low", Level.BROKEN, about(mib=free // 2**20, folder=folder))
+    return Finding("disk", Level.FINE, about(gib=free // 2**30, folder=folder))
 
 
 def of_runs_disk(room: Room) -> list[Finding]:
     """As it was last measured."""
     if not room.is_full:
         return []
-    held = (
-        f"The runs' folders hold {room.used_bytes // 2**20} MiB, above {room.most_bytes // 2**20}: no run begins."
-    )
-    mend = "Close tasks that are not wanted, raise ORCH_RUNS_MAX_DISK_BYTES or free the disk."
-    return [Finding("runs_disk_full", Level.MISSING, held, mend)]
+    held = about(used=room.used_bytes // 2**20, most=room.most_bytes // 2**20)
+    return [Finding("runs_disk_full", Level.MISSING, held)]
 
 
 async def of_roles(orchestrator: Forge | None, developer: Forge | None, reviewer: Forge | None) -> list[Finding]:
@@ -268,12 +197,12 @@ async def of_roles(orchestrator: Forge | None, developer: Forge | None, reviewer
         writes, reviews = await author.whoami(), await reviewer.whoami()
         ours = await orchestrator.whoami() if orchestrator else ""
     except OrchestratorError as error:
-        return [Finding(error.code, Level.MISSING, f"A role's token: {error.message}", error.hint)]
+        return [of_fault(error, said="role_fault")]
     if writes.casefold() == reviews.casefold():
-        return [_one_user(f"Developer and reviewer are one Gitea user, {reviews}")]
+        return [Finding("one_gitea_user", Level.MISSING, about(login=reviews), "one_user")]
     if ours.casefold() == reviews.casefold():
-        return [_one_user(f"The reviewer and the orchestrator are one Gitea user, {reviews}")]
-    return [Finding("roles", Level.FINE, f"Pull requests are opened by {writes} and reviewed by {reviews}.")]
+        return [Finding("one_gitea_user", Level.MISSING, about(login=reviews), "orchestrators_user")]
+    return [Finding("roles", Level.FINE, about(writes=writes, reviews=reviews))]
 
 
 async def of_board(tracker: Tracker | None, directory: Directory) -> list[Finding]:
@@ -285,7 +214,7 @@ async def of_board(tracker: Tracker | None, directory: Directory) -> list[Findin
         for project in [one for one in directory.projects if _names_any(one)][:MOST_ASKED]:
             found += await _of_project(tracker, project)
     except OrchestratorError as error:
-        found.append(Finding(error.code, Level.MISSING, error.message, error.hint))
+        found.append(of_fault(error))
     return found
 
 
@@ -300,16 +229,13 @@ async def _of_project(tracker: Tracker, project: Project) -> list[Finding]:
         wanted.add(trigger.value)
     if wanted:
         there = {state.name for state in await tracker.states(project.id)}
-        mend = f"Plane has {', '.join(sorted(there))}: name one of them in orchestrator.yaml, or add it in Plane."
-        found += [_no_such("state", name, project, mend) for name in sorted(wanted - there)]
+        listed = ", ".join(sorted(there))
+        for name in sorted(wanted - there):
+            params = about(repo=project.repo, name=name, there=listed)
+            found.append(Finding("no_such_state", Level.MISSING, params))
     if trigger.kind is TriggerKind.LABEL and trigger.value not in (await tracker.labels(project.id)).values():
-        mend = "Add it in Plane, or name another one in orchestrator.yaml: until then no task starts."
-        found.append(_no_such("label", trigger.value, project, mend))
+        found.append(Finding("no_such_label", Level.MISSING, about(repo=project.repo, name=trigger.value)))
     return found
-
-
-def _no_such(kind: str, name: str, project: Project, mend: str) -> Finding:
-    return Finding(f"no_such_{kind}", Level.MISSING, f"{project.repo}: Plane has no {kind} {name!r}.", mend)
 
 
 async def of_tracker(tracker: Tracker | None) -> list[Finding]:
@@ -318,8 +244,8 @@ async def of_tracker(tracker: Tracker | None) -> list[Finding]:
     try:
         who = await tracker.whoami()
     except OrchestratorError as error:
-        return [Finding(error.code, Level.MISSING, error.message, error.hint)]
-    return [Finding("plane", Level.FINE, f"Plane answers; we are user {who} there.")]
+        return [of_fault(error)]
+    return [Finding("plane", Level.FINE, about(who=who))]
 
 
 async def of_forge(forge: Forge | None) -> list[Finding]:
@@ -328,5 +254,5 @@ async def of_forge(forge: Forge | None) -> list[Finding]:
     try:
         who = await forge.whoami()
     except OrchestratorError as error:
-        return [Finding(error.code, Level.MISSING, error.message, error.hint)]
-    return [Finding("gitea", Level.FINE, f"Gitea answers; we are {who} there.")]
+        return [of_fault(error)]
+    return [Finding("gitea", Level.FINE, about(who=who))]

@@ -37,7 +37,7 @@ from orchestrator.domain.events import (
 from orchestrator.domain.events import Delivery as Received
 from orchestrator.domain.finding import Finding, Level
 from orchestrator.domain.model import GitRemote, RepoName, Source, WorkItemId
-from orchestrator.domain.roles import Role
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import RunLimits
 from orchestrator.engines.local import LocalEngine, Pace
 from orchestrator.forges.gitea import Gitea
@@ -68,6 +68,7 @@ from orchestrator.web.signin.people import People
 from orchestrator.web.signin.sessions import Sessions
 from orchestrator.web.signin.tokens import Tokens
 from orchestrator.webhooks.receiver import Receiver
+from orchestrator.words.findings import in_words
 from orchestrator.workflow.admission import AdmissionLimits
 from orchestrator.workflow.keeping import Keeping
 
@@ -201,13 +202,13 @@ class Orchestrator:
         if self.runtime:
             await asyncio.to_thread(self.runtime.open)
         for one in await asyncio.to_thread(findings.of_sandbox, self.sandboxes):
-            report = log.info if one.level is Level.FINE else log.warning
-            report("sandbox_measured", code=one.code, message=one.message, mend=one.mend)
+            report, said = log.info if one.level is Level.FINE else log.warning, in_words(one, Language.EN)
+            report("sandbox_measured", code=said.code, message=said.message, mend=said.mend)
 
     def known(self) -> list[Finding]:
         """What was missing at the start, and which systems refuse us now."""
         refusals = {one.code: one for adapter in self.adapters for one in adapter.circuit.refusals}
-        refused = [Finding(one.code, Level.MISSING, one.message, one.hint) for one in refusals.values()]
+        refused = [findings.of_fault(one) for one in refusals.values()]
         return [*self.problems, *refused, *findings.of_runs_disk(self.room)]
 
     def api(self) -> Any:
@@ -466,9 +467,8 @@ def create_app() -> Any:
 
 
 def log_problems(problems: Sequence[Finding]) -> None:
-    for one in problems:
-        if one.level is not Level.FINE:
-            log.warning("missing", code=one.code, message=one.message, mend=one.mend)
+    for one in [in_words(problem, Language.EN) for problem in problems if problem.level is not Level.FINE]:
+        log.warning("missing", code=one.code, message=one.message, mend=one.mend)
 
 
 async def _without_forge(*_: object) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """System over real HTTP: findings, queue, pauses, deliveries that did not come or were turned away."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,17 @@ import pytest
 from sqlalchemy import Connection, insert
 
 from desk import HOSTILE, NOW, Page, add_run, add_task, harmless, served
+from green import PROJECT
+from orchestrator.configfile import Directory
+from orchestrator.domain.errors import Permanent
+from orchestrator.domain.finding import Level
 from orchestrator.domain.model import Source, Stage
+from orchestrator.domain.roles import Language
+from orchestrator.forges.gitea import Gitea
 from orchestrator.qg.verdict import Item
 from orchestrator.store.pulse import Pulse
 from orchestrator.store.schema import events, pauses, watermarks
+from orchestrator.words.findings import in_words
 
 
 def event(number: int, source: str, at: datetime) -> dict[str, Any]:
@@ -29,6 +37,42 @@ async def test_findings_say_what_is_missing_and_how_to_mend_it_in_both_languages
     for words in ("Нужно исправить", "no_gitea_token", "Очередь", "Никто не работает"):
         assert words in russian.text
     assert "ORCH_RUN_TIMEOUT_S" in english.text
+
+
+async def test_on_a_russian_page_no_finding_is_in_english(tmp_path: Path) -> None:
+    environ = {"ORCH_CLAUDE_BIN": str(tmp_path / "claude"), "ORCH_GITEA_TOKEN": "g", "ORCH_SANDBOX": "none"}
+    people = Directory((replace(PROJECT, approvers=()),))
+    async with served(tmp_path, people, **environ, ORCH_MIN_SANDBOX="none") as (orchestrator, client):
+        forge = orchestrator.forges.orchestrator
+        assert isinstance(forge, Gitea)
+        forge.circuit.refused("", Permanent("gitea_refused", "GET /user: 401.", hint="Check ORCH_GITEA_TOKEN: x."))
+        until = {"kind": "account", "since": NOW, "until": NOW + timedelta(days=9999), "guesses": 1}
+        await orchestrator.database.write(lambda c: c.execute(insert(pauses).values(until)))
+        await orchestrator.dispatch.pause_all(is_paused=True)
+        found = [one for one in await orchestrator.look() if one.level is not Level.FINE]
+        pages = {
+            language: harmless((await client.get("/system", headers={"Accept-Language": language})).text)
+            for language in Language
+        }
+    wanted = {
+        "no_sandbox",
+        "no_approvers",
+        "no_reviewer_user",
+        "dispatch_paused",
+        "account_paused",
+        "gitea_refused",
+    }
+    assert {*wanted, "gitea_refused"} <= {one.code for one in found}
+    for language, other in ((Language.EN, Language.RU), (Language.RU, Language.EN)):
+        for one in found:
+            told, not_told = in_words(one, language), in_words(one, other)
+            assert told.message in pages[language].text
+            assert told.mend in pages[language].text
+            assert not_told.mend not in pages[language].text
+    assert "Gitea нам отказывает: GET /user: 401." in pages[Language.RU].text
+    for sentence in ("Agents run without", "Nobody may approve", "is paused by an operator", "usage limit is"):
+        assert sentence in pages[Language.EN].text
+        assert sentence not in pages[Language.RU].text
 
 
 async def test_no_secret_is_told(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The level of this machine, measured once; and each run's way into it. Never less than was asked for."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,10 +77,16 @@ class Sandboxes:
 
     def admitted(self) -> Sandbox:
         """The level for a run; Permanent when it is below what was asked for."""
+        level = self.measured().sandbox
+        if lacking := self.lacks():
+            raise Permanent("sandbox_too_weak", refusal(level, lacking), hint=_ACCEPT)
+        return level
+
+    def lacks(self) -> dict[Capability, str]:
+        """What is needed and cannot be had here, each with the reason."""
         measured = self.measured()
-        if lacking := sorted(self.wish.needed - measured.sandbox.capabilities):
-            raise Permanent("sandbox_too_weak", refusal(measured, lacking), hint=_ACCEPT)
-        return measured.sandbox
+        lacking = sorted(self.wish.needed - measured.sandbox.capabilities)
+        return {one: measured.missing.get(one, "not asked for") for one in lacking}
 
     def program(self, binary: str) -> str:
         """What is started instead of the CLI: a copy that cannot be read, so that its memory cannot either."""
@@ -155,9 +161,9 @@ def reach(level: Sandbox, route: ApiRoute) -> Reach:
     return Reach(forward=str(Target.of(route.base_url, route.proxy)))
 
 
-def refusal(measured: Measured, lacking: Sequence[Capability]) -> str:
-    reasons = "; ".join(f"{one}: {measured.missing.get(one, 'not asked for')}" for one in lacking)
-    return f"Agents can only be sandboxed as {str(measured.sandbox)!r} here, less than what is needed ({reasons})."
+def refusal(level: Sandbox, lacking: Mapping[Capability, str]) -> str:
+    reasons = "; ".join(f"{one}: {why}" for one, why in lacking.items())
+    return f"Agents can only be sandboxed as {str(level)!r} here, less than what is needed ({reasons})."
 
 
 _ACCEPT = (

@@ -9,10 +9,12 @@ from orchestrator import findings, logs, main
 from orchestrator.cli import screen
 from orchestrator.cli.setup import read
 from orchestrator.cli.wishes import Wishes
-from orchestrator.config import Settings, SettingsFault, refuse_unsigned, secret_values
+from orchestrator.config import Settings, secret_values, unsigned
 from orchestrator.configfile import Directory
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.finding import Finding, Level
+from orchestrator.domain.finding import Finding, Level, about
+from orchestrator.domain.roles import Language
+from orchestrator.words.findings import Told, in_words
 
 _MARKS = {Level.FINE: ("✓", "green"), Level.MISSING: ("!", "yellow"), Level.BROKEN: ("✗", "red")}
 
@@ -23,7 +25,8 @@ def run(wishes: Wishes, *, asks_model: bool = False) -> int:
     logs.set_up("error", secret_values(settings))
     asked = ["Plane, Gitea, the CLI and the sandbox", *(["the model"] if asks_model else [])]
     with screen.busy(wishes, f"Asking {', then '.join(asked)}"):
-        found = asyncio.run(examine(settings, directory, asks_model=asks_model))
+        examined = asyncio.run(examine(settings, directory, asks_model=asks_model))
+    found = [in_words(one, Language.EN) for one in examined]
     if screen.is_for_people(wishes):
         _print(found, screen.console(wishes))
     else:
@@ -45,7 +48,8 @@ async def examine(settings: Settings, directory: Directory, *, asks_model: bool 
     try:
         orchestrator.database.open()
     except (OrchestratorError, OSError) as error:
-        return [*found, Finding("no_database", Level.BROKEN, str(error), f"Check {orchestrator.database.path}.")]
+        params = about(message=error, path=orchestrator.database.path)
+        return [*found, Finding("no_database", Level.BROKEN, params)]
     found += [await findings.of_database(orchestrator.database), findings.of_disk(settings.data_dir)]
     found += await orchestrator.dispatch.findings()
     await orchestrator.database.aclose()
@@ -53,15 +57,13 @@ async def examine(settings: Settings, directory: Directory, *, asks_model: bool 
 
 
 def _secrets(settings: Settings) -> list[Finding]:
-    try:
-        refuse_unsigned(settings)
-    except SettingsFault as error:
-        told = [fault.partition(". ") for fault in error.faults]
-        return [Finding("no_webhook_secret", Level.BROKEN, f"{what}.", mend) for what, _, mend in told]
-    return []
+    return [
+        Finding("no_webhook_secret", Level.BROKEN, about(setting=setting, system=system))
+        for setting, system in unsigned(settings)
+    ]
 
 
-def _print(found: list[Finding], console: Console) -> None:
+def _print(found: list[Told], console: Console) -> None:
     for one in sorted(found, key=lambda finding: list(Level).index(finding.level), reverse=True):
         mark, style = _MARKS[one.level]
         console.print(screen.safe(mark, style), screen.safe(one.message), soft_wrap=True)

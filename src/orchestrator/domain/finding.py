@@ -1,7 +1,9 @@
-"""What is missing or broken in an installation, and how to mend it."""
+"""What is missing or broken in an installation. `words/findings` says it, and how to mend it, for people."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+Params = tuple[tuple[str, str], ...]
 
 
 class Level(StrEnum):
@@ -14,9 +16,19 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`code` is stable; `message` says what is, `mend` what to do."""
+    """`code` is stable. `said` and `mending` name the words of what is and of what to do where a code has several;
+    else they are the code's own.
+    """
 
     code: str
     level: Level
-    message: str
-    mend: str = ""
+    params: Params = ()
+    said: str = ""
+    mending: str = ""
+    without: Params = ()
+    """Of a sandbox: what the machine cannot give, each with the reason."""
+
+
+def about(**values: object) -> Params:
+    """Parameters of a finding, as text."""
+    return tuple((name, str(value)) for name, value in values.items())

@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Connection
 
 from orchestrator.db import Database
-from orchestrator.domain.finding import Finding, Level
+from orchestrator.domain.finding import Finding, Level, about
 from orchestrator.domain.model import RunId, TaskId
 from orchestrator.domain.run import Outcome, RunResult
 from orchestrator.ports import Clock
@@ -191,22 +191,18 @@ def found(connection: Connection, now: datetime) -> list[Finding]:
     """Pauses of all dispatch, for those who look whether all is well."""
     paused, told = dispatch.pause_rows(connection), list[Finding]()
     if operator := paused.get(PauseKind.OPERATOR):
-        text = f"Everything is paused by an operator since {moment(operator.since)}: no agent starts."
-        told.append(Finding("dispatch_paused", Level.MISSING, text, "`orch resume --all` ends it."))
+        told.append(Finding("dispatch_paused", Level.MISSING, about(since=moment(operator.since))))
     account = paused.get(PauseKind.ACCOUNT)
     if account and not (now >= account.until and dispatch.has_answered(connection, account)):
-        told.append(Finding("account_paused", Level.MISSING, _of_account(account, now), _NOTHING))
+        until = about(until=moment(account.until))
+        told.append(Finding("account_paused", Level.MISSING, until, _words_of(account, now)))
     return told
 
 
-_NOTHING = "Nothing has to be done: then one run tries it, and after it all go on. No attempt is lost."
-
-
-def _of_account(pause: AccountPause, now: datetime) -> str:
+def _words_of(pause: AccountPause, now: datetime) -> str:
     if now >= pause.until:
-        return "The account's usage limit was reached and its reset has come; the next run tries whether it holds."
-    guessed = " (nobody told when it ends, so that is a guess)" if pause.guesses else ""
-    return f"The account's usage limit is reached: no agent starts until {moment(pause.until)}{guessed}."
+        return "account_tries"
+    return "account_guess" if pause.guesses else ""
 
 
 def _again(situation: Situation, reasons: Sequence[Item], now: datetime) -> float | None:

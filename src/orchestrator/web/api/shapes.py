@@ -14,6 +14,7 @@ from orchestrator.store import remarks
 from orchestrator.store.decisions import Told
 from orchestrator.store.lists import DecisionStory, EventStory, EventView
 from orchestrator.store.views import RunView, TaskView
+from orchestrator.words.findings import in_words
 from orchestrator.words.sentences import sentence
 
 MAX_TASK_CHARS = 200_000
@@ -304,7 +305,8 @@ def run(view: RunView) -> Run:
 
 
 def lack(finding: Finding) -> Lack:
-    return Lack(**asdict(finding))
+    """In English, whoever asks: programs compare it, and logs keep it."""
+    return Lack(**asdict(in_words(finding, Language.EN)))
 
 
 def event(view: EventView) -> Event:

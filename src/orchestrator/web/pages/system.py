@@ -23,6 +23,7 @@ from orchestrator.web.catalogue import words
 from orchestrator.web.pages.notices import notices
 from orchestrator.web.rendering import Rendering, language_of
 from orchestrator.web.services import Neighbour, Services
+from orchestrator.words.findings import in_words
 from orchestrator.workflow.account import AccountPause
 from orchestrator.workflow.admission import Day
 
@@ -45,19 +46,19 @@ class Rows:
 def add(app: FastAPI, services: Services, rendering: Rendering) -> None:
     @app.get("/system", include_in_schema=False)
     async def system(request: Request) -> HTMLResponse:
-        now = services.clock.now()
+        now, language = services.clock.now(), language_of(request)
         rows = await services.database.read(lambda c: _rows(c, now))
         return rendering.page(
             request,
             "system.html",
             rows=rows,
-            findings=_ordered(await services.look()),
+            findings=[in_words(one, language) for one in _ordered(await services.look())],
             about=services.about,
             refused=sorted(services.counters.refused.items()),
             answers=_answers(services.neighbours),
             limits=services.dispatch.limits,
             versions=_versions(rows.cli_version),
-            notices=[one for one in await notices(services, words(language_of(request))) if not one.address],
+            notices=[one for one in await notices(services, words(language)) if not one.address],
         )
 
 
