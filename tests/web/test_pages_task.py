@@ -294,6 +294,8 @@ async def test_an_approved_text_that_is_nowhere_any_more_is_said(tmp_path: Path)
         )
         found = await page(here.client, f"/tasks/{KEY}")
         assert f"Could not be read: {blobs['BRD'][:10]} is not there." in found.text
+        russian = await page(here.client, f"/tasks/{KEY}", "ru")
+        assert f"Не удалось прочитать: {blobs['BRD'][:10]} там нет." in russian.text
         assert "More." in found.text
 
 

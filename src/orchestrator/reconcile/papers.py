@@ -6,7 +6,7 @@ Nothing rests on them: gates look for themselves. So whatever cannot be read is 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.forge import FileEntry
@@ -28,6 +28,14 @@ Blob = Callable[[RepoName, str, int], Awaitable[bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """Why a text cannot be shown. `what` is how long was waited, the blob, or what somebody else said of it."""
+
+    code: Literal["no_answer", "not_there", "other"]
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Paper:
     """A document at the head. `approved` is the blob that people approved last, empty when they have none; a text
     is None where it could not be read, and then `fault` says why, or nobody asked.
@@ -39,7 +47,7 @@ class Paper:
     text: str | None = None
     approved: str = ""
     approved_text: str | None = None
-    fault: str = ""
+    fault: Unread | None = None
 
 
 class Papers:
@@ -52,17 +60,19 @@ class Papers:
         self._texts: dict[str, str] = {}
         self._lists: dict[tuple[RepoName, str, str], Sequence[FileEntry]] = {}
 
-    async def of(self, task: TaskView, approved: Mapping[DocumentName, str]) -> tuple[Sequence[Paper], str]:
+    async def of(
+        self, task: TaskView, approved: Mapping[DocumentName, str]
+    ) -> tuple[Sequence[Paper], Unread | None]:
         """Those that are there, in their order; and why there may be more, when the forge could not be asked."""
         if task.repo is None or task.head_sha is None or self._forge is None:
-            return (), ""
+            return (), None
         try:
             async with asyncio.timeout(PATIENCE_S):
-                return await self._read(self._forge, task, approved), ""
+                return await self._read(self._forge, task, approved), None
         except TimeoutError:
-            return (), f"no answer in {PATIENCE_S:g} s"
+            return (), Unread("no_answer", f"{PATIENCE_S:g}")
         except (OrchestratorError, ValueError) as fault:
-            return (), str(fault)
+            return (), Unread("other", str(fault))
 
     async def _read(self, forge: Forge, task: TaskView, approved: Mapping[DocumentName, str]) -> Sequence[Paper]:
         repo, head, folder = RepoName.parse(task.repo or ""), parse_sha(task.head_sha or ""), f"tasks/{task.key}"
@@ -99,19 +109,21 @@ class Papers:
         before, missing = await self._text(paper.approved, once)
         return replace(paper, text=text, approved_text=before, fault=fault or missing)
 
-    async def _text(self, blob: str, read: Callable[[], Awaitable[bytes | None]]) -> tuple[str | None, str]:
+    async def _text(
+        self, blob: str, read: Callable[[], Awaitable[bytes | None]]
+    ) -> tuple[str | None, Unread | None]:
         """A blob never changes, so its text is read once. The fault of one is not the fault of all."""
         if blob in self._texts:
-            return self._texts[blob], ""
+            return self._texts[blob], None
         try:
             raw = await read()
         except OrchestratorError as fault:
-            return None, fault.message
+            return None, Unread("other", fault.message)
         if raw is None:
-            return None, f"{blob[:10]} is not there"
+            return None, Unread("not_there", blob[:10])
         _forget(self._texts)
         self._texts[blob] = raw[:MAX_BYTES].decode("utf-8", "replace")
-        return self._texts[blob], ""
+        return self._texts[blob], None
 
 
 def _forget(known: dict[Key, Value]) -> None:

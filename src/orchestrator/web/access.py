@@ -42,12 +42,16 @@ _TOO_LITTLE = "You may look at this, but not do it: {name} has the scope {has}, 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What is answered instead. `location` is where a browser is sent."""
+    """What is answered instead. `location` is where a browser is sent. `code` and `about` are for a page, which
+    says it in its reader's language.
+    """
 
     status: int
     detail: str
     location: str = ""
     is_htmx: bool = False
+    code: str = ""
+    about: tuple[tuple[str, str], ...] = ()
 
 
 class Access:
@@ -66,10 +70,7 @@ class Access:
             return found
         needed = _needed(scope)
         if not found.may(needed):
-            has = found.scope.name.lower()
-            return Refusal(
-                403, _TOO_LITTLE.format(name=found.name or "nobody", has=has, needs=needed.name.lower())
-            )
+            return _too_little(found, needed)
         if _is_open(scope) or scope["method"] in READING or not self._is_by_browser(scope, found):
             return found, receive
         return await self._with_token(scope, receive, found)
@@ -85,21 +86,21 @@ class Access:
     def _of_browser(self, scope: Request) -> Refusal | None:
         hosts = self._identity.hosts
         if not hosts.is_allowed(scope):
-            return Refusal(403, _WRONG_HOST)
+            return Refusal(403, _WRONG_HOST, code="wrong_host")
         if scope["method"] not in READING and hosts.is_foreign(scope):
-            return Refusal(403, _FOREIGN)
+            return Refusal(403, _FOREIGN, code="foreign_page")
         return None
 
     def _who(self, scope: Request) -> Caller | Refusal:
         identity, token = self._identity, bearer(scope)
         if token is not None:
-            return identity.of_token(token) or Refusal(401, _UNKNOWN)
+            return identity.of_token(token) or Refusal(401, _UNKNOWN, code="unknown_token")
         found = identity.of_session(scope)
         if found:
             return found
         if not identity.is_configured:
             is_near = is_direct(scope)
-            return self._this_machine() if is_near else Refusal(403, _LOOPBACK_ONLY)
+            return self._this_machine() if is_near else Refusal(403, _LOOPBACK_ONLY, code="loopback_only")
         return NOBODY if _is_open(scope) else self._unknown(scope)
 
     def _this_machine(self) -> Caller:
@@ -128,11 +129,16 @@ class Access:
         self, scope: Request, receive: Receive, found: Caller
     ) -> tuple[Caller, Receive] | Refusal:
         if not self._identity.hosts.is_own_page(scope):
-            return Refusal(403, _UNSURE)
+            return Refusal(403, _UNSURE, code="unsure_page")
         given, again = await form.carried(scope, receive)
         if not self._identity.sessions.is_csrf(found.session or found.name, given):
-            return Refusal(403, _NO_CSRF)
+            return Refusal(403, _NO_CSRF, code="no_csrf")
         return found, again
+
+
+def _too_little(found: Caller, needed: Scope) -> Refusal:
+    about = (("name", found.name or "nobody"), ("has", found.scope.name.lower()), ("needs", needed.name.lower()))
+    return Refusal(403, _TOO_LITTLE.format(**dict(about)), code="too_little", about=about)
 
 
 def _is_open(scope: Request) -> bool:

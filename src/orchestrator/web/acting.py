@@ -5,7 +5,7 @@ Each raises Rejected with the reason when it cannot be done, and returns when it
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import structlog
 from sqlalchemy import Connection
@@ -22,18 +22,22 @@ from orchestrator.web.services import Services
 log = structlog.get_logger()
 T = TypeVar("T")
 MAX_NAMED_CHARS = 60
+Kind = Literal["task", "run", "event", "decision", "token"]
 
 
-def there(found: T | None, missing: str) -> T:
-    """Rejected with 404 when it is not."""
+class Absent(Rejected):
+    """404: there is none with this name. A page says it in its reader's language."""
+
+    def __init__(self, kind: Kind, name: object) -> None:
+        self.kind, self.name = kind, str(name)[:MAX_NAMED_CHARS]
+        super().__init__("not_found", f"There is no {kind} {self.name}.", status=404)
+
+
+def there(found: T | None, kind: Kind, name: object) -> T:
+    """Absent when it is not."""
     if found is None:
-        raise Rejected("not_found", missing, status=404)
+        raise Absent(kind, name)
     return found
-
-
-def no_task(key: str) -> str:
-    """What is said of a key that nobody has."""
-    return f"There is no task {key[:MAX_NAMED_CHARS]}."
 
 
 async def post(services: Services, repository: str, role: Role, brief: str, title: str = "") -> Task:
@@ -75,7 +79,7 @@ async def cancel_task(services: Services, key: str) -> None:
 async def cancel_run(services: Services, run: int) -> None:
     """Asks the run to stop; it ends within ten seconds with outcome `cancelled`."""
     found = await services.database.read(lambda connection: views.run(connection, RunId(run)))
-    if there(found, f"There is no run {run}.").state == "ended":
+    if there(found, "run", run).state == "ended":
         raise Rejected("run_over", f"Run {run} has ended already.", status=409)
     await services.engine().cancel_run(RunId(run))
 
@@ -108,7 +112,7 @@ async def replay(services: Services, event: int) -> None:
     """Looks again at the task that the event belongs to. An event is a hint: it adds no event and no fact."""
     known, task = await services.database.read(lambda connection: journal.task_of(connection, event))
     if not known:
-        raise Rejected("not_found", f"There is no event {event}.", status=404)
+        raise Absent("event", event)
     if task is None:
         raise Rejected(
             "no_task",
@@ -122,7 +126,7 @@ async def replay(services: Services, event: int) -> None:
 
 async def _task(services: Services, key: str) -> Task:
     found = await services.database.read(lambda connection: task_rows.by_key(connection, key))
-    return there(found, no_task(key))
+    return there(found, "task", key)
 
 
 async def _pause_task(services: Services, key: str, *, is_paused: bool) -> None:

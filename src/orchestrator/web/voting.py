@@ -11,6 +11,7 @@ from orchestrator.qg.facts import Remark
 from orchestrator.store import remarks
 from orchestrator.store import tasks as task_rows
 from orchestrator.store.remarks import Asked, Said
+from orchestrator.web.acting import Absent
 from orchestrator.web.api.paging import Key
 from orchestrator.web.api.problems import responses
 from orchestrator.web.caller import caller
@@ -93,7 +94,7 @@ async def _say(services: Services, key: str, login: str, vote: Vote, lines: tupl
     def commit(connection: Connection) -> tuple[Task, Remark]:
         task = task_rows.by_key(connection, key)
         if task is None:
-            raise Rejected("not_found", f"There is no task {key[:60]}.", status=404)
+            raise Absent("task", key)
         about = _about(remarks.asked(connection, task.id, task.stage), vote, task)
         return task, remarks.record(connection, task.id, about, said, now)
 

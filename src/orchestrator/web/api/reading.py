@@ -14,7 +14,7 @@ from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.store import lists, remarks, views
 from orchestrator.store.lists import EventFilter, RunFilter, TaskFilter
-from orchestrator.web.acting import no_task, there
+from orchestrator.web.acting import there
 from orchestrator.web.api import shapes
 from orchestrator.web.api.paging import MAX_ID, Cursor, Ident, Key, Limit, language_of, lead_on
 from orchestrator.web.api.problems import responses
@@ -100,7 +100,7 @@ def _add_of_one_task(app: FastAPI, services: Services) -> None:
     async def task(key: Key, request: Request) -> shapes.Task:
         """With all its runs, oldest first, the gates that it has come to, and what people are asked about."""
         found = await services.database.read(lambda connection: views.task(connection, key))
-        view = there(found, no_task(key))
+        view = there(found, "task", key)
         stage = Stage(view.stage)
         asked = await services.database.read(lambda connection: remarks.asked(connection, view.id, stage))
         return shapes.task(view, services.item_link(view), language_of(request), asked)
@@ -118,7 +118,7 @@ def _add_of_one_task(app: FastAPI, services: Services) -> None:
     ) -> Explanation:
         """Each gate with what holds and what is missing, what would unblock the task, and the limits left."""
         found = await services.database.read(lambda connection: views.story(connection, key, LOOK_BACK))
-        told = there(found, no_task(key))
+        told = there(found, "task", key)
         project = services.project_of_repo(RepoName.parse(told.task.repo)) if told.task.repo else None
         options = project.gates if project else None
         language, link = language_of(request, lang), services.item_link(told.task)
@@ -136,7 +136,7 @@ def _add_history(app: FastAPI, services: Services) -> None:
         key: Key, request: Request, response: Response, limit: Limit = 50, cursor: Cursor = None
     ) -> shapes.Decisions:
         """A decision is stored when it differs from the one before."""
-        task = there(await services.database.read(lambda c: lists.task_id(c, key)), no_task(key))
+        task = there(await services.database.read(lambda c: lists.task_id(c, key)), "task", key)
         page = await services.database.read(lambda c: lists.decisions_page(c, task, limit, cursor))
         items = [shapes.decision(one, language_of(request)) for one in page.rows]
         return shapes.Decisions(items=items, next=lead_on(request, response, page.next))
@@ -151,7 +151,7 @@ def _add_history(app: FastAPI, services: Services) -> None:
         key: Key, request: Request, response: Response, limit: Limit = 50, cursor: Cursor = None
     ) -> shapes.Events:
         """The deliveries that belong to it."""
-        there(await services.database.read(lambda c: lists.task_id(c, key)), no_task(key))
+        there(await services.database.read(lambda c: lists.task_id(c, key)), "task", key)
         wanted = EventFilter(task=key)
         page = await services.database.read(lambda c: lists.events_page(c, wanted, limit, cursor))
         items = [shapes.event(one) for one in page.rows]
@@ -180,7 +180,7 @@ def _add_runs(app: FastAPI, services: Services) -> None:
     async def run(run: Ident) -> shapes.Run:
         """While it works, turns and tokens grow."""
         found = await services.database.read(lambda connection: views.run(connection, RunId(run)))
-        return shapes.run(there(found, f"There is no run {run}."))
+        return shapes.run(there(found, "run", run))
 
     @app.get(
         "/api/v1/runs/{run}/log",
@@ -196,7 +196,7 @@ def _add_runs(app: FastAPI, services: Services) -> None:
     ) -> PlainTextResponse:
         """At most 1 MiB from `offset`; `X-Next-Offset` says where to go on. With `wait_s` it waits for news."""
         found = await services.database.read(lambda connection: views.run(connection, RunId(run)))
-        path = there(found, f"There is no run {run}.").output_path
+        path = there(found, "run", run).output_path
         piece = await follow(Path(path), offset, wait_s) if path else b""
         return PlainTextResponse(piece, headers={"X-Next-Offset": str(offset + len(piece))})
 
@@ -238,10 +238,10 @@ def add_single(app: FastAPI, services: Services) -> None:
     async def event(event: Ident, request: Request) -> shapes.WholeEvent:
         """Its headers and body as they came, and what it led to."""
         found = await services.database.read(lambda connection: lists.event(connection, event))
-        return shapes.whole_event(there(found, f"There is no event {event}."), language_of(request))
+        return shapes.whole_event(there(found, "event", event), language_of(request))
 
     @app.get("/api/v1/decisions/{decision}", tags=["decisions"], summary="One decision", responses=responses(404))
     async def decision(decision: Ident, request: Request) -> shapes.WholeDecision:
         """With all that it rested on."""
         found = await services.database.read(lambda connection: lists.decision(connection, decision))
-        return shapes.whole_decision(there(found, f"There is no decision {decision}."), language_of(request))
+        return shapes.whole_decision(there(found, "decision", decision), language_of(request))

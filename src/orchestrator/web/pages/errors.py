@@ -1,6 +1,6 @@
 """What went wrong, for people: a page with what to do next. Programs get RFC 9457, as before."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -9,11 +9,11 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from orchestrator.domain.errors import OrchestratorError, Rejected
-from orchestrator.domain.roles import Language
 from orchestrator.web.access import Refusal
-from orchestrator.web.catalogue import catalogue
+from orchestrator.web.acting import Absent
+from orchestrator.web.catalogue import catalogue, words
 from orchestrator.web.front import REFUSED, REFUSED_PATH
-from orchestrator.web.rendering import Rendering
+from orchestrator.web.rendering import Rendering, language_of
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 TOLD: Final = (403, 404, 405, 409, 422, 500, 503)
@@ -32,7 +32,8 @@ def add(app: FastAPI, rendering: Rendering) -> None:
         refusal: Refusal | None = request.scope.get(REFUSED)
         if refusal is None:
             raise HTTPException(404)
-        return _page(rendering, request, refusal.status, "", refusal.detail)
+        said = _said(request, refusal.code, refusal.about)
+        return _page(rendering, request, refusal.status, said, refusal.detail)
 
 
 def is_for_people(request: Request) -> bool:
@@ -46,11 +47,13 @@ def _answer(rendering: Rendering, otherwise: Any) -> Handler:
         if not is_for_people(request):
             return await otherwise(request, error) if otherwise else _problem(error)
         match error:
-            case OrchestratorError():
-                detail = f"{error.message} {error.hint}".strip()
-                return _page(rendering, request, _status(error), error.code, detail)
+            case Absent(kind=kind, name=name):
+                said, detail = _said(request, f"absent_{kind}", (("name", name),)), error.message
+            case OrchestratorError(code=code):
+                said, detail = _said(request, code), f"{error.message} {error.hint}".strip()
             case _:
-                return _page(rendering, request, _status(error), "", "")
+                said, detail = "", ""
+        return _page(rendering, request, _status(error), said, detail)
 
     return answer
 
@@ -75,13 +78,17 @@ def _problem(error: Exception) -> Response:
     return JSONResponse(body, status, media_type="application/problem+json")
 
 
-def _page(rendering: Rendering, request: Request, status: int, code: str, detail: str) -> Response:
-    """Words of ours where there are some for the code, in the reader's language; else what was said in English."""
-    known = catalogue(Language.EN)
-    own = f"errors.{code}" if f"errors.{code}" in known else ""
+def _said(request: Request, code: str, about: Iterable[tuple[str, str]] = ()) -> str:
+    """What the code means, in the reader's language; empty where there are no words for it."""
+    language, key = language_of(request), f"errors.{code}"
+    return words(language)(key, **dict(about)) if key in catalogue(language) else ""
+
+
+def _page(rendering: Rendering, request: Request, status: int, said: str, detail: str) -> Response:
+    """In our words where there are some, else in those of the fault, which are English."""
     path: str = request.scope["path"]
     key = path.split("/")[3] if path.startswith("/actions/tasks/") else ""
     told = status if status in TOLD else 500 if status >= 500 else 404
     return rendering.page(
-        request, "error.html", status=status, code=status, told=told, own=own, detail=detail, key=key
+        request, "error.html", status=status, code=status, told=told, said=said, detail=detail, key=key
     )

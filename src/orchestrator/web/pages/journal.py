@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from orchestrator.domain.errors import Rejected
 from orchestrator.domain.model import Source
 from orchestrator.store import lists
 from orchestrator.store.decisions import Told
@@ -111,9 +110,7 @@ def _add_list(app: FastAPI, services: Services, rendering: Rendering) -> None:
 def _add_one(app: FastAPI, services: Services, rendering: Rendering) -> None:
     async def found(event: int) -> EventStory:
         story = await services.database.read(lambda c: lists.event(c, event))
-        if story is None:
-            raise Rejected("not_found", f"There is no event {event}.", status=404)
-        return story
+        return acting.there(story, "event", event)
 
     @app.get("/journal/{event}", include_in_schema=False)
     async def one(request: Request, event: int) -> HTMLResponse:

@@ -31,11 +31,9 @@ class RunPages:
     rendering: Rendering
 
     async def story(self, ident: int) -> RunStory:
-        """Rejected with 404 when there is none."""
+        """Absent when there is none."""
         found = await self.services.database.read(lambda c: views.run_story(c, RunId(ident)))
-        if found is None:
-            raise Rejected("not_found", f"There is no run {ident}.", status=404)
-        return found
+        return acting.there(found, "run", ident)
 
     def summary(self, request: Request, story: RunStory) -> str:
         why = reason(story.run.reason, language_of(request))

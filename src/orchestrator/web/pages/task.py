@@ -10,13 +10,13 @@ from sqlalchemy import Connection
 from orchestrator.domain.model import RepoName, Stage
 from orchestrator.domain.roles import DocumentName
 from orchestrator.qg.documents import OF_STAGE, digest_of
-from orchestrator.reconcile.papers import Paper
+from orchestrator.reconcile.papers import Paper, Unread
 from orchestrator.store import remarks, timeline, views
 from orchestrator.store.remarks import Asked
 from orchestrator.store.timeline import ApprovedPaper, Happened
 from orchestrator.store.views import TaskStory, TaskView
 from orchestrator.web import reading
-from orchestrator.web.acting import no_task, there
+from orchestrator.web.acting import there
 from orchestrator.web.caller import caller
 from orchestrator.web.catalogue import words
 from orchestrator.web.explain import LOOK_BACK, Explanation, explain
@@ -72,7 +72,7 @@ def add(app: FastAPI, services: Services, rendering: Rendering) -> None:
     @app.get("/tasks/{key}", include_in_schema=False)
     async def task(key: str, request: Request, part: str = "") -> HTMLResponse:
         language, seen = language_of(request), await marked(services, lambda c: timeline.mark(c, key))
-        found = there(await services.database.read(lambda connection: _found(connection, key)), no_task(key))
+        found = there(await services.database.read(lambda connection: _found(connection, key)), "task", key)
         view = found.story.task
         sheets, fault = await _sheets(services, view, found.approved)
         return rendering.page(
@@ -118,7 +118,7 @@ def _explained(services: Services, story: TaskStory, request: Request) -> Explan
 
 async def _sheets(
     services: Services, view: TaskView, approved: dict[DocumentName, ApprovedPaper]
-) -> tuple[list[Sheet], str]:
+) -> tuple[list[Sheet], Unread | None]:
     papers, fault = await services.papers.of(view, {name: one.blob for name, one in approved.items()})
     return [await _sheet(one, approved.get(one.name)) for one in papers], fault
 

@@ -7,8 +7,8 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 
-from orchestrator.domain.errors import Rejected
 from orchestrator.store import tokens as rows
+from orchestrator.web.acting import Absent
 from orchestrator.web.caller import caller
 from orchestrator.web.rendering import Rendering
 from orchestrator.web.services import Services
@@ -28,6 +28,6 @@ def add(app: FastAPI, services: Services, rendering: Rendering) -> None:
     async def revoke(request: Request, name: str) -> Response:
         now = services.clock.now()
         if not await services.database.write(lambda connection: rows.revoke(connection, name, now)):
-            raise Rejected("not_found", f"There is no token {name[:60]} in force.", status=404)
+            raise Absent("token", name)
         log.info("token_revoked", name=name, by=caller(request.scope).name)
         return RedirectResponse(rendering.url("/tokens"), 303)
