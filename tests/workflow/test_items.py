@@ -48,6 +48,7 @@ from orchestrator.workflow.decision import (
     PublishReview,
     Reply,
     StartRun,
+    required,
 )
 from orchestrator.workflow.feedback import feedback_of
 from orchestrator.workflow.pipeline import step_of_stage
@@ -646,9 +647,25 @@ def test_after_the_last_answer_the_reason_says_that_there_are_no_more() -> None:
     number = (("answers", str(MAX_ANSWERS)),)
     (reply,) = [one for one in decision.actions if isinstance(one, Reply)]
     assert reply.item == Item("no_more_answers", number, (), "approver", "nothing")
-    assert decision.waiting[-1] == Item("answers_spent", number, (), "approver", "nothing")
+    assert decision.waiting[-1] == Item("answers_spent", number, (), "orchestrator", "nothing")
     later = ordered("/orch status", "/orch why", task=applied(last, decision))
     assert decision.switches.answered == later.switches.answered == MAX_ANSWERS + 1
+
+
+@pytest.mark.parametrize(
+    ("waiting", "needed"),
+    [
+        ((), ()),
+        (("merge",), ("merge",)),
+        (("merge", "not_written", "answers_spent"), ("merge",)),
+        (("not_written", "answers_spent"), ()),
+        (("not_written", "reviewer_approval", "answers_spent"), ("not_written", "reviewer_approval")),
+    ],
+)
+def test_what_stands_behind_all_that_is_waited_for_is_no_requirement(
+    waiting: tuple[str, ...], needed: tuple[str, ...]
+) -> None:
+    assert tuple(item.code for item in required(tuple(Item(code) for code in waiting))) == needed
 
 
 def test_paths_that_were_allowed_are_told_with_the_head() -> None:

@@ -37,7 +37,7 @@ from orchestrator.store import canonical, stays
 from orchestrator.store.decisions import Basis, Made
 from orchestrator.store.prepared import Prepared
 from orchestrator.store.schema import agent_runs, effects, events, next_revision, tasks, watermarks
-from orchestrator.workflow.decision import Decision, StartRun
+from orchestrator.workflow.decision import Decision, StartRun, about_to_start, required
 from orchestrator.workflow.names import posted_branch_name
 
 PARKED = frozenset({"no_progress", "cap_reached", "output_missing"})
@@ -191,7 +191,7 @@ def _values(basis: Basis, decision: Decision) -> dict[str, object]:
     """Columns that a decision sets. Not always the same: what it does not name stays."""
     values: dict[str, object] = {
         "stage": decision.stage,
-        "waiting": waiting_text(decision.waiting or _about_to_start(decision)),
+        "waiting": waiting_text(_waits_for(decision)),
         "agent_running": _is_agent_running(decision),
         "switches": canonical.encode(decision.switches),
         "returns": canonical.encode(decision.returns),
@@ -219,13 +219,10 @@ def applied(basis: Basis, decision: Decision) -> Task:
     )
 
 
-def _about_to_start(decision: Decision) -> tuple[Item, ...]:
+def _waits_for(decision: Decision) -> tuple[Item, ...]:
     """While an agent is on its way there is a reason too."""
-    return tuple(
-        Item("run_intended", (("role", one.role), ("attempt", str(one.attempt))), who="agent", action="wait")
-        for one in decision.actions
-        if isinstance(one, StartRun)
-    )
+    coming = () if required(decision.waiting) else about_to_start(decision)
+    return (*coming, *decision.waiting)
 
 
 def _switches(task: Task) -> str:

@@ -412,8 +412,8 @@ _ANSWERS = {
     "answers_spent": Said(
         "comments are not answered any more: there were {answers} answers",
         "на комментарии больше нет ответов: их было {answers}",
-        "nothing; commands and approvals go on to count",
-        "ничего; команды и одобрения по-прежнему действуют",
+        "commands and approvals go on to count",
+        "команды и одобрения по-прежнему действуют",
     ),
     "budget_set": Said(
         "from the next run on, one run may cost {usd} USD, and what the task may cost is counted anew",

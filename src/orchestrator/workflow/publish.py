@@ -146,4 +146,5 @@ def _last_answer() -> Item:
 
 
 def _spent() -> Item:
-    return Item("answers_spent", (("answers", str(MAX_ANSWERS)),), who="approver", action="nothing")
+    """A note: it asks nothing of anybody."""
+    return Item("answers_spent", (("answers", str(MAX_ANSWERS)),), who="orchestrator", action="nothing")
