@@ -263,8 +263,7 @@ def test_what_is_told_beside_is_nothing_that_is_missing() -> None:
     begun = standing_of(task, replace(GREEN, documents=(), remarks=(), runs=(), unwritten=(REFUSED,)))
     assert [item.code for item in begun.waiting] == ["not_written", "answers_spent"]
     assert status_line(begun, EN) == (CheckState.PENDING, "Nothing is missing; the next step is under way.")
-    assert (
-        """\
+    assert """\
 Nothing is missing; the next step is under way.
 
 refused by Plane or Gitea: the link to the pull request in Plane; plane\\_link\\_refused
@@ -272,9 +271,7 @@ refused by Plane or Gitea: the link to the pull request in Plane; plane\\_link\\
 comments are not answered any more: there were 30 answers; commands and approvals go on to count
 
 **Gates**
-"""
-        in sticky_markdown(begun, EN)
-    )
+""" in sticky_markdown(begun, EN)
 
 
 def test_what_is_refused_is_the_closest_requirement_where_our_own_next_step_hangs_on_it() -> None:
