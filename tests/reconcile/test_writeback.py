@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from green import ANNA, GREEN, NOW, OLD, PROJECT, TASK, applied, remark
+from green import ANNA, GREEN, NOW, OLD, PROJECT, PULL, TASK, US, applied, remark
 from orchestrator.db import Database
 from orchestrator.domain.effect import PullNote, TrackerNote
 from orchestrator.domain.model import RepoName, Task
 from orchestrator.domain.roles import Role
-from orchestrator.qg.facts import Facts, Remark
+from orchestrator.qg.facts import Facts, Remark, Us
 from orchestrator.reconcile.deliver import decoded
 from orchestrator.reconcile.telling import queue
 from orchestrator.reconcile.writeback import Addresses, planned
@@ -71,3 +71,22 @@ async def test_a_comment_that_is_edited_after_its_answer_is_answered_again_unles
     assert "the comment was edited" in second.html
     _, third = await written(database, task, saying(replace(edited, order=80)), "reply")
     assert third == []
+
+
+ONE_USER = replace(US, reviewer=US.orchestrator)
+
+
+@pytest.mark.parametrize(("us", "word"), [(US, "report"), (ONE_USER, "review")])
+async def test_a_verdict_stands_on_the_pull_request_that_is_open_now(
+    database: Database, task: Task, us: Us, word: str
+) -> None:
+    """Number 7 was closed, and 8 opened from the same branch. In Plane it is told once."""
+    noted: list[tuple[int, ...]] = []
+    items = 0
+    for number in (7, 8, 8):
+        facts = replace(GREEN, pull=replace(PULL, number=number), us=us)
+        task, notes = await written(database, task, facts, word)
+        noted.append(tuple(one.pull for one in notes if isinstance(one, PullNote)))
+        items += sum(isinstance(one, TrackerNote) for one in notes)
+    assert noted == [(7,), (8,), ()]
+    assert items == (word == "report")

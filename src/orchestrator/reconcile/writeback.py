@@ -146,7 +146,7 @@ def _review(task: Task, review: PublishReview, here: Standing, language: Languag
     )
     key = f"{task.id}:review:{review.attempt}"
     if review.as_comment:
-        return Planned(f"{key}:comment", PullNote(review.repo, review.pull, marker, text))
+        return Planned(f"{key}:comment:{review.pull}", PullNote(review.repo, review.pull, marker, text))
     marked = f"<!-- {marker} -->\n{text}"
     return Planned(
         key, PullReview(review.repo, review.pull, review.at, review.verdict, marked), again=Again.WHEN_WANTED
@@ -154,11 +154,13 @@ def _review(task: Task, review: PublishReview, here: Standing, language: Languag
 
 
 def _report(task: Task, report: PublishReport, here: Standing, language: Language) -> Iterator[Planned]:
+    """On each pull request that the branch had. The marker finds the comment of an older version, whose key had no
+    number.
+    """
     key = f"{here.key}:report:{report.attempt}"
     text = answers.report_text(report.attempt, report.at, report.word, report.text, language)
-    yield Planned(
-        f"{task.id}:report:{report.attempt}:pull", PullNote(report.repo, report.pull, f"orchestrator:{key}", text)
-    )
+    note = PullNote(report.repo, report.pull, f"orchestrator:{key}", text)
+    yield Planned(f"{task.id}:report:{report.attempt}:pull:{report.pull}", note)
     html = answers.report_html(report.attempt, report.at, report.word, report.text, language)
     yield Planned(f"{task.id}:report:{report.attempt}:item", TrackerNote(key, html))
 

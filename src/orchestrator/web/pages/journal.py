@@ -138,7 +138,9 @@ def _add_one(app: FastAPI, services: Services, rendering: Rendering) -> None:
 
 
 def _told(decisions: Sequence[Told]) -> Iterator[tuple[Told, Steps, Item | None]]:
-    """Each with what it did, and what the task waited for then. Of the first nobody knows here what it changed, so its actions are told alone."""
+    """Each with what it did, and what the task waited for then. Of the first nobody knows here what it changed, so
+    its actions are told alone.
+    """
     before: Decision | None = None
     for one in decisions:
         decision = one.decision
