@@ -612,6 +612,21 @@ def test_a_question_is_answered_by_all_that_is_waited_for_or_by_the_first() -> N
     assert answer("/orch budget 5", **open_run).about == ()
 
 
+@pytest.mark.parametrize("question", ["why", "status"])
+def test_a_question_in_the_look_that_starts_an_agent_is_answered_by_that(question: str) -> None:
+    """F30: nothing is missing, and "it waits for this" was followed by nothing."""
+    begun = {"facts": replace(GREEN, documents=(), remarks=(), runs=()), "task": at(Stage.ANALYSIS)}
+    coming = Item("run_intended", (("role", "analyst"), ("attempt", "1")), (), "agent", "wait")
+    assert answer(f"/orch {question}", **begun) == Reply(
+        "k60", Item(question, (("stage", "analysis"),)), (coming,)
+    )
+
+
+def test_why_is_answered_with_the_stage_alone_when_nothing_is_waited_for_any_more() -> None:
+    merged = replace(GREEN, pull=replace(PULL, is_open=False, is_merged=True))
+    assert answer("/orch why", facts=merged) == Reply("k60", Item("status", (("stage", "done"),)))
+
+
 def test_an_approval_in_vain_while_documents_are_asked_for_may_be_given_again() -> None:
     late = replace(GREEN, documents=(BRD, DEV_TASK), remarks=(remark(11),))
     assert answer(":approved:", facts=late, task=at(Stage.ARCHITECTURE)).item == Item(
