@@ -76,6 +76,18 @@ def test_an_unknown_command_is_answered_with_those_that_there_are() -> None:
     assert "/orch allow-paths</code></p>" in text
 
 
+def test_what_is_said_of_an_edited_order_holds_whether_it_was_carried_out_before_or_not() -> None:
+    item = Item("command_not_counted", (("why", "edited"),), (), "approver", "/orch")
+    assert reply_text(item, (), EN) == (
+        "as the comment stands now, its `/orch` commands do not count: the comment was edited; what was carried "
+        "out before that stays so; comment anew what is still to be done"
+    )
+    assert reply_text(item, (), RU) == (
+        "в нынешнем виде команды `/orch` в комментарии не действуют: комментарий правили; что было выполнено "
+        "раньше, остаётся в силе; напишите заново то, что ещё нужно сделать"
+    )
+
+
 def test_an_answer_tells_of_so_many_things_and_no_more() -> None:
     assert reply_text(Item("why"), WAITING * 20, EN).count("\n- ") == 10
 

@@ -398,10 +398,12 @@ _ANSWERS = {
         "есть такие: `{commands}`",
     ),
     "command_not_counted": Said(
-        "an `/orch` command is not carried out: {why}",
-        "команда `/orch` не выполнена: {why}",
-        "comment it anew",
-        "напишите её заново",
+        "as the comment stands now, its `/orch` commands do not count: {why}; what was carried out before that "
+        "stays so",
+        "в нынешнем виде команды `/orch` в комментарии не действуют: {why}; что было выполнено раньше, остаётся в "
+        "силе",
+        "comment anew what is still to be done",
+        "напишите заново то, что ещё нужно сделать",
     ),
     "no_more_answers": Said(
         "this is the last answer: comments on this work item were answered {answers} times",
