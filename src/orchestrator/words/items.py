@@ -374,18 +374,11 @@ _ADMISSION = {
     "task_budget_spent": Said(
         "the task's runs have cost {spent} USD, of at most {budget}",
         "запуски задачи стоили {spent} USD, разрешено {budget}",
-        "look whether it gets further; then comment `/orch budget 10` in Plane (US dollars): so much it may spend "
-        "from then on",
-        "посмотрите, движется ли она; затем напишите в Plane `/orch budget 10` (доллары США): столько она может "
-        "потратить с этого момента",
     ),
     "money_without_progress": Said(
         "the task gets no further: its runs have cost {spent} USD since it last reached a new stage, of at most "
         "{budget}",
         "задача не движется: после выхода на последний новый этап запуски стоили {spent} USD, разрешено {budget}",
-        "read what its last runs did; then comment `/orch budget 10` in Plane (US dollars), if it is to go on",
-        "посмотрите, что делали последние запуски; затем, если продолжать, напишите в Plane `/orch budget 10` "
-        "(доллары США)",
     ),
 }
 _ANSWERS = {

@@ -74,6 +74,17 @@ ACTIONS: dict[str, Pair] = {
         "запустите `orch doctor`: он скажет, как исправить",
     ),
     "orch resume --all": ("run `orch resume --all`", "выполните `orch resume --all`"),
+    "/orch budget": (
+        (
+            "read what its last runs did; then comment `/orch budget 10` in Plane (US dollars): one run may cost "
+            "that, and the task, counted anew, that or the configured limit, whichever is more"
+        ),
+        (
+            "посмотрите, что делали последние запуски; затем напишите в Plane `/orch budget 10` (доллары США): "
+            "столько сможет стоить один запуск, а вся задача, если считать заново, — столько же или предел из "
+            "настроек, смотря что больше"
+        ),
+    ),
     "restore": ("restore the work item", "верните рабочий элемент"),
     "publish": ("publish the work item", "опубликуйте рабочий элемент"),
     TriggerKind.NEW_ITEM: ("create a new work item", "создайте новый рабочий элемент"),
