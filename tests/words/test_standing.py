@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import producers
 from any_facts import ANY_FACTS, TASKS
-from green import ANNA, ASKED, GREEN, HEAD, PROJECT, PULL, TASK, rejection_of, run
+from green import ANNA, ASKED, GREEN, HEAD, PROJECT, PULL, TASK, approval_of, rejection_of, run
 from orchestrator.domain.forge import CheckState
-from orchestrator.domain.model import Cause, Return, Stage, Switches, Task
+from orchestrator.domain.model import Cause, Return, ReviewPolicy, Stage, Switches, Task
 from orchestrator.domain.roles import Language
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.forges.text import first_line, harmless
@@ -310,6 +310,20 @@ def test_what_parks_in_the_core_is_parked_here() -> None:
         _parked_by(silent),
         _parked_by(capped, replace(TASK, returns=sent_back)),
     } == PARKED - OF_LIMITS - {"internal_error", "no_rest", "stage_not_automated"}
+
+
+def test_that_nobody_reviewed_is_not_said_beside_a_persons_approval() -> None:
+    """F30."""
+    both = replace(PROJECT, gates=replace(PROJECT.gates, review=ReviewPolicy.BOTH))
+    vera = replace(GREEN, runs=GREEN.runs[:3], reviews=(approval_of(HEAD, "vera"),))
+    verdict = decide(both, replace(TASK, stage=Stage.REVIEW), vera).verdicts[-1]
+    for language, holds, lacks in (
+        (EN, "`vera` approved", "the reviewer has not looked at `aaaaaaaaaa` yet"),
+        (RU, "`vera` одобряет", "`aaaaaaaaaa` ещё не проверен ревьюером"),
+    ):
+        text = sticky_markdown(Standing("A-1", "T", Stage.REVIEW, verdicts=(verdict,)), language)
+        assert holds in text
+        assert lacks in text
 
 
 def test_work_that_was_sent_back_is_pending() -> None:

@@ -191,7 +191,9 @@ _REVIEW = {
         "the reviewer asks for changes on `{head:.10}` (attempt {attempt})",
         "ревьюер требует изменений в `{head:.10}` (попытка {attempt})",
     ),
-    "review_due": Said("nobody reviewed `{head:.10}` yet", "`{head:.10}` ещё не проверен ревьюером"),
+    "review_due": Said(
+        "the reviewer has not looked at `{head:.10}` yet", "`{head:.10}` ещё не проверен ревьюером"
+    ),
     "reviewer_verdict": Said(
         "the reviewer looked at `{head:.10}` (attempt {attempt})",
         "ревьюер посмотрел `{head:.10}` (попытка {attempt})",
