@@ -50,10 +50,10 @@ stage “analysis”, and it waits for this
 
 - `tasks/E-1/BRD.md` waits for approval, 0 of 1: read `tasks/E-1/BRD.md` on the branch, then comment \
 `:approved:`, alone on its line, on the work item in Plane, or `:rejected: why` (approver)
-- paused by an approver: comment `/orch resume` in Plane (approver)"""
+- paused by a person: comment `/orch resume` in Plane (approver)"""
     )
     assert reply_html(item, WAITING[1:], RU) == (
-        "<p>этап «анализ», и вот чего он ждёт</p><ul><li><p>на паузе по слову согласующего: напишите в Plane "
+        "<p>этап «анализ», и вот чего он ждёт</p><ul><li><p>на паузе по слову человека: напишите в Plane "
         "<code>/orch resume</code> (согласующий)</p></li></ul>"
     )
 

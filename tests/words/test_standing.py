@@ -344,7 +344,7 @@ def test_a_status_holds_a_whole_command_or_none() -> None:
     state, line = status_line(standing_of(TASK, touched), EN)
     assert (state, line) == (CheckState.PENDING, "protected files are changed: 1 (approver)")
     short = standing_of(replace(TASK, switches=Switches(is_cancelled=True)), GREEN)
-    assert status_line(short, EN)[1] == "cancelled by an approver: comment /orch resume in Plane"
+    assert status_line(short, EN)[1] == "cancelled by a person: comment /orch resume in Plane"
     assert "`/orch allow-paths " + HEAD + "`" in sticky_markdown(standing_of(TASK, touched), EN)
 
 

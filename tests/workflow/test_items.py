@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from green import (
     ANNA,
@@ -190,8 +191,9 @@ def test_a_bad_end_is_told_with_its_reason_and_attempt() -> None:
         "operator",
         "retry",
     )
-    assert decide(None, POSTED, replace(GREEN, runs=failed)).waiting == (item,)
     assert decide(PROJECT, at(Stage.REVIEW), replace(GREEN, runs=failed)).waiting[0] == item
+    (posted,) = decide(None, POSTED, replace(GREEN, runs=failed)).waiting
+    assert posted == structs.replace(item, action="orch retry")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,7 @@ def test_a_bad_end_is_told_with_its_reason_and_attempt() -> None:
 def test_a_bad_end_that_says_more_is_told_as_that(ended: Any, code: str, more: tuple[Any, ...]) -> None:
     params = (("outcome", ended.outcome.value), ("reason", ended.reason), ("attempt", "2"), *more)
     assert decide(None, POSTED, replace(GREEN, runs=(ended,))).waiting == (
-        Item(code, params, (), "operator", "retry"),
+        Item(code, params, (), "operator", "orch retry"),
     )
 
 

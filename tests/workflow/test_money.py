@@ -128,7 +128,10 @@ def test_the_runs_since_the_last_accepted_change() -> None:
 def test_a_posted_task_has_a_budget_too() -> None:
     posted = replace(HERE, role=Role.ANALYST, plane_id=None)
     facts = replace(GREEN, runs=(costing(20),), spending=LIMITS)
-    assert decide(None, posted, facts).waiting[0].code == "task_budget_spent"
+    assert decide(None, posted, facts).waiting == (
+        Item("task_budget_spent", (("spent", "20.00"), ("budget", "20.00")), (), "operator", "orch retry"),
+        Item("money_without_progress", (("spent", "20.00"), ("budget", "10.00")), (), "operator", "orch retry"),
+    )
     assert isinstance(decide(None, posted, replace(facts, spending=SpendingLimits())).actions[0], StartRun)
 
 

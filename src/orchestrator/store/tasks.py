@@ -262,7 +262,9 @@ def run_ended(connection: Connection, task: TaskId, head: Sha | None, now: datet
 
 
 def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
-    """Grants one more attempt after the last one; False when no run has ended badly."""
+    """Grants one more attempt after the last one; False when no run has ended badly. A posted task's money is
+    counted anew: nobody can comment `/orch budget` on it.
+    """
     of_task, is_wanted = agent_runs.c.task_id == task, agent_runs.c.reason != NOT_WANTED
     last = select(agent_runs).where(of_task, is_wanted).order_by(agent_runs.c.id.desc()).limit(1)
     run = connection.execute(last).one_or_none()
@@ -271,12 +273,14 @@ def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
     if run.outcome == Outcome.SUCCEEDED and not _is_parked(connection, task):
         return False
     here = get(connection, task)
+    made: int = connection.execute(select(func.count()).where(of_task)).scalar_one()
     granted = replace(
         here.switches,
         retry_stage=Stage(run.stage),
         retry_after=run.attempt,
-        retry_runs=connection.execute(select(func.count()).where(of_task)).scalar_one(),
+        retry_runs=made,
         retry_returns=len(here.returns),
+        budget_after=made if here.role else here.switches.budget_after,
     )
     values = {"switches": canonical.encode(granted), "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
     connection.execute(_SET, {"of_task": task} | values | _posted(here, run.attempt))

@@ -275,20 +275,14 @@ _WORK = {
     "run_not_successful": Said(
         "the run ended in attempt {attempt}: {outcome} (`{reason}`)",
         "запуск закончился, попытка {attempt}: {outcome} (`{reason}`)",
-        "read its log, then `orch retry`, or comment `/orch retry` in Plane",
-        "посмотрите его журнал, затем `orch retry`, или напишите в Plane `/orch retry`",
     ),
     "run_crashed": Said(
         "the run crashed in attempt {attempt} (`{reason}`), and it said: {detail}",
         "запуск упал, попытка {attempt} (`{reason}`), и вот что он сказал: {detail}",
-        "mend that, then `orch retry`, or comment `/orch retry` in Plane",
-        "устраните причину, затем `orch retry`, или напишите в Plane `/orch retry`",
     ),
     "tools_denied": Said(
         "the agent was denied tools in attempt {attempt} ({detail}) and committed nothing",
         "агент в попытке {attempt} не получил инструменты ({detail}) и ничего не закоммитил",
-        "read its log, then `orch retry`, or comment `/orch retry` in Plane",
-        "посмотрите его журнал, затем `orch retry`, или напишите в Plane `/orch retry`",
     ),
     "model_refuses": Said(
         "the model's API refuses our credential (attempt {attempt})",
@@ -309,14 +303,12 @@ _WORK = {
     "no_progress": Said(
         "the task came no further in {runs} runs: a loop is assumed",
         "запусков: {runs}, а задача не продвинулась; похоже на зацикливание",
-        "read what the last runs did; then comment `/orch retry` in Plane, or `orch retry`",
-        "посмотрите, что делали последние запуски, и напишите в Plane `/orch retry`, или `orch retry`",
     ),
     "stage_not_automated": Said(
         "nothing works at stage “{stage}” by itself", "на этапе «{stage}» само ничего не работает"
     ),
-    "paused": Said("paused by an approver", "на паузе по слову согласующего"),
-    "cancelled": Said("cancelled by an approver", "отменено согласующим"),
+    "paused": Said("paused by a person", "на паузе по слову человека"),
+    "cancelled": Said("cancelled by a person", "отменено человеком"),
     "internal_error": Said(
         "a fault of the orchestrator: {detail}",
         "ошибка оркестратора: {detail}",

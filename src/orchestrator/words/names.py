@@ -112,7 +112,22 @@ ACTIONS: dict[str, Pair] = {
     "create_branch": ("nothing: the orchestrator makes the branch", "ничего: ветку создаст оркестратор"),
     "merge": ("merge the pull request", "слейте пул-реквест"),
     "nothing": ("nothing", "ничего"),
-    "retry": ("read the log, then `orch retry`", "посмотрите журнал запуска, затем `orch retry`"),
+    "retry": (
+        "read its log and mend the cause, then `orch retry`, or comment `/orch retry` in Plane",
+        "посмотрите его журнал и устраните причину, затем `orch retry`, или напишите в Plane `/orch retry`",
+    ),
+    "/orch retry": (
+        "read what the last runs did; then comment `/orch retry` in Plane, or `orch retry`",
+        "посмотрите, что делали последние запуски, и напишите в Plane `/orch retry`, или `orch retry`",
+    ),
+    "orch retry": (
+        "read what the last runs did; then run `orch retry` with the task's key: runs and money are counted anew",
+        (
+            "посмотрите, что делали последние запуски, и выполните `orch retry` с ключом задачи: запуски и деньги "
+            "считаются заново"
+        ),
+    ),
+    "orch resume": ("run `orch resume` with the task's key", "выполните `orch resume` с ключом задачи"),
     "cancel": ("cancel the task", "отмените задачу"),
 }
 """Codes of actions. Others are what has to be typed, and are shown as they are."""
