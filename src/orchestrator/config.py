@@ -233,7 +233,8 @@ class Settings(BaseSettings):
     task_budget_usd: float = _setting(
         0.0,
         "Limits",
-        "Money of all runs of one task; when it is spent, the task is parked until `/orch budget`. 0: no limit.",
+        "Money of all runs of one task; when it is spent, the task is parked until `/orch budget`, a posted one "
+        "until `orch retry`. 0: no limit.",
         unit="US dollars",
         ge=0,
         le=100_000,
@@ -242,7 +243,7 @@ class Settings(BaseSettings):
         50.0,
         "Limits",
         "Money of a task's runs since it last reached a stage for the first time; then it is parked until "
-        "`/orch budget`. 0: no limit.",
+        "`/orch budget`, or `orch retry` of a posted one. 0: no limit.",
         unit="US dollars",
         ge=0,
         le=100_000,

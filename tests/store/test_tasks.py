@@ -119,6 +119,26 @@ async def test_what_no_decision_knows_says_since_when_it_is_so(database: Databas
     assert (await since("gitea_busy", 3, told))[0] == first
 
 
+async def test_while_an_agent_is_on_its_way_the_task_waits_for_that_and_notes_stand_behind(
+    database: Database,
+) -> None:
+    changed = WorkItemChanged(ProjectId("p1"), WorkItemId("w1"), "Title", is_new=True, actor=None)
+    ident = await database.write(lambda connection: tasks.ensure_for_item(connection, changed, NOW))
+    note, real = Item("answers_spent", who="orchestrator"), Item("approval", who="approver")
+
+    async def waits(*waiting: Item) -> list[str]:
+        task = await database.read(lambda connection: tasks.get(connection, ident))
+        start = StartRun(Role.ANALYST, Stage.ANALYSIS, 1, PUSHED)
+        made = decisions.made(Basis(PROJECT, task, GREEN), Decision(Stage.ANALYSIS, (start,), waiting))
+        await database.write(lambda connection: tasks.apply(connection, [made], NOW))
+        text = (await database.read(lambda connection: tasks.for_look(connection, ident))).waiting
+        return [one.code for one in tasks.waiting_items(text)]
+
+    assert await waits() == ["run_intended"]
+    assert await waits(note) == ["run_intended", "answers_spent"]
+    assert await waits(real, note) == ["approval", "answers_spent"]
+
+
 async def test_an_items_task_is_begun_when_it_has_left_the_first_stage(database: Database) -> None:
     changed = WorkItemChanged(ProjectId("p1"), WorkItemId("w1"), "Title", is_new=True, actor=None)
 

@@ -141,7 +141,7 @@ def test_an_approval_is_withdrawn_when_its_comment_is_rewritten(world: World, sc
 
 def answers(team: Team, comment: str) -> list[str]:
     """Our answers to one comment."""
-    return [html for key, html in team.own().items() if key.endswith(f":reply:{comment}")]
+    return [html for key, html in team.own().items() if f":reply:{comment}:" in key]
 
 
 def test_two_words_for_the_brd_open_one_gate(world: World, scripted: Path) -> None:

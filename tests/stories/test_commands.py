@@ -19,7 +19,7 @@ def order(team: Team, words: str, by: str = APPROVER) -> str:
 
 def answer(team: Team, comment: str) -> str:
     """The one answer to a comment; empty while there is none."""
-    found = [html for key, html in team.own().items() if key.endswith(f":reply:{comment}")]
+    found = [html for key, html in team.own().items() if f":reply:{comment}:" in key]
     assert len(found) <= 1
     return found[0] if found else ""
 

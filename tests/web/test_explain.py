@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from green import ASKED, GREEN, LINT, PROJECT, REPO, RUNS, TASK, remark, run
+from green import ASKED, GREEN, LINT, PROJECT, REPO, RUNS, STRANGER, TASK, remark, run
 from green import CHECK as GREEN_CHECK
 from orchestrator.domain.forge import CheckState
 from orchestrator.domain.model import Cause, GateOptions, Project, RunId, Stage, Switches, Task
@@ -118,6 +118,18 @@ def test_the_same_thing_may_change_its_counts_but_not_what_it_is_about() -> None
     assert same(MISSING, structs.replace(MISSING, evidence=("other",), who="x"))
     assert not same(red, structs.replace(red, params=(("context", "lint"), ("state", "error"))))
     assert not same(red, structs.replace(red, code="check_red"))
+
+
+def test_what_another_comment_says_is_another_thing_and_has_its_own_age() -> None:
+    """A stranger approves today what a stranger approved yesterday."""
+    task = replace(TASK, stage=Stage.ANALYSIS, switches=Switches())
+    asked = replace(GREEN, documents=GREEN.documents[:1], runs=())  # type: ignore[index]
+    older, newer = remark(11, STRANGER), remark(60, STRANGER)
+    first = decide(PROJECT, task, replace(asked, remarks=(older,)))
+    then = decide(PROJECT, task, replace(asked, remarks=(older, newer)))
+    found = explained(Stage.ANALYSIS, first, then, waiting=then.waiting)
+    told_of = [(one.code, one.evidence, one.since_decision) for one in found.unblock[1:]]
+    assert told_of == [("approval_not_counted", ["k60"], 1), ("approval_not_counted", ["k11"], 0)]
 
 
 # --- gates

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -12,17 +13,23 @@ import pytest
 from sqlalchemy import text
 
 from desk import NOW, Page, add_run, add_task, page, served, submit
+from green import GREEN, TASK, run
 from hostile import HOSTILE, RAW
 from orchestrator.configfile import Directory
 from orchestrator.db import Database
 from orchestrator.domain.model import Project, ProjectId, RepoName, Stage
+from orchestrator.domain.roles import Role
+from orchestrator.qg.facts import SpendingLimits
 from orchestrator.qg.verdict import Item
 from orchestrator.store import board, tokens
 from orchestrator.store.board import COLUMN, STAGES, Filter
 from orchestrator.store.schema import NEEDS_A_PERSON
 from orchestrator.web.pages import following
+from orchestrator.web.pages.board import remedy
 from orchestrator.web.signin.tokens import digest
 from orchestrator.workflow.admission import dispatch_paused
+from orchestrator.workflow.halts import pause_of_task
+from orchestrator.workflow.money import overspent
 
 APPROVAL = Item(
     "approval", (("documents", "tasks/E-1/BRD.md"), ("have", "0"), ("needed", "1")), (), "approver", ":approved:"
@@ -342,6 +349,15 @@ def test_a_mark_is_another_one_after_each_change_that_shows(database: Database) 
 
     asyncio.run(written())
     assert all(before != after for before, after in pairwise(marks)), marks
+
+
+def test_what_unparks_a_posted_task_has_its_button_too() -> None:
+    (spent,) = overspent(
+        replace(TASK, role=Role.ANALYST),
+        replace(GREEN, runs=(replace(run(Stage.ANALYSIS), cost_usd=9.0),), spending=SpendingLimits(5.0, 0.0)),
+    )
+    found = [remedy(one) for one in (pause_of_task(), pause_of_task(is_posted=True), spent)]
+    assert found == ["resume", "resume", "retry"]
 
 
 def test_the_least_time_between_two_words_is_a_second() -> None:

@@ -50,10 +50,10 @@ stage “analysis”, and it waits for this
 
 - `tasks/E-1/BRD.md` waits for approval, 0 of 1: read `tasks/E-1/BRD.md` on the branch, then comment \
 `:approved:`, alone on its line, on the work item in Plane, or `:rejected: why` (approver)
-- paused by an approver: comment `/orch resume` in Plane (approver)"""
+- paused by a person: comment `/orch resume` in Plane (approver)"""
     )
     assert reply_html(item, WAITING[1:], RU) == (
-        "<p>этап «анализ», и вот чего он ждёт</p><ul><li><p>на паузе по слову согласующего: напишите в Plane "
+        "<p>этап «анализ», и вот чего он ждёт</p><ul><li><p>на паузе по слову человека: напишите в Plane "
         "<code>/orch resume</code> (согласующий)</p></li></ul>"
     )
 
@@ -74,6 +74,18 @@ def test_an_unknown_command_is_answered_with_those_that_there_are() -> None:
     text = reply_html(Item("unknown_command", params, (), "approver", "/orch"), (), EN)
     assert text.startswith("<p><code>/orch &lt;b&gt;aprove&lt;/b&gt;</code> is no command: use one of")
     assert "/orch allow-paths</code></p>" in text
+
+
+def test_what_is_said_of_an_edited_order_holds_whether_it_was_carried_out_before_or_not() -> None:
+    item = Item("command_not_counted", (("why", "edited"),), (), "approver", "/orch")
+    assert reply_text(item, (), EN) == (
+        "as the comment stands now, its `/orch` commands do not count: the comment was edited; what was carried "
+        "out before that stays so; comment anew what is still to be done"
+    )
+    assert reply_text(item, (), RU) == (
+        "в нынешнем виде команды `/orch` в комментарии не действуют: комментарий правили; что было выполнено "
+        "раньше, остаётся в силе; напишите заново то, что ещё нужно сделать"
+    )
 
 
 def test_an_answer_tells_of_so_many_things_and_no_more() -> None:

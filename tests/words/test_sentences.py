@@ -160,7 +160,7 @@ def test_only_backquotes_of_ours_make_code() -> None:
 
 def test_a_command_that_is_the_action_is_shown_as_what_to_type() -> None:
     item = Item("paused", who="approver", action="/orch resume")
-    assert sentence(item) == "paused by an approver: comment `/orch resume` in Plane"
+    assert sentence(item) == "paused by a person: comment `/orch resume` in Plane"
     assert what_to_do(Item("odd", action="odd_step"), Language.EN)[0].text == "odd_step"
     assert what_to_do(Item("odd"), Language.EN) == ()
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 import producers
 from any_facts import ANY_FACTS, TASKS
-from green import ANNA, GREEN, HEAD, PROJECT, PULL, TASK, rejection_of, run
+from green import ANNA, ASKED, GREEN, HEAD, PROJECT, PULL, TASK, approval_of, rejection_of, run
 from orchestrator.domain.forge import CheckState
-from orchestrator.domain.model import Cause, Return, Stage, Switches, Task
+from orchestrator.domain.model import Cause, Return, ReviewPolicy, Stage, Switches, Task
 from orchestrator.domain.roles import Language
 from orchestrator.domain.run import Outcome, RunState
 from orchestrator.forges.text import first_line, harmless
 from orchestrator.qg.commands import commands
-from orchestrator.qg.facts import Absent, Facts, RunFact, Unobserved
+from orchestrator.qg.facts import Absent, Facts, RunFact, Unobserved, Unwritten
 from orchestrator.qg.verdict import Failed, Item, Passed, Unknown, Verdict, Waiting
 from orchestrator.trackers.html import spoken
 from orchestrator.words.items import ITEMS
@@ -34,6 +34,7 @@ from orchestrator.words.standing import (
     sticky_markdown,
 )
 from orchestrator.workflow.decide import decide
+from orchestrator.workflow.publish import MAX_ANSWERS
 
 EN, RU = Language.EN, Language.RU
 PRODUCED = producers.produced()
@@ -236,6 +237,49 @@ def test_ready_only_when_a_person_may_merge() -> None:
         assert "eady to merge: all" not in sticky_markdown(one, EN)
 
 
+SPENT = replace(ASKED, answered=MAX_ANSWERS + 1, approvals_up_to=99, commands_up_to=99)
+REFUSED = Unwritten("PullLink", "plane_link_refused")
+
+
+@pytest.mark.parametrize(
+    ("task", "facts", "note"),
+    [
+        (replace(TASK, switches=SPENT), GREEN, "comments are not answered any more: there were 30 answers"),
+        (TASK, replace(GREEN, unwritten=(REFUSED,)), "refused by Plane or Gitea: the link to the pull request"),
+    ],
+    ids=["answered often", "a link that Plane does not take"],
+)
+def test_what_is_told_beside_keeps_nobody_from_merging(task: Task, facts: Facts, note: str) -> None:
+    ready = standing_of(task, facts)
+    assert status_line(ready, EN) == (CheckState.SUCCESS, "Ready to merge: all gates are open.")
+    text = sticky_markdown(ready, EN)
+    assert "\n\nReady to merge: all gates are open.\n\n" in text
+    assert f"\n\n{note}" in text
+
+
+def test_what_is_told_beside_is_nothing_that_is_missing() -> None:
+    """The analyst's run begins, nothing is missing, and nobody waits for an answer."""
+    task = replace(AT_ANALYSIS, switches=SPENT)
+    begun = standing_of(task, replace(GREEN, documents=(), remarks=(), runs=(), unwritten=(REFUSED,)))
+    assert [item.code for item in begun.waiting] == ["not_written", "answers_spent"]
+    assert status_line(begun, EN) == (CheckState.PENDING, "Nothing is missing; the next step is under way.")
+    assert """\
+Nothing is missing; the next step is under way.
+
+refused by Plane or Gitea: the link to the pull request in Plane; plane\\_link\\_refused
+
+comments are not answered any more: there were 30 answers; commands and approvals go on to count
+
+**Gates**
+""" in sticky_markdown(begun, EN)
+
+
+def test_what_is_refused_is_the_closest_requirement_where_our_own_next_step_hangs_on_it() -> None:
+    refused = replace(GREEN, reviews=(), unwritten=(Unwritten("PullReview", "gitea_unexpected"),))
+    state, line = status_line(standing_of(replace(TASK, stage=Stage.REVIEW, switches=SPENT), refused), EN)
+    assert (state, line.partition(";")[0]) == (CheckState.PENDING, "refused by Plane or Gitea: the review")
+
+
 @pytest.mark.parametrize("code", sorted(PARKED))
 def test_a_parked_task_fails_even_at_ready(code: str) -> None:
     assert status_line(replace(standing_of(TASK, GREEN), waiting=(Item(code),)), EN)[0] is CheckState.FAILURE
@@ -268,6 +312,20 @@ def test_what_parks_in_the_core_is_parked_here() -> None:
     } == PARKED - OF_LIMITS - {"internal_error", "no_rest", "stage_not_automated"}
 
 
+def test_that_nobody_reviewed_is_not_said_beside_a_persons_approval() -> None:
+    """F30."""
+    both = replace(PROJECT, gates=replace(PROJECT.gates, review=ReviewPolicy.BOTH))
+    vera = replace(GREEN, runs=GREEN.runs[:3], reviews=(approval_of(HEAD, "vera"),))
+    verdict = decide(both, replace(TASK, stage=Stage.REVIEW), vera).verdicts[-1]
+    for language, holds, lacks in (
+        (EN, "`vera` approved", "the reviewer has not looked at `aaaaaaaaaa` yet"),
+        (RU, "`vera` одобряет", "`aaaaaaaaaa` ещё не проверен ревьюером"),
+    ):
+        text = sticky_markdown(Standing("A-1", "T", Stage.REVIEW, verdicts=(verdict,)), language)
+        assert holds in text
+        assert lacks in text
+
+
 def test_work_that_was_sent_back_is_pending() -> None:
     found = standing_of(TASK, replace(GREEN, reviews=(rejection_of(),)))
     assert found.stage is Stage.DEVELOPMENT
@@ -286,7 +344,7 @@ def test_a_status_holds_a_whole_command_or_none() -> None:
     state, line = status_line(standing_of(TASK, touched), EN)
     assert (state, line) == (CheckState.PENDING, "protected files are changed: 1 (approver)")
     short = standing_of(replace(TASK, switches=Switches(is_cancelled=True)), GREEN)
-    assert status_line(short, EN)[1] == "cancelled by an approver: comment /orch resume in Plane"
+    assert status_line(short, EN)[1] == "cancelled by a person: comment /orch resume in Plane"
     assert "`/orch allow-paths " + HEAD + "`" in sticky_markdown(standing_of(TASK, touched), EN)
 
 

@@ -129,6 +129,9 @@ def test_a_paused_task_waits_alone_and_a_pause_of_all_comes_first() -> None:
     runs = [waiting(1, is_task_paused=True), waiting(2)]
     found = admit(runs, QUIET, ROOMY)
     assert (found.starts, found.waits) == ((2,), ((RunId(1), pause_of_task()),))
+    posted = admit([replace(runs[0], is_posted=True)], QUIET, ROOMY)
+    assert posted.waits == ((RunId(1), pause_of_task(is_posted=True)),)
+    assert pause_of_task(is_posted=True) == Item("paused", (), (), "operator", "orch resume")
     assert codes(replace(QUIET, is_dispatch_paused=True), ROOMY, *runs) == dict.fromkeys((1, 2), "dispatch_paused")
     assert codes(replace(QUIET, account=Account(MIDNIGHT)), ROOMY, *runs)[1] == "paused"
 

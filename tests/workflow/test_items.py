@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from green import (
     ANNA,
@@ -49,6 +50,7 @@ from orchestrator.workflow.decision import (
     PublishReview,
     Reply,
     StartRun,
+    required,
 )
 from orchestrator.workflow.feedback import feedback_of
 from orchestrator.workflow.pipeline import step_of_stage
@@ -190,8 +192,9 @@ def test_a_bad_end_is_told_with_its_reason_and_attempt() -> None:
         "operator",
         "retry",
     )
-    assert decide(None, POSTED, replace(GREEN, runs=failed)).waiting == (item,)
     assert decide(PROJECT, at(Stage.REVIEW), replace(GREEN, runs=failed)).waiting[0] == item
+    (posted,) = decide(None, POSTED, replace(GREEN, runs=failed)).waiting
+    assert posted == structs.replace(item, action="orch retry")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +212,7 @@ def test_a_bad_end_is_told_with_its_reason_and_attempt() -> None:
 def test_a_bad_end_that_says_more_is_told_as_that(ended: Any, code: str, more: tuple[Any, ...]) -> None:
     params = (("outcome", ended.outcome.value), ("reason", ended.reason), ("attempt", "2"), *more)
     assert decide(None, POSTED, replace(GREEN, runs=(ended,))).waiting == (
-        Item(code, params, (), "operator", "retry"),
+        Item(code, params, (), "operator", "orch retry"),
     )
 
 
@@ -612,6 +615,21 @@ def test_a_question_is_answered_by_all_that_is_waited_for_or_by_the_first() -> N
     assert answer("/orch budget 5", **open_run).about == ()
 
 
+@pytest.mark.parametrize("question", ["why", "status"])
+def test_a_question_in_the_look_that_starts_an_agent_is_answered_by_that(question: str) -> None:
+    """F30: nothing is missing, and "it waits for this" was followed by nothing."""
+    begun = {"facts": replace(GREEN, documents=(), remarks=(), runs=()), "task": at(Stage.ANALYSIS)}
+    coming = Item("run_intended", (("role", "analyst"), ("attempt", "1")), (), "agent", "wait")
+    assert answer(f"/orch {question}", **begun) == Reply(
+        "k60", Item(question, (("stage", "analysis"),)), (coming,)
+    )
+
+
+def test_why_is_answered_with_the_stage_alone_when_nothing_is_waited_for_any_more() -> None:
+    merged = replace(GREEN, pull=replace(PULL, is_open=False, is_merged=True))
+    assert answer("/orch why", facts=merged) == Reply("k60", Item("status", (("stage", "done"),)))
+
+
 def test_an_approval_in_vain_while_documents_are_asked_for_may_be_given_again() -> None:
     late = replace(GREEN, documents=(BRD, DEV_TASK), remarks=(remark(11),))
     assert answer(":approved:", facts=late, task=at(Stage.ARCHITECTURE)).item == Item(
@@ -647,9 +665,25 @@ def test_after_the_last_answer_the_reason_says_that_there_are_no_more() -> None:
     number = (("answers", str(MAX_ANSWERS)),)
     (reply,) = [one for one in decision.actions if isinstance(one, Reply)]
     assert reply.item == Item("no_more_answers", number, (), "approver", "nothing")
-    assert decision.waiting[-1] == Item("answers_spent", number, (), "approver", "nothing")
+    assert decision.waiting[-1] == Item("answers_spent", number, (), "orchestrator", "nothing")
     later = ordered("/orch status", "/orch why", task=applied(last, decision))
     assert decision.switches.answered == later.switches.answered == MAX_ANSWERS + 1
+
+
+@pytest.mark.parametrize(
+    ("waiting", "needed"),
+    [
+        ((), ()),
+        (("merge",), ("merge",)),
+        (("merge", "not_written", "answers_spent"), ("merge",)),
+        (("not_written", "answers_spent"), ()),
+        (("not_written", "reviewer_approval", "answers_spent"), ("not_written", "reviewer_approval")),
+    ],
+)
+def test_what_stands_behind_all_that_is_waited_for_is_no_requirement(
+    waiting: tuple[str, ...], needed: tuple[str, ...]
+) -> None:
+    assert tuple(item.code for item in required(tuple(Item(code) for code in waiting))) == needed
 
 
 def test_paths_that_were_allowed_are_told_with_the_head() -> None:

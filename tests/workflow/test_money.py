@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from green import ANNA, GREEN, HEAD, PROJECT, TASK, remark, run
+from green import ANNA, GREEN, HEAD, PROJECT, TASK, applied, remark, run
 from orchestrator.domain.model import Stage, Switches
-from orchestrator.domain.roles import Role
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Outcome
 from orchestrator.qg.facts import Facts, RunFact, SpendingLimits
 from orchestrator.qg.verdict import Item
+from orchestrator.words.sentences import sentence
 from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import StartRun
+from orchestrator.workflow.money import Spending, spendings
 from orchestrator.workflow.progress import since_accepted
 
 HERE = replace(TASK, stage=Stage.ANALYSIS)
@@ -88,6 +90,23 @@ def test_after_a_budget_the_money_is_counted_anew_and_at_least_so_much_may_be_sp
     assert waits((costing(25), costing(20, attempt=2)), **given)[0] == "task_budget_spent"
 
 
+@pytest.mark.parametrize("usd", [5, 15])
+def test_what_people_are_told_of_a_budget_is_what_it_does(usd: int) -> None:
+    facts = replace(GREEN, documents=(), runs=(costing(20.5),), spending=LIMITS, max_attempts=20)
+    parked = decide(PROJECT, HERE, facts)
+    for item in parked.waiting[:2]:
+        assert "the task, counted anew, that or the configured limit, whichever is more" in sentence(
+            item, Language.EN
+        )
+        assert "столько же или предел из настроек, смотря что больше" in sentence(item, Language.RU)
+    given = decide(
+        PROJECT, applied(HERE, parked), replace(facts, remarks=(remark(60, ANNA, f"/orch budget {usd}"),))
+    )
+    assert given.switches.budget_usd == usd, "of a single run"
+    of_task, in_vain = spendings(applied(HERE, given), facts)
+    assert (of_task, in_vain) == (Spending(0.0, 20.0), Spending(0.0, max(10.0, usd)))
+
+
 def test_what_an_agent_changes_a_byte_at_a_time_is_stopped_though_every_run_ends_well() -> None:
     """F12: developer and reviewer go round; each run succeeds and costs two dollars."""
     rounds = [(Stage.DEVELOPMENT, n) for n in range(1, 30)], [(Stage.REVIEW, n) for n in range(1, 30)]
@@ -109,7 +128,10 @@ def test_the_runs_since_the_last_accepted_change() -> None:
 def test_a_posted_task_has_a_budget_too() -> None:
     posted = replace(HERE, role=Role.ANALYST, plane_id=None)
     facts = replace(GREEN, runs=(costing(20),), spending=LIMITS)
-    assert decide(None, posted, facts).waiting[0].code == "task_budget_spent"
+    assert decide(None, posted, facts).waiting == (
+        Item("task_budget_spent", (("spent", "20.00"), ("budget", "20.00")), (), "operator", "orch retry"),
+        Item("money_without_progress", (("spent", "20.00"), ("budget", "10.00")), (), "operator", "orch retry"),
+    )
     assert isinstance(decide(None, posted, replace(facts, spending=SpendingLimits())).actions[0], StartRun)
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from green import ANNA, ASKED, BRANCH, GREEN, HEAD, OLD, PROJECT, TASK, codes, remark, run
 from orchestrator.domain.model import Stage, Switches, Task
-from orchestrator.domain.roles import Role
+from orchestrator.domain.roles import Language, Role
 from orchestrator.domain.run import Outcome
-from orchestrator.qg.facts import Absent, Facts, RunFact
+from orchestrator.qg.facts import Absent, Facts, RunFact, SpendingLimits
 from orchestrator.qg.runs import NOT_WANTED
+from orchestrator.words.sentences import sentence
 from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import Decision, StartRun, StopRun
 from orchestrator.workflow.pipeline import step_of_stage
@@ -301,6 +302,44 @@ def test_a_posted_task_rests_goes_on_and_is_cut_like_any_other() -> None:
     assert started(posted(*away, resting_until=UNTIL, task=replace(POSTED, retry_after=1)))
     assert codes(posted(*cut, max_runs_without_progress=1)) == ["no_progress"]
     assert codes(posted(*tried(Outcome.SUCCEEDED, stage=Stage.REVIEW), max_runs_without_progress=1)) == []
+
+
+@pytest.mark.parametrize(
+    ("decision", "code", "action"),
+    [
+        (posted(task=replace(POSTED, switches=Switches(is_paused=True))), "paused", "orch resume"),
+        (posted(task=replace(POSTED, switches=Switches(is_cancelled=True))), "cancelled", "orch resume"),
+        (
+            posted(*tried(Outcome.TURN_CAP, stage=Stage.REVIEW), max_runs_without_progress=1),
+            "no_progress",
+            "orch retry",
+        ),
+        (posted(*tried(Outcome.FAILED, stage=Stage.REVIEW)), "run_not_successful", "orch retry"),
+        (
+            posted(
+                replace(run(Stage.REVIEW, 1, Outcome.CRASHED), cost_usd=20.0), spending=SpendingLimits(10.0, 0.0)
+            ),
+            "task_budget_spent",
+            "orch retry",
+        ),
+        (
+            posted(
+                replace(run(Stage.REVIEW, 1, Outcome.CRASHED), cost_usd=20.0), spending=SpendingLimits(0.0, 5.0)
+            ),
+            "money_without_progress",
+            "orch retry",
+        ),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_who_unparks_a_posted_task_is_an_operator_since_nobody_can_comment_on_it(
+    decision: Decision, code: str, action: str
+) -> None:
+    (item,) = decision.waiting
+    assert (item.code, item.who, item.action) == (code, "operator", action)
+    for language in Language:
+        assert f"`{action}`" in sentence(item, language)
+        assert "Plane" not in sentence(item, language)
 
 
 def test_a_posted_task_that_is_cancelled_stops_its_run_and_starts_none() -> None:

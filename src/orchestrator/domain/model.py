@@ -277,7 +277,9 @@ class Switches:
     retry_runs: int = 0
     """So many runs the task had when a person last asked to go on; they count for no loop."""
     budget_after: int = 0
-    """Money is counted anew after so many runs of the task: as many as there were when the budget was set."""
+    """Money is counted anew after so many runs of the task: as many as there were when the budget was set,
+    or a posted task was retried.
+    """
 
 
 NO_SWITCHES = Switches()

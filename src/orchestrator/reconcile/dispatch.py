@@ -177,7 +177,7 @@ class Dispatch:
         """What may have changed since it was admitted. Its slot is its own, whatever the limits are now."""
         row = dispatch.open_one(connection, run)
         if row is None or row.of.is_task_paused:
-            return pause_of_task()
+            return pause_of_task(is_posted=row is not None and row.of.is_posted)
         situation = self._situation_read(connection, now)
         return stopped(situation, replace(self._limits, runs=len(situation.started) + 1, runs_per_day=0))
 

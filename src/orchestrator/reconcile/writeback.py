@@ -1,5 +1,6 @@
 """What a decision means for the outside: effects with their keys. Pure; the words come from orchestrator.words."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from orchestrator.domain.effect import (
 from orchestrator.domain.forge import PullRequest
 from orchestrator.domain.model import Branch, Project, Stage, Task
 from orchestrator.domain.roles import Language
+from orchestrator.domain.tracker import CommentId
 from orchestrator.qg.facts import Absent
 from orchestrator.qg.verdict import items
 from orchestrator.reconcile.documents import named
@@ -117,13 +119,24 @@ def _actions(task: Task, decision: Decision, here: Standing, language: Language)
                 yield _review(task, review, here, language)
             case PublishReport() as report:
                 yield from _report(task, report, here, language)
-            case Reply(comment, item, about):
-                key = f"{here.key}:reply:{comment}"
-                yield Planned(
-                    f"{task.id}:{key}", TrackerNote(key, answers.reply_html(item, about, language, here.people))
-                )
             case _:
                 pass  # branches, runs: their own rows say what is left to do
+    yield from _replies(task, decision, here, language)
+
+
+def _replies(task: Task, decision: Decision, here: Standing, language: Language) -> Iterator[Planned]:
+    """A comment's answers are one note. What a later decision answers to a comment that was edited since is
+    another one, unless it says the same.
+    """
+    told: dict[CommentId, list[str]] = {}
+    for one in decision.actions:
+        if isinstance(one, Reply):
+            html = answers.reply_html(one.item, one.about, language, here.people)
+            told.setdefault(one.comment, []).append(html)
+    for comment, texts in told.items():
+        html = "".join(dict.fromkeys(texts))
+        key = f"{here.key}:reply:{comment}:{hashlib.sha256(html.encode()).hexdigest()[:8]}"
+        yield Planned(f"{task.id}:{key}", TrackerNote(key, html))
 
 
 def _review(task: Task, review: PublishReview, here: Standing, language: Language) -> Planned:
@@ -133,7 +146,7 @@ def _review(task: Task, review: PublishReview, here: Standing, language: Languag
     )
     key = f"{task.id}:review:{review.attempt}"
     if review.as_comment:
-        return Planned(f"{key}:comment", PullNote(review.repo, review.pull, marker, text))
+        return Planned(f"{key}:comment:{review.pull}", PullNote(review.repo, review.pull, marker, text))
     marked = f"<!-- {marker} -->\n{text}"
     return Planned(
         key, PullReview(review.repo, review.pull, review.at, review.verdict, marked), again=Again.WHEN_WANTED
@@ -141,11 +154,13 @@ def _review(task: Task, review: PublishReview, here: Standing, language: Languag
 
 
 def _report(task: Task, report: PublishReport, here: Standing, language: Language) -> Iterator[Planned]:
+    """On each pull request that the branch had. The marker finds the comment of an older version, whose key had no
+    number.
+    """
     key = f"{here.key}:report:{report.attempt}"
     text = answers.report_text(report.attempt, report.at, report.word, report.text, language)
-    yield Planned(
-        f"{task.id}:report:{report.attempt}:pull", PullNote(report.repo, report.pull, f"orchestrator:{key}", text)
-    )
+    note = PullNote(report.repo, report.pull, f"orchestrator:{key}", text)
+    yield Planned(f"{task.id}:report:{report.attempt}:pull:{report.pull}", note)
     html = answers.report_html(report.attempt, report.at, report.word, report.text, language)
     yield Planned(f"{task.id}:report:{report.attempt}:item", TrackerNote(key, html))
 

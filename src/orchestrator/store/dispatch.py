@@ -53,6 +53,7 @@ _OPEN = (
         agent_runs.c.waits_for,
         tasks.c.repo,
         tasks.c.switches,
+        tasks.c.role,
     )
     .join(tasks)
     .where(_IS_OPEN)
@@ -207,5 +208,6 @@ def _waiting(row: Any) -> Waiting:
         Role(row.agent),
         Stage(row.stage),
         is_task_paused=switches.is_paused or switches.is_cancelled,
+        is_posted=row.role is not None,
     )
     return Waiting(run, TaskId(row.task_id), waits_for(row.waits_for))

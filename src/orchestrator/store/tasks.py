@@ -37,10 +37,12 @@ from orchestrator.store import canonical, stays
 from orchestrator.store.decisions import Basis, Made
 from orchestrator.store.prepared import Prepared
 from orchestrator.store.schema import agent_runs, effects, events, next_revision, tasks, watermarks
-from orchestrator.workflow.decision import Decision, StartRun
+from orchestrator.workflow.decision import Decision, StartRun, about_to_start, required
 from orchestrator.workflow.names import posted_branch_name
 
 PARKED = frozenset({"no_progress", "cap_reached", "output_missing"})
+RETRY = frozenset({"retry", "orch retry"})
+"""Actions that ask an operator to say that a task is to go on."""
 UNDECIDED = Item("to_be_decided", who="orchestrator")
 """Why a task waits between an event and the look that it wakes."""
 MOST_NOT_BEGUN = 1000
@@ -191,7 +193,7 @@ def _values(basis: Basis, decision: Decision) -> dict[str, object]:
     """Columns that a decision sets. Not always the same: what it does not name stays."""
     values: dict[str, object] = {
         "stage": decision.stage,
-        "waiting": waiting_text(decision.waiting or _about_to_start(decision)),
+        "waiting": waiting_text(_waits_for(decision)),
         "agent_running": _is_agent_running(decision),
         "switches": canonical.encode(decision.switches),
         "returns": canonical.encode(decision.returns),
@@ -219,13 +221,10 @@ def applied(basis: Basis, decision: Decision) -> Task:
     )
 
 
-def _about_to_start(decision: Decision) -> tuple[Item, ...]:
+def _waits_for(decision: Decision) -> tuple[Item, ...]:
     """While an agent is on its way there is a reason too."""
-    return tuple(
-        Item("run_intended", (("role", one.role), ("attempt", str(one.attempt))), who="agent", action="wait")
-        for one in decision.actions
-        if isinstance(one, StartRun)
-    )
+    coming = () if required(decision.waiting) else about_to_start(decision)
+    return (*coming, *decision.waiting)
 
 
 def _switches(task: Task) -> str:
@@ -265,7 +264,9 @@ def run_ended(connection: Connection, task: TaskId, head: Sha | None, now: datet
 
 
 def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
-    """Grants one more attempt after the last one; False when no run has ended badly."""
+    """Grants one more attempt after the last one; False when no run has ended badly. A posted task's money is
+    counted anew: nobody can comment `/orch budget` on it.
+    """
     of_task, is_wanted = agent_runs.c.task_id == task, agent_runs.c.reason != NOT_WANTED
     last = select(agent_runs).where(of_task, is_wanted).order_by(agent_runs.c.id.desc()).limit(1)
     run = connection.execute(last).one_or_none()
@@ -274,11 +275,13 @@ def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
     if run.outcome == Outcome.SUCCEEDED and not _is_parked(connection, task):
         return False
     here = get(connection, task)
+    made: int = connection.execute(select(func.count()).where(of_task)).scalar_one()
     granted = replace(
         here.switches,
         **_granted(connection, here, run),
-        retry_runs=connection.execute(select(func.count()).where(of_task)).scalar_one(),
+        retry_runs=made,
         retry_returns=len(here.returns),
+        budget_after=made if here.role else here.switches.budget_after,
     )
     values = {"switches": canonical.encode(granted), "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
     connection.execute(_SET, {"of_task": task} | values | _posted(here, run.attempt))
@@ -288,7 +291,7 @@ def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
 def _is_parked(connection: Connection, task: TaskId) -> bool:
     """It waits for somebody to say so, though the last run itself ended well."""
     waiting = connection.execute(select(tasks.c.waiting).where(tasks.c.id == task)).scalar_one()
-    return any(item.code in PARKED or item.action == "retry" for item in waiting_items(waiting))
+    return any(item.code in PARKED or item.action in RETRY for item in waiting_items(waiting))
 
 
 def _granted(connection: Connection, here: Task, last: Row[Any]) -> dict[str, Any]:

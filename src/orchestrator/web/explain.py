@@ -24,6 +24,8 @@ LOOK_BACK = 200
 """Decisions that are looked at for the age of what is missing."""
 _CHANGING = frozenset({"have", "state", "detail", "attempt", "attempts", "returns", "returns_in_all", "count"})
 """Parameters that may change while the same thing stays missing."""
+_OF_COMMENTS = frozenset({"approval_not_counted", "approved", "document_rejected", "rejection_edited"})
+"""What one comment says: of another comment it is another thing."""
 
 
 class GateState(StrEnum):
@@ -195,6 +197,8 @@ def explain(
 
 def same(one: Item, other: Item) -> bool:
     """The same thing is missing, though its counts and states may have changed."""
+    if one.code in _OF_COMMENTS and one.evidence != other.evidence:
+        return False
     return one.code == other.code and _lasting(one) == _lasting(other)
 
 

@@ -191,7 +191,9 @@ _REVIEW = {
         "the reviewer asks for changes on `{head:.10}` (attempt {attempt})",
         "ревьюер требует изменений в `{head:.10}` (попытка {attempt})",
     ),
-    "review_due": Said("nobody reviewed `{head:.10}` yet", "`{head:.10}` ещё не проверен ревьюером"),
+    "review_due": Said(
+        "the reviewer has not looked at `{head:.10}` yet", "`{head:.10}` ещё не проверен ревьюером"
+    ),
     "reviewer_verdict": Said(
         "the reviewer looked at `{head:.10}` (attempt {attempt})",
         "ревьюер посмотрел `{head:.10}` (попытка {attempt})",
@@ -279,20 +281,14 @@ _WORK = {
     "run_not_successful": Said(
         "the run ended in attempt {attempt}: {outcome} (`{reason}`)",
         "запуск закончился, попытка {attempt}: {outcome} (`{reason}`)",
-        "read its log, then `orch retry`, or comment `/orch retry` in Plane",
-        "посмотрите его журнал, затем `orch retry`, или напишите в Plane `/orch retry`",
     ),
     "run_crashed": Said(
         "the run crashed in attempt {attempt} (`{reason}`), and it said: {detail}",
         "запуск упал, попытка {attempt} (`{reason}`), и вот что он сказал: {detail}",
-        "mend that, then `orch retry`, or comment `/orch retry` in Plane",
-        "устраните причину, затем `orch retry`, или напишите в Plane `/orch retry`",
     ),
     "tools_denied": Said(
         "the agent was denied tools in attempt {attempt} ({detail}) and committed nothing",
         "агент в попытке {attempt} не получил инструменты ({detail}) и ничего не закоммитил",
-        "read its log, then `orch retry`, or comment `/orch retry` in Plane",
-        "посмотрите его журнал, затем `orch retry`, или напишите в Plane `/orch retry`",
     ),
     "model_refuses": Said(
         "the model's API refuses our credential (attempt {attempt})",
@@ -313,14 +309,12 @@ _WORK = {
     "no_progress": Said(
         "the task came no further in {runs} runs: a loop is assumed",
         "запусков: {runs}, а задача не продвинулась; похоже на зацикливание",
-        "read what the last runs did; then comment `/orch retry` in Plane, or `orch retry`",
-        "посмотрите, что делали последние запуски, и напишите в Plane `/orch retry`, или `orch retry`",
     ),
     "stage_not_automated": Said(
         "nothing works at stage “{stage}” by itself", "на этапе «{stage}» само ничего не работает"
     ),
-    "paused": Said("paused by an approver", "на паузе по слову согласующего"),
-    "cancelled": Said("cancelled by an approver", "отменено согласующим"),
+    "paused": Said("paused by a person", "на паузе по слову человека"),
+    "cancelled": Said("cancelled by a person", "отменено человеком"),
     "internal_error": Said(
         "a fault of the orchestrator: {detail}",
         "ошибка оркестратора: {detail}",
@@ -380,18 +374,11 @@ _ADMISSION = {
     "task_budget_spent": Said(
         "the task's runs have cost {spent} USD, of at most {budget}",
         "запуски задачи стоили {spent} USD, разрешено {budget}",
-        "look whether it gets further; then comment `/orch budget 10` in Plane (US dollars): so much it may spend "
-        "from then on",
-        "посмотрите, движется ли она; затем напишите в Plane `/orch budget 10` (доллары США): столько она может "
-        "потратить с этого момента",
     ),
     "money_without_progress": Said(
         "the task gets no further: its runs have cost {spent} USD since it last reached a new stage, of at most "
         "{budget}",
         "задача не движется: после выхода на последний новый этап запуски стоили {spent} USD, разрешено {budget}",
-        "read what its last runs did; then comment `/orch budget 10` in Plane (US dollars), if it is to go on",
-        "посмотрите, что делали последние запуски; затем, если продолжать, напишите в Plane `/orch budget 10` "
-        "(доллары США)",
     ),
 }
 _ANSWERS = {
@@ -404,10 +391,12 @@ _ANSWERS = {
         "есть такие: `{commands}`",
     ),
     "command_not_counted": Said(
-        "an `/orch` command is not carried out: {why}",
-        "команда `/orch` не выполнена: {why}",
-        "comment it anew",
-        "напишите её заново",
+        "as the comment stands now, its `/orch` commands do not count: {why}; what was carried out before that "
+        "stays so",
+        "в нынешнем виде команды `/orch` в комментарии не действуют: {why}; что было выполнено раньше, остаётся в "
+        "силе",
+        "comment anew what is still to be done",
+        "напишите заново то, что ещё нужно сделать",
     ),
     "no_more_answers": Said(
         "this is the last answer: comments on this work item were answered {answers} times",
@@ -418,8 +407,8 @@ _ANSWERS = {
     "answers_spent": Said(
         "comments are not answered any more: there were {answers} answers",
         "на комментарии больше нет ответов: их было {answers}",
-        "nothing; commands and approvals go on to count",
-        "ничего; команды и одобрения по-прежнему действуют",
+        "commands and approvals go on to count",
+        "команды и одобрения по-прежнему действуют",
     ),
     "budget_set": Said(
         "from the next run on, one run may cost {usd} USD, and what the task may cost is counted anew",

@@ -74,6 +74,17 @@ ACTIONS: dict[str, Pair] = {
         "запустите `orch doctor`: он скажет, как исправить",
     ),
     "orch resume --all": ("run `orch resume --all`", "выполните `orch resume --all`"),
+    "/orch budget": (
+        (
+            "read what its last runs did; then comment `/orch budget 10` in Plane (US dollars): one run may cost "
+            "that, and the task, counted anew, that or the configured limit, whichever is more"
+        ),
+        (
+            "посмотрите, что делали последние запуски; затем напишите в Plane `/orch budget 10` (доллары США): "
+            "столько сможет стоить один запуск, а вся задача, если считать заново, — столько же или предел из "
+            "настроек, смотря что больше"
+        ),
+    ),
     "restore": ("restore the work item", "верните рабочий элемент"),
     "publish": ("publish the work item", "опубликуйте рабочий элемент"),
     TriggerKind.NEW_ITEM: ("create a new work item", "создайте новый рабочий элемент"),
@@ -101,7 +112,22 @@ ACTIONS: dict[str, Pair] = {
     "create_branch": ("nothing: the orchestrator makes the branch", "ничего: ветку создаст оркестратор"),
     "merge": ("merge the pull request", "слейте пул-реквест"),
     "nothing": ("nothing", "ничего"),
-    "retry": ("read the log, then `orch retry`", "посмотрите журнал запуска, затем `orch retry`"),
+    "retry": (
+        "read its log and mend the cause, then `orch retry`, or comment `/orch retry` in Plane",
+        "посмотрите его журнал и устраните причину, затем `orch retry`, или напишите в Plane `/orch retry`",
+    ),
+    "/orch retry": (
+        "read what the last runs did; then comment `/orch retry` in Plane, or `orch retry`",
+        "посмотрите, что делали последние запуски, и напишите в Plane `/orch retry`, или `orch retry`",
+    ),
+    "orch retry": (
+        "read what the last runs did; then run `orch retry` with the task's key: runs and money are counted anew",
+        (
+            "посмотрите, что делали последние запуски, и выполните `orch retry` с ключом задачи: запуски и деньги "
+            "считаются заново"
+        ),
+    ),
+    "orch resume": ("run `orch resume` with the task's key", "выполните `orch resume` с ключом задачи"),
     "cancel": ("cancel the task", "отмените задачу"),
 }
 """Codes of actions. Others are what has to be typed, and are shown as they are."""

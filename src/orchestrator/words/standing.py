@@ -16,7 +16,8 @@ from orchestrator.words import marks
 from orchestrator.words.marks import Block, Code, Link, Listing, Paragraph, Span, Spans, Strong, Text, clean
 from orchestrator.words.names import GATES, OUTCOMES, PEOPLE, ROLES, STAGES, WHO, in_language
 from orchestrator.words.phrases import PHRASES
-from orchestrator.words.sentences import People, sentence, spans, what_is, what_to_do, who_can
+from orchestrator.words.sentences import People, sentence, spans, what_is, what_to_do, who_can, with_step
+from orchestrator.workflow.decision import required
 from orchestrator.workflow.names import is_key
 from orchestrator.workflow.pipeline import STEPS, place, step_of_stage
 
@@ -104,8 +105,8 @@ def status_line(standing: Standing, language: Language) -> tuple[CheckState, str
     state = _state(standing)
     if state is CheckState.SUCCESS:
         text = _phrase("is_done" if standing.stage is Stage.DONE else "is_ready", language)
-    elif standing.waiting:
-        text = _on_one_line(standing.waiting[0], language, standing.people)
+    elif waiting := required(standing.waiting):
+        text = _on_one_line(waiting[0], language, standing.people)
     else:
         text = _phrase("under_way", language)
     return state, clean(text, MAX_STATUS_CHARS)
@@ -127,7 +128,7 @@ def pull_body(standing: Standing, language: Language) -> str:
 
 
 def _state(standing: Standing) -> CheckState:
-    codes = {item.code for item in standing.waiting}
+    codes = {item.code for item in required(standing.waiting)}
     verdicts = dict(standing.verdicts)
     closed = next((verdicts[name] for name in sorted(verdicts) if not isinstance(verdicts[name], Passed)), None)
     if standing.stage is Stage.DONE:
@@ -159,6 +160,7 @@ class _Sticky:
     def blocks(self) -> list[Block]:
         return [
             *self._headline(),
+            *self._beside(),
             _heading("gates", self.language),
             Listing(tuple(self._gate(name) for name in GATES)),
             _heading("next", self.language),
@@ -174,10 +176,19 @@ class _Sticky:
         yield Paragraph((title, *_spans("at_stage", self.language, stage=stage)))
         if _state(one) is CheckState.SUCCESS:
             yield Paragraph(_spans("is_done" if one.stage is Stage.DONE else "is_ready", self.language))
-        elif one.waiting:
-            yield Paragraph((*_spans("closest", self.language), *self._told(one.waiting[0])))
+        elif waiting := required(one.waiting):
+            yield Paragraph((*_spans("closest", self.language), *self._told(waiting[0])))
         else:
             yield Paragraph(_spans("under_way", self.language))
+
+    def _beside(self) -> Iterator[Block]:
+        """Notes that keep nobody from anything; what people can do about them stands below."""
+        one = self.standing
+        notes = one.waiting[len(required(one.waiting)) :]
+        for item in notes[: self.bounds.items]:
+            so = what_is(item, self.language, one.people, self.bounds.chars)
+            todo = what_to_do(item, self.language, one.people, self.bounds.chars)
+            yield Paragraph(so if item.who in PEOPLE else with_step(so, todo))
 
     def _gate(self, name: str) -> Spans:
         verdict = dict(self.standing.verdicts).get(name)

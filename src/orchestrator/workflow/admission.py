@@ -43,6 +43,7 @@ class WaitingRun:
     role: Role
     stage: Stage
     is_task_paused: bool = False
+    is_posted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,9 @@ class _Room:
     def refusal(self, one: WaitingRun) -> Item | None:
         if self.now.is_dispatch_paused:
             return dispatch_paused()
-        return pause_of_task() if one.is_task_paused else self.refusal_of_all() or self._full(one)
+        if one.is_task_paused:
+            return pause_of_task(is_posted=one.is_posted)
+        return self.refusal_of_all() or self._full(one)
 
     def refusal_of_all(self) -> Item | None:
         """What people ordered comes before what passes by itself, and what lasts longest before the rest."""

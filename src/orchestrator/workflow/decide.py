@@ -84,7 +84,7 @@ def _work(project: Project | None, task: Task, facts: Facts) -> Decision:
     switches, replies = carry_out(project, task, facts)
     current = task if switches is task.switches else replace(task, switches=switches)
     decision = _open(project, current, facts)
-    told = answered(replies, decision.stage, decision.waiting)
+    told = answered(replies, decision)
     decision = replace(decision, actions=(*decision.actions, *told)) if told else decision
     return bounded(_with_unwritten(decision, facts))
 

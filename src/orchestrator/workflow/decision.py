@@ -115,3 +115,24 @@ class Decision:
     identity: Identity | None = None
     switches: Switches = NO_SWITCHES
     returns: tuple[Return, ...] = ()
+
+
+BESIDE = frozenset({"answers_spent", "not_written"})
+"""Items that are told beside what is waited for, and keep nobody from anything when they stand behind it."""
+
+
+def required(waiting: tuple[Item, ...]) -> tuple[Item, ...]:
+    """What a task really waits for, the closest first: without the notes behind it. What is refused stands before
+    what we would do ourselves, since that hangs on it.
+    """
+    last = next((place for place in range(len(waiting), 0, -1) if waiting[place - 1].code not in BESIDE), 0)
+    return waiting[:last]
+
+
+def about_to_start(decision: Decision) -> tuple[Item, ...]:
+    """The agents that are on their way, as what is waited for."""
+    return tuple(
+        Item("run_intended", (("role", one.role), ("attempt", str(one.attempt))), who="agent", action="wait")
+        for one in decision.actions
+        if isinstance(one, StartRun)
+    )

@@ -9,9 +9,10 @@ from orchestrator.qg.verdict import Item
 from orchestrator.workflow.pipeline import step_of_stage
 
 
-def pause_of_task() -> Item:
-    """What a paused task's runs wait for."""
-    return Item("paused", who="approver", action="/orch resume")
+def pause_of_task(*, is_posted: bool = False) -> Item:
+    """What a paused task's runs wait for. A posted task has no work item on which anybody could comment."""
+    whose = ("operator", "orch resume") if is_posted else ("approver", "/orch resume")
+    return Item("paused", (), (), *whose)
 
 
 def halted(task: Task, facts: Facts) -> tuple[Item, ...]:
@@ -24,12 +25,13 @@ def halted(task: Task, facts: Facts) -> tuple[Item, ...]:
 
 
 def cancelled(task: Task) -> tuple[Item, ...]:
-    return (Item("cancelled", who="approver", action="/orch resume"),) if task.switches.is_cancelled else ()
+    whose = ("operator", "orch resume") if task.role else ("approver", "/orch resume")
+    return (Item("cancelled", (), (), *whose),) if task.switches.is_cancelled else ()
 
 
 def paused(task: Task) -> tuple[Item, ...]:
     """No run starts; what is at work goes on."""
-    return (pause_of_task(),) if task.switches.is_paused else ()
+    return (pause_of_task(is_posted=task.role is not None),) if task.switches.is_paused else ()
 
 
 def run_items(facts: Facts) -> tuple[Item, ...]:

@@ -18,16 +18,18 @@ class Spending:
 
 def overspent(task: Task, facts: Facts) -> tuple[Item, ...]:
     """Why no further run is begun; an approver's `/orch budget` alone makes it count anew. Nothing else does: a
-    breaker that a retry or a new round closes again is none.
+    breaker that a retry or a new round closes again is none. On a posted task nobody can comment, so there an
+    operator's retry does.
     """
+    whose = ("operator", "orch retry") if task.role else ("approver", "/orch budget")
     whole, in_vain = spendings(task, facts)
     found: list[Item] = []
     if _is_used_up(whole):
         params = (("spent", f"{whole.spent_usd:.2f}"), ("budget", f"{whole.budget_usd:.2f}"))
-        found.append(Item("task_budget_spent", params, who="approver", action="/orch budget"))
+        found.append(Item("task_budget_spent", params, (), *whose))
     if _is_used_up(in_vain):
         params = (("spent", f"{in_vain.spent_usd:.2f}"), ("budget", f"{in_vain.budget_usd:.2f}"))
-        found.append(Item("money_without_progress", params, who="approver", action="/orch budget"))
+        found.append(Item("money_without_progress", params, (), *whose))
     return tuple(found)
 
 

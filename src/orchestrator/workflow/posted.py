@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import msgspec
+
 from orchestrator.domain.model import Stage, Task
 from orchestrator.domain.run import Outcome
 from orchestrator.qg import runs
@@ -29,10 +31,17 @@ def decide_posted(task: Task, facts: Facts) -> Decision:
     if made and made[-1].outcome is Outcome.SUCCEEDED:
         return replace(here, stage=Stage.DONE)
     if parked := hindered(task, facts, task.stage, made):
-        return replace(here, waiting=(parked.why,))
+        return replace(here, waiting=(_by_operator(parked.why),))
     if made and not is_to_repeat(task, facts, task.stage, made):
-        return replace(here, waiting=(run_ended(made[-1]),))
+        return replace(here, waiting=(_by_operator(run_ended(made[-1])),))
     return _start(here, task, facts, made)
+
+
+def _by_operator(item: Item) -> Item:
+    """Nobody can comment `/orch retry` on a task without a work item."""
+    if item.action not in {"retry", "/orch retry"}:
+        return item
+    return msgspec.structs.replace(item, who="operator", action="orch retry")
 
 
 def _start(here: Decision, task: Task, facts: Facts, made: list[RunFact]) -> Decision:

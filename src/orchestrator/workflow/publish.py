@@ -10,7 +10,7 @@ from orchestrator.qg.commands import Approve, Reject, commands, has_vote
 from orchestrator.qg.facts import Facts, Remark, newer
 from orchestrator.qg.pull import head_of
 from orchestrator.qg.verdict import Item
-from orchestrator.workflow.decision import Decision, PublishReport, PublishReview, Reply
+from orchestrator.workflow.decision import Decision, PublishReport, PublishReview, Reply, about_to_start
 from orchestrator.workflow.pipeline import place
 
 MAX_ANSWERS = 30
@@ -19,6 +19,7 @@ above all, would go on for ever.
 """
 _AT_REST = frozenset({"nothing_asked", "approved_already"})
 """Why an approval does not count, where nobody needs another one."""
+_QUESTIONS = frozenset({"status", "why"})
 
 
 def publications(
@@ -111,14 +112,17 @@ def _why(facts: Facts, stage: Stage, remark: Remark, every: Ballots) -> str:
     return "same_person" if remark.comment in every.of(stage).heard() else "not_for_this_gate"
 
 
-def answered(replies: tuple[Reply, ...], stage: Stage, waiting: tuple[Item, ...]) -> tuple[Reply, ...]:
+def answered(replies: tuple[Reply, ...], decision: Decision) -> tuple[Reply, ...]:
     """Questions get their answers: where the task stands, and for `why` what it waits for."""
-    params = (("stage", stage.value),)
-    about = {"why": waiting, "status": waiting[:1]}
-    return tuple(
-        Reply(one.comment, Item(one.item.code, params), about[one.item.code]) if one.item.code in about else one
-        for one in replies
-    )
+    return tuple(_answered(one, decision) if one.item.code in _QUESTIONS else one for one in replies)
+
+
+def _answered(one: Reply, decision: Decision) -> Reply:
+    """An agent on its way is waited for too. Who waits for nothing more has no why."""
+    waits = decision.waiting or about_to_start(decision)
+    code = one.item.code if waits else "status"
+    about = waits if code == "why" else waits[:1]
+    return Reply(one.comment, Item(code, (("stage", decision.stage.value),)), about)
 
 
 def bounded(decision: Decision) -> Decision:
@@ -147,4 +151,5 @@ def _last_answer() -> Item:
 
 
 def _spent() -> Item:
-    return Item("answers_spent", (("answers", str(MAX_ANSWERS)),), who="approver", action="nothing")
+    """A note: it asks nothing of anybody."""
+    return Item("answers_spent", (("answers", str(MAX_ANSWERS)),), who="orchestrator", action="nothing")

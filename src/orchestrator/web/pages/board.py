@@ -55,9 +55,9 @@ def asked_of(card: Card) -> Item | None:
 
 def remedy(item: Item) -> str:
     """Which order of ours supplies it, if one does: `retry` or `resume`. `read`: a person reads and decides."""
-    if item.action in {"retry", "/orch retry"}:
+    if item.action in {"retry", "/orch retry", "orch retry"}:
         return "retry"
-    if item.action == "/orch resume":
+    if item.action in {"/orch resume", "orch resume"}:
         return "resume"
     return "read" if item.action == ":approved:" else ""
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from orchestrator.domain.model import Source
+from orchestrator.qg.verdict import Item
 from orchestrator.store import lists
 from orchestrator.store.decisions import Told
 from orchestrator.store.lists import EventFilter, EventStory
@@ -21,7 +22,7 @@ from orchestrator.web.pages.telling import said
 from orchestrator.web.rendering import HEADERS, Rendering, language_of
 from orchestrator.web.services import Services
 from orchestrator.words.folds import Folded, fold
-from orchestrator.workflow.decision import Decision
+from orchestrator.workflow.decision import Decision, required
 
 ROWS = 50
 BODY_MAX_CHARS = 60_000
@@ -133,12 +134,15 @@ def _add_one(app: FastAPI, services: Services, rendering: Rendering) -> None:
         return Response(story.body, headers=HEADERS | attached, media_type="application/json")
 
 
-def _told(decisions: Sequence[Told]) -> Iterator[tuple[Told, Steps]]:
-    """Each with what it did. Of the first nobody knows here what it changed, so its actions are told alone."""
+def _told(decisions: Sequence[Told]) -> Iterator[tuple[Told, Steps, Item | None]]:
+    """Each with what it did, and what the task waited for then. Of the first nobody knows here what it changed, so
+    its actions are told alone.
+    """
     before: Decision | None = None
     for one in decisions:
         decision = one.decision
-        yield one, tuple(said(decision, before or Decision(decision.stage, returns=decision.returns)))
+        steps = tuple(said(decision, before or Decision(decision.stage, returns=decision.returns)))
+        yield one, steps, next(iter(required(decision.waiting)), None)
         before = decision
 
 

@@ -23,6 +23,7 @@ from orchestrator.workflow.decision import (
     PublishReview,
     StartRun,
     StopRun,
+    required,
 )
 
 _HEX = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -164,7 +165,7 @@ def _decisions(story: TaskStory) -> Iterator[Told]:
     ordered = story.decisions[::-1]
     for number, one in enumerate(ordered):
         before = ordered[number - 1].decision if number else None
-        waits = one.decision.waiting[0] if one.decision.waiting else None
+        waits = next(iter(required(one.decision.waiting)), None)
         bad = bool(before and len(one.decision.returns) > len(before.returns))
         yield Told("decision", one.decided_at, one.id, tuple(said(one.decision, before)), waits=waits, is_bad=bad)
 
