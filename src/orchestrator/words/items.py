@@ -421,8 +421,8 @@ _ANSWERS = {
     "head_unseen": Said(
         "which commit `{given}` is cannot be seen at present, so nothing is allowed",
         "сейчас не видно, какой это коммит — `{given}`, поэтому ничего не разрешено",
-        "comment `/orch allow-paths` with all the digits of the commit's name; or once more when Gitea is back",
-        "напишите `/orch allow-paths` с полным именем коммита; или ещё раз, когда Gitea снова будет доступна",
+        "comment `/orch allow-paths` with all the digits of the commit's name, or once more later",
+        "напишите `/orch allow-paths` с полным именем коммита или ещё раз позже",
     ),
     "not_the_head": Said(
         "`{given}` is not the newest commit, which is `{head:.10}`",
