@@ -1044,6 +1044,13 @@ def test_a_word_on_the_architecture_never_counts_for_the_brd_however_many_there_
         assert (decision.stage, held) == (Stage.ANALYSIS, [("k12",)])
 
 
+def test_while_documents_cannot_be_seen_people_are_still_asked_what_they_were_asked() -> None:
+    """Whoever answers meanwhile answers that; a BRD that is not approved takes the question back."""
+    task = at(Stage.ARCHITECTURE)
+    assert decide(PROJECT, task, replace(DESIGN_ONLY, documents=DOWN)).switches == task.switches
+    assert decide(PROJECT, task, replace(DESIGN_ONLY, remarks=())).switches.design_open_after == 0
+
+
 def test_every_reason_of_a_rejection_reaches_the_agent() -> None:
     """Two people in one look; one person twice; and who approved after it took theirs back."""
     no, nor = remark(12, ANNA, ":rejected: who may see it?"), remark(13, BORIS, ":rejected: no export")
