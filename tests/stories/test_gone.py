@@ -81,7 +81,7 @@ def test_a_404_of_somebody_elses_ends_nothing_however_often_it_is_said(
         at_rest(team)
         door.says["GET", ITEM] = [answer() for _ in range(1000)]
         nudged(team, lambda: item_404s(door, team))
-        team.waits_for("plane_not_found")
+        team.waits_for("plane_odd_answer")
         door.says.clear()
         team.approve()
         team.waits_for("approval", "architecture")

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import msgspec
 import structlog
 
-from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
+from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItem, WorkItemId
 from orchestrator.domain.tracker import NO_MARGIN, Changes, Comment, CommentId, StateId, TrackerState, Written
 from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, Urgency, urgency
@@ -41,8 +41,27 @@ _MORE = "~"
 """In a key of ours what follows it is by chance."""
 _TOO_LARGE = "plane_answer_too_large"
 _NOT_FOUND = "The requested resource does not exist."
+_NO_SUCH_PATH = "Page not found."
 _EXPANDED = {"expand": "state,labels,project"}
 _MISSING = frozenset({404})
+
+
+class _Fault(msgspec.Struct):
+    error: str
+
+
+def _said(body: bytes) -> str:
+    """Which error Plane names; empty for what is not in its shape."""
+    try:
+        return msgspec.json.decode(body, type=_Fault).error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+
+
+def _is_own_404(body: bytes) -> bool:
+    return _said(body) in {_NOT_FOUND, _NO_SUCH_PATH}
+
+
 _PLANE = System(
     "plane",
     "Plane",
@@ -50,6 +69,7 @@ _PLANE = System(
     "Check ORCH_PLANE_API_TOKEN, and that its user is a member of the project.",
     b"Given API token is not valid",
     moved_hint="Correct ORCH_PLANE_API_URL: the address leads elsewhere (https, perhaps, or another host).",
+    is_own_404=_is_own_404,
 )
 
 
@@ -387,7 +407,7 @@ class Plane:
         order: object = None,
         **names: str,
     ) -> Answer:
-        """A 404 that comes back is in Plane's own words: anybody else's is raised."""
+        """A 404 that comes back says that a thing is not there, in Plane's own words: any other is raised."""
         path = request.path.format(
             workspace=self._workspace, **{key: _segment(name) for key, name in names.items()}
         )
@@ -395,11 +415,11 @@ class Plane:
         answer = await self._rest.call(
             request.method, path, query=query, order=order, understood=understood, scope=scope
         )
-        if answer.status == 404 and not self._says_missing(answer.body):
+        if answer.status == 404 and _said(answer.body) != _NOT_FOUND:
             raise Permanent(
                 "plane_not_found",
-                f"Plane answered 404 for {path}, and not in its own words.",
-                hint="Check ORCH_PLANE_API_URL and ORCH_PLANE_WORKSPACE_SLUG: a proxy may have answered instead.",
+                f"Plane answered 404 for {path}: it has no such address.",
+                hint="Check ORCH_PLANE_API_URL and ORCH_PLANE_WORKSPACE_SLUG, and that Plane is 1.1 or later.",
             )
         return answer
 
@@ -498,12 +518,6 @@ class Plane:
             created_at=raw.created_at,
             is_by_another=is_by_another,
         )
-
-    def _says_missing(self, body: bytes) -> bool:
-        try:
-            return bool(self._rest.decoded(body, Json).get("error") == _NOT_FOUND)
-        except OrchestratorError:
-            return False
 
 
 def _gone(item: WorkItemId) -> Permanent:
