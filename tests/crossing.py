@@ -91,6 +91,23 @@ def _behind_a_door(world: World, name: str, app: Any) -> Iterator[Door]:
 
 
 @dataclass(slots=True)
+class Meanwhile:
+    """An ASGI app in front of a simulator's. What `then` does happens once, just before the first request that
+    `is_it` knows by its method and its path with the query.
+    """
+
+    app: Any
+    is_it: Callable[[str, str], bool]
+    then: Callable[[], object] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.then and self.is_it(scope["method"], f"{scope['path']}?{scope['query_string'].decode()}"):
+            then, self.then = self.then, None
+            then()
+        await self.app(scope, receive, send)
+
+
+@dataclass(slots=True)
 class Garbler:
     """An ASGI app in front of a simulator's. After `garble` one request has another's words as its answer.
 
