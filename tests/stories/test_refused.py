@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.sim.world import PROJECT, REPO, World
+from stories.acts import leaves_the_item_alone
 from stories.team import APPROVER, GUEST, Team, at_work
 from support import until
 
@@ -61,13 +62,14 @@ def test_who_takes_our_key_in_plane_first_does_not_silence_us(
 def test_a_state_that_plane_does_not_have_is_told_and_moved_to_when_the_configuration_is_corrected(
     world: World, scripted: Path
 ) -> None:
-    """F30: nothing else happens to the task meanwhile."""
+    """F30: nothing else happens to the task meanwhile, and no resync looks at it whole."""
     config = "states:\n  analysis: Nowhere\n"
     with at_work(world, scripted, config=config) as team:
         team.begin()
         team.waits_for("approval", "analysis")
         told = until(lambda: _refusal(team), "it is told")
         assert (told["params"]["what"], "plane_no_such_state" in told["params"]["detail"]) == ("ItemState", True)
+        leaves_the_item_alone(team)
         file = world.root / "orchestrator.yaml"
         file.write_text(file.read_text().replace("Nowhere", "Analysis"))
         team.restart()

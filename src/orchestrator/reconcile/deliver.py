@@ -167,6 +167,11 @@ class Delivery:
         return self.forges.orchestrator
 
 
+def makes_a_look_due(row: EffectRow, *, is_item_gone: bool) -> bool:
+    """What was refused has a pause of its own; what is for a work item that is gone waits until that is back."""
+    return not row.error and not (is_item_gone and isinstance(decoded(row), OF_ITEM))
+
+
 def decoded(row: EffectRow) -> Effect:
     found: Effect = canonical.decode(row.arguments, (*EFFECTS, RepoName))
     return found

@@ -20,7 +20,7 @@ from orchestrator.qg.facts import (
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.basis import as_seen, basis_of, blobs, limits, without_news
 from orchestrator.reconcile.course import Course, Rows, Step, branches
-from orchestrator.reconcile.deliver import Delivery
+from orchestrator.reconcile.deliver import Delivery, makes_a_look_due
 from orchestrator.reconcile.dispatch import Dispatch, Round
 from orchestrator.reconcile.observe import (
     FIELDS,
@@ -226,7 +226,10 @@ class Reconciler:
                 outbox.due(connection, ident),
             )
         )
-        if last is None or due or isinstance(last.item, Unobserved):
+        if last is None or isinstance(last.item, Unobserved):
+            return None
+        is_gone = isinstance(last.item, Absent)
+        if any(makes_a_look_due(row, is_item_gone=is_gone) for row in due):
             return None
         wanted = needs(rows.task, is_run_open=rows.open_run() is not None)
         if Look.REMARKS in wanted and isinstance(last.remarks, Unobserved):
