@@ -65,7 +65,7 @@ EVENTS = {
     "gitea": (*COMMON_EVENTS, "status", "workflow_run", "workflow_job"),
     "forgejo": (*COMMON_EVENTS, "action_run_failure", "action_run_recover", "action_run_success"),
 }
-STATUS_EVENTS_SINCE, JOB_EVENTS_SINCE, RUN_EVENTS_SINCE = (1, 23), (1, 24), (1, 25)
+STATUS_EVENTS_SINCE, JOB_EVENTS_SINCE, RUN_EVENTS_SINCE = (1, 24), (1, 24), (1, 25)
 ACTIONS_API_SINCE, HEAD_FILTER_SINCE = (1, 25), (16, 0)
 REVIEWS = {
     "APPROVED": ("APPROVED", GiteaEvent("pull_request_approved", "pull_request_review_approved")),
