@@ -590,12 +590,13 @@ def _tell_push(sim: GiteaSim, repo: Repo, sender: User, change: _RefChange) -> N
 
 
 def _follow_pulls(sim: GiteaSim, repo: Repo, sender: User, change: _RefChange) -> None:
-    """Open pull requests from this branch get the new commits, or are closed when it is gone."""
+    """Open pull requests from this branch get the new commits. Those from or onto one that is gone are closed."""
+    is_gone = change.new == NO_SHA
     for pull in repo.pulls.values():
-        if pull.state != "open" or change.short != pull.head:
+        if pull.state != "open" or change.short not in ({pull.head, pull.base} if is_gone else {pull.head}):
             continue
         pull.updated_at = sim.stamp()
-        if change.new == NO_SHA:
+        if is_gone:
             pull.state, pull.closed_at = "closed", pull.updated_at
             sim.tell(repo, PULL, Shapes(sim).pull_event("closed", repo, pull, sender))
             continue
