@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.sim.world import PROJECT, REPO, World
-from stories.acts import leaves_the_item_alone
-from stories.team import APPROVER, GUEST, Team, at_work
-from support import until
+from stories.acts import leaves_the_item_alone, logged
+from stories.team import APPROVER, GUEST, PERSON, Team, at_work
+from support import query, until
 
 
 def test_a_refused_review_is_told_with_its_reason_and_published_when_it_is_taken(
@@ -27,6 +27,23 @@ def test_a_refused_review_is_told_with_its_reason_and_published_when_it_is_taken
         team.say("<p>/orch status</p>")  # the next look; else it is tried again after five minutes
         team.waits_for("merge", "ready")
         until(lambda: not _refusal(team), "nothing is refused any more")
+
+
+def test_what_is_refused_when_a_person_merges_is_given_up_and_its_reason_is_kept(
+    world: World, scripted: Path
+) -> None:
+    with at_work(world, scripted) as team:
+        team.begin_written("ci")
+        del world.gitea.repos[REPO].roles["reviewer"]
+        team.check()
+        until(lambda: _refusal(team), "the refusal is told")
+        team.people.merge(REPO, team.pull.number, PERSON)
+        team.reaches("done")
+        undone = "SELECT kind, error FROM effects WHERE done_at IS NULL"
+        until(lambda: not query(team.service, undone), f"nothing is left: {query(team.service, undone)}")
+        given_up = query(team.service, "SELECT kind, error FROM effects WHERE error != ''")
+        assert [(kind, "404" in error) for kind, error in given_up] == [("PullReview", True)]
+        assert logged(team.service.log, "effect_given_up")
 
 
 def _refusal(team: Team) -> dict[str, object] | None:

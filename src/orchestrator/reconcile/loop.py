@@ -143,7 +143,8 @@ class Reconciler:
         if step.decision.stage in {task.stage, Stage.DONE}:  # what people are told is the end of a way
             left_s = await self._put_right.queue(course.rows.task, seen, course.began)
             is_gone = isinstance(seen.item, Absent)
-            delivered = await self._delivery.deliver(task, dict(seen.notes), is_item_gone=is_gone)
+            here = course.rows.after(step).task
+            delivered = await self._delivery.deliver(here, dict(seen.notes), is_item_gone=is_gone)
             if not delivered.changed:
                 again_in_s = min((one for one in (delivered.again_in_s, left_s) if one is not None), default=None)
                 return await self._rest(course.rows, step.decision, seen, again_in_s)
