@@ -71,25 +71,6 @@ class Door:
         return None
 
 
-def plane_behind_a_door(world: World) -> AbstractContextManager[Door]:
-    """Whoever asks Plane goes through it; the address is the same."""
-    return _behind_a_door(world, "plane", world.plane.app)
-
-
-def gitea_behind_a_door(world: World) -> AbstractContextManager[Door]:
-    """As above."""
-    return _behind_a_door(world, "gitea", world.gitea.app)
-
-
-@contextmanager
-def _behind_a_door(world: World, name: str, app: Any) -> Iterator[Door]:
-    server = world.servers[name]
-    server.stop()
-    door = Door(app)
-    with LoopbackServer(door, server.port):
-        yield door
-
-
 @dataclass(slots=True)
 class Meanwhile:
     """An ASGI app in front of a simulator's. What `then` does happens once, just before the first request that
@@ -105,6 +86,33 @@ class Meanwhile:
             then, self.then = self.then, None
             then()
         await self.app(scope, receive, send)
+
+
+def plane_behind_a_door(world: World) -> AbstractContextManager[Door]:
+    """Whoever asks Plane goes through it; the address is the same."""
+    return _behind_a_door(world, "plane", world.plane.app)
+
+
+def gitea_behind_a_door(world: World) -> AbstractContextManager[Door]:
+    """As above."""
+    return _behind_a_door(world, "gitea", world.gitea.app)
+
+
+@contextmanager
+def gitea_meanwhile(world: World, is_it: Callable[[str, str], bool]) -> Iterator[Meanwhile]:
+    """As above, and something happens there once."""
+    meanwhile = Meanwhile(world.gitea.app, is_it)
+    with _behind_a_door(world, "gitea", meanwhile):
+        yield meanwhile
+
+
+@contextmanager
+def _behind_a_door(world: World, name: str, app: Any) -> Iterator[Door]:
+    server = world.servers[name]
+    server.stop()
+    door = Door(app)
+    with LoopbackServer(door, server.port):
+        yield door
 
 
 @dataclass(slots=True)

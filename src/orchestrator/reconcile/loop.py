@@ -264,16 +264,21 @@ class Reconciler:
         return any(_is_same(one, start) for one in decision.actions if isinstance(one, StartRun))
 
     async def _has_moved(self, course: Course, step: Step) -> bool:
-        """A look takes many calls, and people push meanwhile: an agent is not started on a head of yesterday."""
+        """A look takes many calls, and people push meanwhile: an agent is not started on a head of yesterday, and
+        nobody is told to merge one. Transient when that cannot be seen: a gate that cannot look is closed.
+        """
         branch, task, forge = step.basis.facts.branch, step.basis.task, self._forges.orchestrator
         is_start = any(isinstance(action, StartRun) for action in step.decision.actions)
-        if not is_start or forge is None or task.repo is None or not isinstance(branch, Branch):
+        is_ready = step.decision.stage is Stage.READY and task.stage is not Stage.READY
+        if not (is_start or is_ready) or forge is None or task.repo is None or not isinstance(branch, Branch):
             return False
         if course.has_made_branch:
             return False
         try:
             now = await forge.branch(task.repo, branch.name)
-        except OrchestratorError:
+        except OrchestratorError as error:
+            if is_ready and isinstance(error, Transient):
+                raise
             return False  # whoever prepares the run meets the fault, and says it
         return now is not None and now.head != branch.head
 
