@@ -71,6 +71,23 @@ class Door:
         return None
 
 
+@dataclass(slots=True)
+class Meanwhile:
+    """An ASGI app in front of a simulator's. What `then` does happens once, just before the first request that
+    `is_it` knows by its method and its path with the query.
+    """
+
+    app: Any
+    is_it: Callable[[str, str], bool]
+    then: Callable[[], object] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.then and self.is_it(scope["method"], f"{scope['path']}?{scope['query_string'].decode()}"):
+            then, self.then = self.then, None
+            then()
+        await self.app(scope, receive, send)
+
+
 def plane_behind_a_door(world: World) -> AbstractContextManager[Door]:
     """Whoever asks Plane goes through it; the address is the same."""
     return _behind_a_door(world, "plane", world.plane.app)
@@ -79,6 +96,14 @@ def plane_behind_a_door(world: World) -> AbstractContextManager[Door]:
 def gitea_behind_a_door(world: World) -> AbstractContextManager[Door]:
     """As above."""
     return _behind_a_door(world, "gitea", world.gitea.app)
+
+
+@contextmanager
+def gitea_meanwhile(world: World, is_it: Callable[[str, str], bool]) -> Iterator[Meanwhile]:
+    """As above, and something happens there once."""
+    meanwhile = Meanwhile(world.gitea.app, is_it)
+    with _behind_a_door(world, "gitea", meanwhile):
+        yield meanwhile
 
 
 @contextmanager

@@ -174,9 +174,10 @@ class Orchestrator:
     def _accepted(self, stored: "asyncio.Future[journal.Recorded]") -> None:
         if stored.cancelled() or stored.exception() is not None:
             return
-        task = stored.result().task
-        if task is not None and self.engine:
-            self.engine.wake(task)
+        recorded = stored.result()
+        for task in (recorded.task, *recorded.others):
+            if task is not None and self.engine:
+                self.engine.wake(task)
 
     def _is_echo(self, event: Event) -> bool:
         """What we did ourselves comes back as a delivery: whoever did it has looked already."""

@@ -32,7 +32,8 @@ async def calls(forge: Any, since: int = 0) -> list[tuple[str, str]]:
     ("sim", "status_events", "head_filter"),
     [
         ({}, True, False),
-        ({"version": "1.23.0"}, True, False),
+        ({"version": "1.24.0"}, True, False),
+        ({"version": "1.23.8"}, False, False),
         ({"version": "1.22.6"}, False, False),
         ({"version": "1.26.0+dev-12-gabc"}, True, False),
         ({"version": "development"}, False, False),

@@ -104,11 +104,29 @@ async def test_nobody_judges_the_pull_request_that_they_opened(forge: Any, verdi
     assert said is ReviewPublished.PUBLISHED
 
 
-async def test_a_review_of_a_closed_pull_request_is_refused_for_good(forge: Any) -> None:
+@pytest.mark.parametrize("end", ["close", "merge"])
+async def test_a_review_of_a_pull_request_that_has_ended_is_refused_until_it_is_opened_again(
+    forge: Any, end: str
+) -> None:
     number, at = await forge.pull(), forge.head()
-    forge.people.close(str(REPO), number, "boss")
-    with pytest.raises(Permanent, match="closed"):
-        await forge.reviewer.review(REPO, number, at, ReviewState.APPROVED, MARK)
+    getattr(forge.people, end)(str(REPO), number, "boss")
+    published = await forge.reviewer.review(REPO, number, at, ReviewState.APPROVED, MARK)
+    assert published is ReviewPublished.CLOSED_PULL_REQUEST
+    if end == "close":
+        forge.people.reopen(str(REPO), number, "boss")
+        published = await forge.reviewer.review(REPO, number, at, ReviewState.APPROVED, MARK)
+        assert published is ReviewPublished.PUBLISHED
+
+
+async def test_another_refusal_of_a_review_is_a_fault(forge: Any) -> None:
+    number, at = await forge.pull(), forge.head()
+    with pytest.raises(Permanent, match="requires a body") as fault:
+        await forge.reviewer.review(REPO, number, at, ReviewState.CHANGES_REQUESTED, "")
+    assert fault.value.code == "gitea_review_refused"
+
+
+async def test_what_is_no_verdict_is_not_published(forge: Any) -> None:
+    number, at = await forge.pull(), forge.head()
     with pytest.raises(Permanent, match="pending"):
         await forge.reviewer.review(REPO, number, at, ReviewState.PENDING, MARK)
 

@@ -28,6 +28,7 @@ ALLOWED = {
     "GET /pulls",
     f"GET /pulls/[^/]+/{NAME}",
     "POST /pulls",
+    f"GET /pulls/{NUMBER}",
     f"GET /pulls/{NUMBER}/reviews",
     f"POST /pulls/{NUMBER}/reviews",
     f"GET /pulls/{NUMBER}/reviews/{NUMBER}/comments",
@@ -82,6 +83,7 @@ async def live_through(forge: Any, gitea: Gitea) -> None:
     for text in ("one", "two"):
         await gitea.pull_comment(REPO, pull, "m", text)
     forge.people.merge(str(REPO), pull, "boss")
+    await gitea.review(REPO, pull, at, ReviewState.COMMENTED, "late")
     await gitea.pull_request(REPO, "main", "feature/x")
     await gitea.pull_request(REPO, "release/1", "feature/x")
 

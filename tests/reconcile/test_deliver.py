@@ -3,17 +3,19 @@ tracker only takes comments.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from orchestrator.db import Database
 from orchestrator.domain.effect import Again, TrackerNote
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.events import WorkItemChanged
-from orchestrator.domain.model import ProjectId, Task, WorkItemId
+from orchestrator.domain.model import ProjectId, Stage, Task, WorkItemId
 from orchestrator.domain.tracker import CommentId, Written
 from orchestrator.loglimit import Complaints
 from orchestrator.pace import Urgency, urgency
@@ -21,6 +23,7 @@ from orchestrator.qg.facts import Unwritten
 from orchestrator.reconcile.deliver import TOLD_IN_S, Delivery
 from orchestrator.reconcile.observe import REFUSED_PAUSE_S, Forges
 from orchestrator.store import canonical, outbox, tasks
+from orchestrator.store.schema import effects
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY, OURS = "SHOP-1:standing", CommentId("ours")
@@ -123,3 +126,35 @@ async def test_what_is_refused_is_told_by_the_next_look_and_so_is_that_it_is_tak
         assert (await delivery.deliver(task, {})).again_in_s == again_in_s
         told = await database.read(lambda connection: outbox.unwritten(connection, task.id))
         assert told == ((Unwritten("TrackerNote", why),) if why else ())
+
+
+@pytest.mark.parametrize(
+    ("error", "again_in_s"),
+    [
+        (Permanent("plane_no_such_state", "No."), None),
+        (Permanent("gitea_unexpected", "404."), None),
+        (Permanent("plane_refused", "A wrong token."), TOLD_IN_S),
+        (Permanent("no_plane_token", "None."), TOLD_IN_S),
+        (Transient("plane_unreachable", "Down."), 0.0),
+    ],
+)
+async def test_of_a_task_that_is_done_only_what_passes_or_is_shown_elsewhere_is_tried_again(
+    database: Database, clock: Any, error: OrchestratorError, again_in_s: float | None
+) -> None:
+    """Nobody looks at it any more. Why it was given up stands in the row and in the log."""
+    tracker = Refusing(error=error)
+    delivery = Delivery(database, clock, tracker, Forges(), Complaints())  # type: ignore[arg-type]  # as above
+    task = replace(await due(database, "<p>one</p>"), stage=Stage.DONE)
+    with capture_logs() as said:
+        assert (await delivery.deliver(task, {})).again_in_s == again_in_s
+    given_up = [one["why"] for one in said if one["event"] == "effect_given_up"]
+    assert given_up == ([f"{error.code}: {error.message}"] if again_in_s is None else [])
+    rows = await database.read(
+        lambda connection: [(row.done_at is not None, row.error) for row in connection.execute(select(effects))]
+    )
+    why = "" if isinstance(error, Transient) else f"{error.code}: {error.message}"
+    assert rows == [(again_in_s is None, why)]
+    before = len(tracker.asked)
+    tracker.error = None
+    await delivery.deliver(task, {})
+    assert (len(tracker.asked) == before) is (again_in_s is None)

@@ -313,6 +313,29 @@ def test_a_review_that_the_forge_refuses_its_author_is_tried_once_and_never_agai
         asyncio.run(story(one))
 
 
+def test_a_review_of_a_closed_pull_request_is_tried_once_and_published_when_it_is_open_and_wanted_again(
+    tmp_path: Path,
+) -> None:
+    async def story(here: Scene) -> None:
+        here.begin()
+        effect, people = here.effect(PullReview), People(here.world.gitea)
+        people.close(REPO, 1, "boss")
+        here.before = here.shown()
+        assert await instance(here, effect)
+        asked = here.requests
+        assert await instance(here)
+        assert (here.requests, await due(here), here.news()) == (asked, 0, {})
+        people.reopen(REPO, 1, "boss")
+        here.before = here.shown()
+        async with opened(here.database) as database:
+            await queue(here, database, effect, again=Again.WHEN_WANTED)
+        assert await instance(here)
+        assert (list(here.news()), await due(here)) == (["reviews"], 0)
+
+    with scene(tmp_path) as one:
+        asyncio.run(story(one))
+
+
 def test_a_review_that_somebody_deleted_is_published_again_when_a_decision_wants_it(tmp_path: Path) -> None:
     async def story(here: Scene) -> None:
         here.begin()

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from crossing import Meanwhile
 from orchestrator.clock import SystemClock
 from orchestrator.db import Database
 from orchestrator.domain.model import Project, ProjectId, RepoName
@@ -52,9 +53,11 @@ HERE = Project(ProjectId(PROJECT), RepoName.parse("acme/enduro-trails"))
 Begin = Callable[[], Resync]
 
 
-async def beginning(sim: PlaneSim, database: Database, pages: int) -> AsyncIterator[Begin]:
+async def beginning(
+    sim: PlaneSim, database: Database, pages: int, door: Meanwhile | None = None
+) -> AsyncIterator[Begin]:
     """Each of them is one of another process, which knows only what is stored."""
-    with LoopbackServer(sim.app) as server:
+    with LoopbackServer(door or sim.app) as server:
         plane = Plane(server.url, sim.key_of("orchestrator"), "acme", calls_per_minute=60_000, changed_pages=pages)
         yield lambda: Resync(database, SystemClock(), plane, lambda: [HERE], Complaints())
         await plane.aclose()
@@ -71,6 +74,19 @@ async def begin(sim: PlaneSim, database: Database) -> AsyncIterator[Begin]:
     """Of those that read two pages at once."""
     async for begin in beginning(sim, database, 2):
         yield begin
+
+
+@pytest.fixture
+def door(sim: PlaneSim) -> Meanwhile:
+    """Something happens before the second page of a list."""
+    return Meanwhile(sim.app, lambda _, path: f"/{PROJECT}/work-items/" in path and "cursor=" in path)
+
+
+@pytest.fixture
+async def disturbed(sim: PlaneSim, database: Database, door: Meanwhile) -> AsyncIterator[Resync]:
+    """Asks through the door."""
+    async for begin in beginning(sim, database, MAX_PAGES, door):
+        yield begin()
 
 
 async def asked(sim: PlaneSim, resync: Resync) -> tuple[int, Moved]:
@@ -186,6 +202,39 @@ async def test_where_so_much_was_deleted_that_a_page_may_have_been_missed_the_li
         await resync.moved()
     assert await known(database) == 5 * PAGE
     assert await asked(sim, resync) == (1, Moved())
+
+
+async def test_what_is_deleted_between_two_pages_hides_no_change(
+    sim: PlaneSim, disturbed: Resync, door: Meanwhile, database: Database
+) -> None:
+    """All that follows moves one place up, the first of the next page onto the one that was read."""
+    await disturbed.moved()
+    made = items(sim, MANY)
+    mark = await seen_until(database)
+    door.then = lambda: sim.delete_work_item(made[-1])
+    await disturbed.moved()
+    assert (await known(database), await seen_until(database)) == (PAGE, mark)
+    assert (await asked(sim, disturbed))[0] == 3, "read on from the page before"
+    assert set(await database.read(lambda c: tasks.ids_by_item(c, made))) == set(made)
+    assert await seen_until(database) > mark
+    assert await asked(sim, disturbed) == (1, Moved())
+
+
+async def test_a_list_from_which_somebody_deletes_all_the_time_is_read_to_its_end(
+    sim: PlaneSim, disturbed: Resync, door: Meanwhile, database: Database
+) -> None:
+    def delete() -> None:
+        if made:
+            sim.delete_work_item(made.pop())
+        door.then = delete
+
+    await disturbed.moved()
+    made = items(sim, MANY)
+    kept = made[: MANY // 2]
+    door.then = delete
+    calls = [(await asked(sim, disturbed))[0] for _ in range(MANY)]
+    assert max(calls) <= 3
+    assert set(kept) <= set(await database.read(lambda c: tasks.ids_by_item(c, kept)))
 
 
 async def test_changes_of_one_moment_are_read_to_their_end(

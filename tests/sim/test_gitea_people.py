@@ -191,7 +191,21 @@ def test_a_closed_pull_request_stays_behind_its_branch_and_reopened_in_the_brows
     assert stage.http["alice"].get("/pulls/1").json()["head"]["sha"] == last
 
 
-@pytest.mark.parametrize(("version", "known"), [("1.22.6", set()), ("1.23.0", {"status"})])
+@pytest.mark.parametrize("gone", ["feature/x", "release"])
+def test_a_pull_request_is_closed_when_either_of_its_branches_is_deleted(stage: Stage, gone: str) -> None:
+    for branch in ("release", "feature/x"):
+        stage.people.commit(REPO, branch, {f"{branch}.txt": "a\n"}, "alice")
+    for base in ("release", "main"):
+        stage.api("alice", "/pulls", {"head": "feature/x", "base": base, "title": "X"})
+    before = len(stage.received())
+    stage.people.delete_branch(REPO, gone, "alice")
+    kinds = [one.headers["x-gitea-event-type"] for one in stage.received()[before:]]
+    states = [stage.http["alice"].get(f"/pulls/{number}").json()["state"] for number in (1, 2)]
+    closed = ["closed", "closed" if gone == "feature/x" else "open"]
+    assert (states, kinds) == (closed, ["delete", *["pull_request"] * closed.count("closed")])
+
+
+@pytest.mark.parametrize(("version", "known"), [("1.23.8", set()), ("1.24.0", {"status", "workflow_job"})])
 def test_an_older_gitea_knows_fewer_events(tmp_path: Path, version: str, known: set[str]) -> None:
     with GiteaSim(tmp_path, version=version) as sim:
         sim.create_repo("acme", "x", {"a": "b"})

@@ -20,7 +20,7 @@ from orchestrator.domain.events import (
     WorkItemChanged,
     WorkItemDeleted,
 )
-from orchestrator.domain.model import ProjectId, RepoName, Sha, Source, WorkItemId
+from orchestrator.domain.model import ProjectId, RepoName, Sha, Source, Stage, WorkItemId
 from orchestrator.domain.roles import Role
 from orchestrator.store import journal, tasks
 from orchestrator.store.schema import events
@@ -128,6 +128,18 @@ async def test_every_kind_of_event_finds_its_task(database: Database, event: Eve
     (answer,) = await record(database, delivery("found", event))
     expected = of_item.task if isinstance(event, CommentChanged | WorkItemDeleted) else of_branch.id
     assert answer.task == expected
+
+
+async def test_a_check_is_told_to_all_that_rest_on_it_and_to_nobody_for_another_repository(
+    database: Database,
+) -> None:
+    head, posted = Sha("a" * 40), Posted(Role.ANALYST, RepoName("acme", "enduro-trails"), "t", "b", "main")
+    made = [(await database.write(lambda c: tasks.post(c, posted, NOW))).id for _ in range(2)]
+    await database.write(lambda c: c.execute(task_table.update().values(head_sha=head, stage=Stage.CI)))
+    (answer,) = await record(database, delivery("ours", CommitChecked("acme/enduro-trails", head, "bob")))
+    assert answer == journal.Recorded(is_new=True, task=made[1], others=(made[0],))
+    (answer,) = await record(database, delivery("a fork's", CommitChecked("evil/fork", head, "bob")))
+    assert answer == journal.Recorded(is_new=True, task=None)
 
 
 async def test_an_event_that_belongs_to_nobody_is_stored_and_says_so(database: Database) -> None:

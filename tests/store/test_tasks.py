@@ -29,10 +29,12 @@ from orchestrator.qg.facts import Absent
 from orchestrator.qg.verdict import Item
 from orchestrator.store import decisions, outbox, runs, tasks
 from orchestrator.store.decisions import Basis, Made
+from orchestrator.store.schema import tasks as task_table
 from orchestrator.store.tasks import Posted
 from orchestrator.workflow.decision import Decision, Identity, StartRun
 
 PUSHED = Sha("c" * 40)
+HERE = ("acme/enduro-trails", PUSHED)
 
 
 async def test_a_check_of_a_commit_that_a_person_pushed_finds_its_task(database: Database) -> None:
@@ -40,14 +42,59 @@ async def test_a_check_of_a_commit_that_a_person_pushed_finds_its_task(database:
     task: Task = await database.write(lambda connection: tasks.post(connection, posted, NOW))
     task = replace(task, plane_id=WorkItemId("w1"), project=ProjectId("p1"))
 
-    async def look(head: Branch | Absent, stage: Stage) -> dict[str, int]:
+    async def look(head: Branch | Absent, stage: Stage) -> dict[tuple[str, str], tuple[TaskId, ...]]:
         basis, decision = Basis(PROJECT, task, replace(GREEN, branch=head)), Decision(stage)
         await database.write(lambda connection: tasks.apply(connection, [decisions.made(basis, decision)], NOW))
-        return await database.read(lambda connection: tasks.ids_by_head(connection, [PUSHED]))
+        return await database.read(lambda connection: tasks.ids_by_head(connection, [HERE]))
 
     assert await look(Absent(), Stage.ANALYSIS) == {}
-    assert await look(Branch(task.branch, PUSHED), Stage.CI) == {PUSHED: task.id}
-    assert await look(Absent(), Stage.REVIEW) == {PUSHED: task.id}
+    assert await look(Branch(task.branch, PUSHED), Stage.CI) == {HERE: (task.id,)}
+    assert await look(Absent(), Stage.REVIEW) == {HERE: (task.id,)}
+
+
+async def test_a_check_is_of_its_own_repository_and_of_all_that_rest_on_it(database: Database) -> None:
+    """A fork or a mirror has the same commits; and two branches may have one head."""
+    first, second = (
+        Posted(Role.ANALYST, RepoName("acme", name), "T", "B", "main") for name in ("first", "second")
+    )
+    made = [await database.write(partial(tasks.post, posted=first, now=NOW)) for _ in range(4)]
+    other = await database.write(partial(tasks.post, posted=second, now=NOW))
+    _, checked, ready, done = made
+    wanted = [(repo, PUSHED) for repo in ("acme/first", "Acme/Second", "evil/fork")]
+
+    async def found() -> dict[tuple[str, str], tuple[TaskId, ...]]:
+        return await database.read(lambda connection: tasks.ids_by_head(connection, wanted))
+
+    for task in (*made, other):
+        await database.write(partial(stands, task, Stage.CREATED))
+    assert await found() == {wanted[0]: (done.id,), wanted[1]: (other.id,)}, "of any the newest"
+    resting = (Stage.CI, Stage.REVIEW, Stage.TESTING, Stage.READY)
+    for here in resting:
+        for task, stage in ((checked, here), (ready, Stage.READY), (done, Stage.DONE)):
+            await database.write(partial(stands, task, stage))
+        assert await found() == {wanted[0]: (ready.id, checked.id), wanted[1]: (other.id,)}
+
+
+def stands(task: Task, stage: Stage, connection: Connection) -> None:
+    """There, with the commit that was pushed as its head."""
+    row = task_table.update().where(task_table.c.id == task.id)
+    connection.execute(row.values(stage=stage, head_sha=PUSHED))
+
+
+async def test_a_delivery_finds_its_task_by_an_index(database: Database) -> None:
+    """There may be 100,000 tasks, and hundreds of deliveries a second."""
+    for statement, index in (
+        (tasks._BY_ITEM, "plane_id=?"),
+        (tasks._BY_BRANCH, "tasks_branch (branch=?"),
+        (tasks._BY_HEAD, "tasks_head (head_sha=?)"),
+    ):
+        plan = await database.read(partial(plan_of, statement))
+        assert any("SEARCH tasks" in step and index in step for step in plan), plan
+        assert not any("SCAN tasks" in step for step in plan), plan
+
+
+def plan_of(statement: str, connection: Connection) -> list[str]:
+    return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", ("[]",))]
 
 
 @pytest.mark.parametrize("is_one_by_one", [True, False])

@@ -12,6 +12,8 @@ from orchestrator.sim.world import REPO
 from stories.team import LIMIT_S, PERSON, Team
 from support import query, until
 
+ITEM_READ = r"/work-items/[^/]*/(comments/)?"
+
 
 def review(team: Team, event: str, why: str = "As said.", *, by: str = PERSON, at: str = "") -> int:
     """A person's review in the browser: APPROVED, REQUEST_CHANGES or COMMENT, of the head or of `at`."""
@@ -63,6 +65,23 @@ def asked(team: Team, method: str, path: str, *, of: str = "gitea") -> int:
     """How many calls of this kind the simulator has got; `path` is a pattern for its end."""
     sim = team.world.gitea if of == "gitea" else team.world.plane
     return sum(call.method == method and bool(re.search(f"{path}$", call.path)) for call in list(sim.calls))
+
+
+def leaves_the_item_alone(team: Team, lists: int = 8) -> None:
+    """Returns when Plane was asked for so many lists, two a resync at most, and not once for the work item."""
+
+    def listed() -> int:
+        return asked(team, "GET", "/work-items/", of="plane")
+
+    def read() -> int:
+        return asked(team, "GET", ITEM_READ, of="plane")
+
+    def is_calm() -> bool:
+        before, since = read(), listed()
+        until(lambda: listed() > since + lists, "resyncs")
+        return read() == before
+
+    until(is_calm, "the work item is left alone", 30.0)
 
 
 def pull_comments(team: Team) -> list[str]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from crossing import gitea_meanwhile
 from orchestrator.logs import MASK
 from orchestrator.sim.world import GITEA_SECRET, REPO, World
 from stories.team import CONTEXT, PERSON, Team, at_work
@@ -128,6 +129,28 @@ def ready(team: Team) -> None:
     team.begin_written("review")
     team.waits_for("merge", "ready")
     assert team.started() == ["reviewer", "tester"]
+
+
+def test_nobody_is_told_to_merge_what_was_pushed_while_the_gates_were_looked_at(
+    world: World, scripted: Path
+) -> None:
+    """After the last look at the branch, before the look at its checks; and no delivery tells of it."""
+    ended = "SELECT 1 FROM agent_runs WHERE agent = 'tester' AND outcome IS NOT NULL"
+
+    def is_looked_at(method: str, path: str) -> bool:
+        is_status = method == "GET" and "/commits/" in path and "/status?" in path
+        return is_status and bool(query(team.service, ended))
+
+    def push() -> None:
+        world.gitea.lose_deliveries = True
+        team.push({"src/late.py": "LATE = 1\n"})
+
+    with at_work(world, scripted) as team, gitea_meanwhile(world, is_looked_at) as gitea:
+        gitea.then = push
+        team.begin_written("review")
+        until(lambda: gitea.then is None, "somebody pushed")
+        team.waits_for("check_missing", "ci")
+        assert "ready" not in [stage for (stage,) in query(team.service, "SELECT stage FROM stays")]
 
 
 @pytest.mark.parametrize("how", ["push", "force_push"])

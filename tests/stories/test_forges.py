@@ -3,12 +3,15 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from starlette.responses import JSONResponse
 
 from crossing import gitea_behind_a_door
-from orchestrator.sim.world import REPO, USERS, World
+from orchestrator.sim.webhook import GiteaEvent, gitea_headers
+from orchestrator.sim.world import GITEA_SECRET, REPO, USERS, World
 from orchestrator.store.payload import unpacked
 from stories.acts import asked, at, document, green_until, pull_comments
 from stories.team import PERSON, Team, at_work
@@ -16,6 +19,8 @@ from support import FIXTURES, query, until
 
 FIRST_SIGN_S = 10.0
 """After the delivery, as it is promised."""
+CALM = {"ORCH_RESYNC_INTERVAL_S": "3600", "ORCH_POLL_INTERVAL_S": "3600"}
+"""Nothing is found but by a delivery."""
 
 
 @pytest.fixture
@@ -55,6 +60,49 @@ def test_on_forgejo_a_check_is_found_by_polling_alone(forgejo: World, scripted: 
         until(lambda: team.task()["stage"] != "ci", "the green check was found")
         assert deliveries(team) == told
         team.waits_for("merge", "ready")
+
+
+def test_what_forgejos_own_ci_tells_wakes_the_task_though_our_developer_triggered_it(
+    forgejo: World, scripted: Path
+) -> None:
+    with at_work(forgejo, scripted, **CALM) as team:
+        team.begin_written("ci")
+        team.heard()
+        team.check()  # nobody is told of a status there
+        told = _recorded("forgejo_action_run_success")
+        told["run"]["commit_sha"] = team.head
+        told["run"]["repository"]["full_name"] = REPO
+        told["run"]["trigger_user"]["login"] = "developer"
+        _tell(team, GiteaEvent("action_run_success", "action_run_success"), told, is_forgejo=True)
+        until(lambda: team.task()["stage"] != "ci", "the green check was found", FIRST_SIGN_S)
+
+
+def test_what_giteas_own_ci_tells_wakes_the_task_though_our_developer_triggered_it(
+    world: World, scripted: Path
+) -> None:
+    with at_work(world, scripted, **CALM) as team:
+        team.begin_written("ci")
+        team.heard()
+        world.gitea.lose_deliveries = True
+        team.check()
+        told = _recorded("workflow_run_completed")
+        told["workflow_run"]["head_sha"] = team.head
+        told["repository"]["full_name"] = REPO
+        told["sender"]["login"] = "developer"
+        _tell(team, GiteaEvent("workflow_run", "workflow_run"), told)
+        until(lambda: team.task()["stage"] != "ci", "the green check was found", FIRST_SIGN_S)
+
+
+def _recorded(name: str) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads((FIXTURES / "gitea" / f"{name}.body").read_bytes())
+    return body
+
+
+def _tell(team: Team, event: GiteaEvent, body: dict[str, Any], *, is_forgejo: bool = False) -> None:
+    raw = json.dumps(body).encode()
+    headers = gitea_headers(event, str(uuid4()), GITEA_SECRET, raw, forgejo=is_forgejo)
+    headers |= {"Content-Type": "application/json"}
+    assert team.client.post("/webhook/gitea", content=raw, headers=headers).status_code == 200
 
 
 def test_a_base_branch_that_is_not_there_waits_for_an_operator_who_is_told_so(

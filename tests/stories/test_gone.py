@@ -9,6 +9,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from crossing import Door, plane_behind_a_door
 from orchestrator.sim.world import PROJECT, World
 from orchestrator.store.tasks import waiting_items
+from stories.acts import leaves_the_item_alone
 from stories.team import APPROVER, Team, at_work
 from support import query, until
 
@@ -81,7 +82,7 @@ def test_a_404_of_somebody_elses_ends_nothing_however_often_it_is_said(
         at_rest(team)
         door.says["GET", ITEM] = [answer() for _ in range(1000)]
         nudged(team, lambda: item_404s(door, team))
-        team.waits_for("plane_not_found")
+        team.waits_for("plane_odd_answer")
         door.says.clear()
         team.approve()
         team.waits_for("approval", "architecture")
@@ -116,6 +117,7 @@ def test_two_404s_with_the_project_there_between_them_end_the_task(world: World,
         tried = [(method, path) for method, path, code in door.told[since:] if method != "GET" and code == 404]
         assert tried == [], "what would be written there waits until it is back"
         assert query(team.service, "SELECT error FROM effects WHERE done_at IS NULL AND error != ''") == []
+        leaves_the_item_alone(team)
 
 
 def test_an_item_that_is_deleted_before_its_trigger_came_is_not_waited_for(world: World, scripted: Path) -> None:

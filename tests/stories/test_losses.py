@@ -14,7 +14,7 @@ from orchestrator.agents.rundir import RunPaths, is_held
 from orchestrator.sim.server import Call
 from orchestrator.sim.world import PROJECT, REPO, Service, World
 from orchestrator.sim.wrapper import write_wrapper
-from stories.acts import asked, at, green_until
+from stories.acts import ITEM_READ, asked, at, green_until
 from stories.team import PERSON, Team, at_work
 from support import query, starts, until
 
@@ -47,9 +47,6 @@ def test_a_lost_word_of_a_red_check_and_of_a_push_is_found_by_looking(world: Wor
         green_until(team, at("ready", "merge"))
         team.push({"src/more.py": "MORE = 1\n"})
         green_until(team, lambda task: len(task["runs"]) == 10 and at("ready", "merge")(task))
-
-
-ITEM_READ = r"/work-items/[^/]*/(comments/)?"
 
 
 def test_looking_again_and_again_at_what_has_not_changed_asks_plane_for_its_lists_only(

@@ -288,7 +288,7 @@ PLACE = JSONResponse({"id": PROJECT, "identifier": "ENDURO"})
     [
         ([GONE, PLACE, GONE], None),
         ([GONE, PLACE, Response(status_code=503)], Transient),
-        ([GONE, PLACE, Response("<html>", 404)], Permanent),
+        ([GONE, PLACE, Response("<html>", 404)], Transient),
         ([GONE, PLACE, JSONResponse({"error": "Page not found."}, 404)], Permanent),
         ([GONE, PLACE, Response("<html>")], Transient),
         ([GONE, GONE, GONE], Permanent),
@@ -296,7 +296,8 @@ PLACE = JSONResponse({"id": PROJECT, "identifier": "ENDURO"})
         ([GONE, JSONResponse({"error": "maintenance"}), GONE], Transient),
         ([GONE, JSONResponse({"id": NOBODY, "identifier": "X"}), GONE], Transient),
         ([GONE, Response(status_code=502), GONE], Transient),
-        ([Response("<html>", 404), PLACE, GONE], Permanent),
+        ([GONE, Response("<html>", 404), GONE], Transient),
+        ([Response("<html>", 404), PLACE, GONE], Transient),
         ([JSONResponse({"error": "The requested resource does not exist."}, 200), PLACE, GONE], Transient),
     ],
 )
@@ -458,6 +459,22 @@ async def test_comments_that_are_not_found_are_asked_for_again(stub: Stub) -> No
     plane = stub(lambda request: JSONResponse({"id": "me"}) if request.url.path.endswith("me/") else GONE)
     with pytest.raises(Transient):
         await plane.comments(HERE, THIS)
+
+
+async def test_a_404_of_a_proxy_is_waited_out_whatever_was_asked_for(stub: Stub) -> None:
+    plane = stub(lambda _request: Response("404 page not found", 404))
+    calls = (
+        plane.whoami,
+        lambda: plane.work_item(HERE, THIS),
+        lambda: plane.changed_items(HERE, None),
+        lambda: plane.states(HERE),
+        lambda: plane.move(HERE, THIS, ANALYSIS),
+        lambda: plane.comment(HERE, THIS, "k", "<p>x</p>"),
+    )
+    for call in calls:
+        with pytest.raises(Transient) as error:
+            await call()
+        assert (error.value.code, error.value.retry_after_s) == ("plane_odd_answer", None)
 
 
 async def test_a_comment_under_a_key_is_written_once_and_edited_in_place(plane: Plane, sim: PlaneSim) -> None:
@@ -778,6 +795,11 @@ async def test_a_project_that_we_may_not_see_does_not_stop_the_others(plane: Pla
         (Response(b"\x1f\x8bnot gzip", 201, headers={"Content-Encoding": "gzip"}), Transient, "plane_unreachable"),
         (Response(status_code=301, headers={"Location": "/x/"}), Permanent, "plane_moved"),
         (Response(status_code=423), Permanent, "plane_unexpected"),
+        (Response("404 page not found", 404), Transient, "plane_odd_answer"),
+        (Response("<h1>404 Not Found</h1>", 404), Transient, "plane_odd_answer"),
+        (JSONResponse({"detail": "Not found."}, 404), Transient, "plane_odd_answer"),
+        (JSONResponse({"error": "no backend"}, 404), Transient, "plane_odd_answer"),
+        (JSONResponse({"error": "Page not found."}, 404), Permanent, "plane_not_found"),
     ],
 )
 async def test_each_fault_has_its_kind(stub: Stub, answer: Response, kind: type[Exception], code: str) -> None:

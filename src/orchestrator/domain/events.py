@@ -54,7 +54,10 @@ class PullRequestChanged(msgspec.Struct, frozen=True):
 
 
 class CommitChecked(msgspec.Struct, frozen=True):
-    """A commit status or a CI run moved. Names no branch, so the task is found by the commit."""
+    """A commit status or a CI run moved. Names no branch, so the task is found by the commit.
+
+    `sender` is empty for a run: whoever triggered it does not tell of it.
+    """
 
     repo: str
     head: Sha

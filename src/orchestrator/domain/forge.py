@@ -112,3 +112,5 @@ class ReviewPublished(StrEnum):
     PUBLISHED = "published"
     OWN_PULL_REQUEST = "own_pull_request"
     """The forge refused it: nobody approves or rejects the pull request that they opened. Never tried again."""
+    CLOSED_PULL_REQUEST = "closed_pull_request"
+    """It refused it, since the pull request is closed or merged. Tried again only when it was opened again."""

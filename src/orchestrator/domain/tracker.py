@@ -32,7 +32,9 @@ class Comment:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Changed work items, newest first, as many as are read at once. `next_page` is where the rest begins."""
+    """Changed work items, newest first, as many as are read at once. `next_page` is where the rest begins; where
+    things were deleted meanwhile it begins earlier.
+    """
 
     items: tuple[WorkItem, ...]
     next_page: int | None = None

@@ -206,6 +206,8 @@ class Gitea:
         said = answer.body[:500].decode(errors="replace")
         if _OWN in said:
             return ReviewPublished.OWN_PULL_REQUEST
+        if (await self._api.row(_pull(repo, pull), shapes.PullRow)).state != "open":
+            return ReviewPublished.CLOSED_PULL_REQUEST
         raise Permanent("gitea_review_refused", f"Gitea refused the review of {repo}#{pull}: {said}")
 
     async def _has_reviewed(self, repo: RepoName, pull: int, at: Sha, verdict: ReviewState, body: str) -> bool:

@@ -28,7 +28,8 @@ _VERSION = re.compile(r"v?([0-9]{1,4})\.([0-9]{1,4})")
 _WEB_URL = re.compile(r"https?://[^\s<>\"'`\\\x00-\x20\x7f-\x9f]+")
 _MAX_URL_CHARS = 2000
 _ABOUT_THE_API = "/api/swagger"
-_STATUS_EVENTS_SINCE = (1, 23)
+_STATUS_EVENTS_SINCE = (1, 24)
+"""For hooks that are made by API; those of 1.23 are made in the browser, and break before 1.23.2."""
 _HEAD_FILTER_SINCE = 16
 """Forgejo alone has it."""
 _REVIEW_STATES = {

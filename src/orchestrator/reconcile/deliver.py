@@ -19,7 +19,7 @@ from orchestrator.domain.effect import (
 )
 from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
 from orchestrator.domain.forge import ReviewPublished
-from orchestrator.domain.model import ProjectId, RepoName, Task, WorkItemId
+from orchestrator.domain.model import ProjectId, RepoName, Stage, Task, WorkItemId
 from orchestrator.domain.tracker import CommentId
 from orchestrator.loglimit import Complaints
 from orchestrator.pace import showing
@@ -35,6 +35,8 @@ TOLD_IN_S = 1.0
 MAX_REMEMBERED = 10_000
 SHOWS: dict[type[Effect], tuple[str, ...]] = {OpenPull: ("pull", "branch", "reviews"), PullReview: ("reviews",)}
 """Which observations an effect changes: they are made again."""
+MENDED_BY_OPERATORS = frozenset({"plane_refused", "gitea_refused", "no_plane_token", "no_gitea_token"})
+"""Refusals of everything, which `/ready` shows, so that they do not last unseen."""
 OF_ITEM = (TrackerNote, ItemState, PullLink)
 """Effects that are written to the work item."""
 
@@ -65,10 +67,11 @@ class Delivery:
 
         `notes` are comments of ours that this look has seen: after a restart they are edited without a question.
         `is_item_gone`: what is to be written there stays queued, untried, until a look sees the item again.
+        Of a task that is done nobody is told what is refused, so it is not tried again.
         """
         due = await self.database.read(lambda connection: outbox.due(connection, task.id))
         changed: list[str] = []
-        pauses: list[float] = []
+        pauses: list[float | None] = []
         for row in due:
             effect = decoded(row)
             if is_item_gone and isinstance(effect, OF_ITEM):
@@ -83,18 +86,24 @@ class Delivery:
             if row.error:
                 pauses.append(TOLD_IN_S)
             log.info("effect_done", task=task.key, kind=row.kind)
-            changed += SHOWS.get(type(effect), ())
-        return Delivered(tuple(dict.fromkeys(changed)), min(pauses, default=None))
+            changed += SHOWS[OpenPull] if refusal else SHOWS.get(type(effect), ())
+        again_in_s = min((one for one in pauses if one is not None), default=None)
+        return Delivered(tuple(dict.fromkeys(changed)), again_in_s)
 
     async def _done(self, row: EffectRow, refusal: str) -> None:
         now = self.clock.now()
         await self.database.write(lambda connection: outbox.done(connection, row, now, refusal))
 
-    async def _failed(self, task: Task, row: EffectRow, error: OrchestratorError) -> float:
+    async def _failed(self, task: Task, row: EffectRow, error: OrchestratorError) -> float | None:
+        """How long to wait at least until it is tried again; None: never."""
         self.complaints.say("effect_put_off", error, task=task.key, kind=row.kind)
         if isinstance(error, Transient):
             return error.retry_after_s or 0.0
         said = f"{error.code}: {error.message} {error.hint}".strip()[:500]
+        if task.stage is Stage.DONE and error.code not in MENDED_BY_OPERATORS:
+            await self._done(row, said)
+            log.warning("effect_given_up", task=task.key, kind=row.kind, why=said)
+            return None
         if said != row.error:
             await self.database.write(lambda connection: outbox.failed(connection, row, said))
         return REFUSED_PAUSE_S if row.error else TOLD_IN_S
@@ -145,7 +154,8 @@ class Delivery:
 
     async def _review(self, review: PullReview) -> str:
         """The forge's refusal of an author's own review is final. QG-5 asks a person where the reviewer is the
-        author, so it comes to that only when the forge means somebody else by that name: it is an error.
+        author, so it comes to that only when the forge means somebody else by that name: it is an error. Nobody
+        needs one of what was closed or merged meanwhile.
         """
         if self.forges.reviewer is None:
             raise Permanent("no_reviewer_user", "There is no ORCH_GITEA_TOKEN_REVIEWER to publish a review with.")
@@ -154,7 +164,9 @@ class Delivery:
             log.error(
                 "review_refused", pull=review.pull, code=told, mend="Give the reviewer a Gitea user of its own."
             )
-        return told.value if told is ReviewPublished.OWN_PULL_REQUEST else ""
+        if told is ReviewPublished.CLOSED_PULL_REQUEST:
+            log.info("review_refused", pull=review.pull, code=told)
+        return "" if told is ReviewPublished.PUBLISHED else told.value
 
     def _tracker(self) -> Tracker:
         if self.tracker is None:
@@ -165,6 +177,11 @@ class Delivery:
         if self.forges.orchestrator is None:
             raise Permanent("no_gitea_token", "There is no Gitea token.")
         return self.forges.orchestrator
+
+
+def makes_a_look_due(row: EffectRow, *, is_item_gone: bool) -> bool:
+    """What was refused has a pause of its own; what is for a work item that is gone waits until that is back."""
+    return not row.error and not (is_item_gone and isinstance(decoded(row), OF_ITEM))
 
 
 def decoded(row: EffectRow) -> Effect:

@@ -20,7 +20,7 @@ from orchestrator.qg.facts import (
 from orchestrator.qg.verdict import Item
 from orchestrator.reconcile.basis import as_seen, basis_of, blobs, limits, without_news
 from orchestrator.reconcile.course import Course, Rows, Step, branches
-from orchestrator.reconcile.deliver import Delivery
+from orchestrator.reconcile.deliver import Delivery, makes_a_look_due
 from orchestrator.reconcile.dispatch import Dispatch, Round
 from orchestrator.reconcile.observe import (
     FIELDS,
@@ -143,7 +143,8 @@ class Reconciler:
         if step.decision.stage in {task.stage, Stage.DONE}:  # what people are told is the end of a way
             left_s = await self._put_right.queue(course.rows.task, seen, course.began)
             is_gone = isinstance(seen.item, Absent)
-            delivered = await self._delivery.deliver(task, dict(seen.notes), is_item_gone=is_gone)
+            here = course.rows.after(step).task
+            delivered = await self._delivery.deliver(here, dict(seen.notes), is_item_gone=is_gone)
             if not delivered.changed:
                 again_in_s = min((one for one in (delivered.again_in_s, left_s) if one is not None), default=None)
                 return await self._rest(course.rows, step.decision, seen, again_in_s)
@@ -226,7 +227,10 @@ class Reconciler:
                 outbox.due(connection, ident),
             )
         )
-        if last is None or due or isinstance(last.item, Unobserved):
+        if last is None or isinstance(last.item, Unobserved):
+            return None
+        is_gone = isinstance(last.item, Absent)
+        if any(makes_a_look_due(row, is_item_gone=is_gone) for row in due):
             return None
         wanted = needs(rows.task, is_run_open=rows.open_run() is not None)
         if Look.REMARKS in wanted and isinstance(last.remarks, Unobserved):
@@ -260,16 +264,21 @@ class Reconciler:
         return any(_is_same(one, start) for one in decision.actions if isinstance(one, StartRun))
 
     async def _has_moved(self, course: Course, step: Step) -> bool:
-        """A look takes many calls, and people push meanwhile: an agent is not started on a head of yesterday."""
+        """A look takes many calls, and people push meanwhile: an agent is not started on a head of yesterday, and
+        nobody is told to merge one. Transient when that cannot be seen: a gate that cannot look is closed.
+        """
         branch, task, forge = step.basis.facts.branch, step.basis.task, self._forges.orchestrator
         is_start = any(isinstance(action, StartRun) for action in step.decision.actions)
-        if not is_start or forge is None or task.repo is None or not isinstance(branch, Branch):
+        is_ready = step.decision.stage is Stage.READY and task.stage is not Stage.READY
+        if not (is_start or is_ready) or forge is None or task.repo is None or not isinstance(branch, Branch):
             return False
         if course.has_made_branch:
             return False
         try:
             now = await forge.branch(task.repo, branch.name)
-        except OrchestratorError:
+        except OrchestratorError as error:
+            if is_ready and isinstance(error, Transient):
+                raise
             return False  # whoever prepares the run meets the fault, and says it
         return now is not None and now.head != branch.head
 

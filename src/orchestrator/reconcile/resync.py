@@ -19,7 +19,10 @@ from orchestrator.store import tasks, watermarks
 from orchestrator.store.watermarks import Watermark
 
 log = structlog.get_logger()
-_IN_PARTS = "More work items changed than are read at once. The next resyncs read the rest; nothing is left out."
+_IN_PARTS = (
+    "More work items changed than are read at once, or some were deleted meanwhile. The next resyncs read the "
+    "rest; nothing is left out."
+)
 ITEMS_A_CALL = 1000
 """A project with more is asked for all its work items less often than for its changes."""
 RESTS_OF_MANY = 100
@@ -32,7 +35,7 @@ LATE = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """Of a list of changes that was too long for one time: where it goes on, with one page read twice."""
+    """Of a list of changes that was not read to its end at once: where it goes on, with one page read twice."""
 
     page: int
     oldest: datetime

@@ -65,7 +65,7 @@ EVENTS = {
     "gitea": (*COMMON_EVENTS, "status", "workflow_run", "workflow_job"),
     "forgejo": (*COMMON_EVENTS, "action_run_failure", "action_run_recover", "action_run_success"),
 }
-STATUS_EVENTS_SINCE, JOB_EVENTS_SINCE, RUN_EVENTS_SINCE = (1, 23), (1, 24), (1, 25)
+STATUS_EVENTS_SINCE, JOB_EVENTS_SINCE, RUN_EVENTS_SINCE = (1, 24), (1, 24), (1, 25)
 ACTIONS_API_SINCE, HEAD_FILTER_SINCE = (1, 25), (16, 0)
 REVIEWS = {
     "APPROVED": ("APPROVED", GiteaEvent("pull_request_approved", "pull_request_review_approved")),
@@ -590,12 +590,13 @@ def _tell_push(sim: GiteaSim, repo: Repo, sender: User, change: _RefChange) -> N
 
 
 def _follow_pulls(sim: GiteaSim, repo: Repo, sender: User, change: _RefChange) -> None:
-    """Open pull requests from this branch get the new commits, or are closed when it is gone."""
+    """Open pull requests from this branch get the new commits. Those from or onto one that is gone are closed."""
+    is_gone = change.new == NO_SHA
     for pull in repo.pulls.values():
-        if pull.state != "open" or change.short != pull.head:
+        if pull.state != "open" or change.short not in ({pull.head, pull.base} if is_gone else {pull.head}):
             continue
         pull.updated_at = sim.stamp()
-        if change.new == NO_SHA:
+        if is_gone:
             pull.state, pull.closed_at = "closed", pull.updated_at
             sim.tell(repo, PULL, Shapes(sim).pull_event("closed", repo, pull, sender))
             continue

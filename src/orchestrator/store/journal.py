@@ -60,10 +60,11 @@ def entry(delivery: Delivery, *, is_echo: bool = False) -> Entry:
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """`task` is whom to wake, if anyone."""
+    """`task` is whom to wake, if anyone, and `others` too."""
 
     is_new: bool
     task: TaskId | None
+    others: tuple[TaskId, ...] = ()
 
 
 class _Content(msgspec.Struct):
@@ -75,6 +76,7 @@ class _Content(msgspec.Struct):
     fresh: Entry | None = None
     flag: str | None = None
     repeats: int = 0
+    others: tuple[TaskId, ...] = ()
 
 
 _Key = tuple[str, str, str]
@@ -101,7 +103,7 @@ def record(connection: Connection, deliveries: Sequence[Entry]) -> list[Recorded
     _count_repeats(
         connection, [entry for is_new, entry in answers if not is_new and entry.fresh is None], deliveries
     )
-    return [Recorded(is_new, entry.task) for is_new, entry in answers]
+    return [Recorded(is_new, entry.task, entry.others) for is_new, entry in answers]
 
 
 def _body(delivery: Entry) -> tuple[str, str]:
@@ -158,7 +160,7 @@ def _find_tasks(connection: Connection, entries: Iterable[_Content]) -> None:
     """A changed work item makes its task; everything else only finds one."""
     by_item: dict[str, list[_Content]] = {}
     by_branch: dict[tuple[str, str], list[_Content]] = {}
-    by_head: dict[str, list[_Content]] = {}
+    by_head: dict[tuple[str, str], list[_Content]] = {}
     for entry in entries:
         assert entry.fresh  # noqa: S101 - record passes only fresh ones
         match entry.fresh.parsed.event:
@@ -168,13 +170,15 @@ def _find_tasks(connection: Connection, entries: Iterable[_Content]) -> None:
                 by_item.setdefault(item, []).append(entry)
             case BranchMoved(repo=repo, branch=branch) | PullRequestChanged(repo=repo, branch=branch):
                 by_branch.setdefault((repo, branch), []).append(entry)
-            case CommitChecked(head=head):
-                by_head.setdefault(head, []).append(entry)
+            case CommitChecked(repo=repo, head=head):
+                by_head.setdefault((repo, head), []).append(entry)
             case Ignored():
                 pass
     _assign(task_rows.ids_by_item(connection, by_item), by_item)
     _assign(task_rows.ids_by_branch(connection, by_branch), by_branch)
-    _assign(task_rows.ids_by_head(connection, by_head), by_head)
+    for key, (task, *others) in task_rows.ids_by_head(connection, by_head).items():
+        for entry in by_head[key]:
+            entry.task, entry.others = task, tuple(others)
 
 
 def _assign(found: Mapping[_T, TaskId], entries: Mapping[_T, Iterable[_Content]]) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from orchestrator.domain.effect import Again
+from orchestrator.domain.forge import ReviewPublished
 from orchestrator.domain.model import TaskId
 from orchestrator.qg.facts import Unwritten
 from orchestrator.store.prepared import Prepared
@@ -33,10 +34,12 @@ _LATEST = _UPSERT.on_conflict_do_update(
     set_={"arguments": _UPSERT.excluded.arguments, "done_at": None, "error": ""},
     where=effects.c.arguments != _UPSERT.excluded.arguments,
 )
+_MAY_BE_REDONE = (effects.c.error == "") | (effects.c.error == ReviewPublished.CLOSED_PULL_REQUEST.value)
+"""Who wants a review of what was closed has seen that it is open again."""
 _REDONE = _UPSERT.on_conflict_do_update(
     index_elements=[effects.c.key],
-    set_={"arguments": _UPSERT.excluded.arguments, "done_at": None},
-    where=effects.c.done_at.is_not(None) & (effects.c.error == ""),
+    set_={"arguments": _UPSERT.excluded.arguments, "done_at": None, "error": ""},
+    where=effects.c.done_at.is_not(None) & _MAY_BE_REDONE,
 )
 _COLUMNS = ("task_id", "key", "kind", "arguments", "created_at")
 _QUEUE = {
@@ -69,7 +72,9 @@ def queue(  # noqa: PLR0913 - a row has these columns
     *,
     again: Again = Again.NEVER,
 ) -> None:
-    """One row a key for ever. What was refused for good is never done again."""
+    """One row a key for ever. What was refused for good is never done again, but a review of a pull request that
+    was closed then.
+    """
     row = {"task_id": task, "key": key, "kind": kind, "arguments": arguments, "created_at": now}
     _QUEUE[again].run(connection, row)
 

@@ -376,7 +376,14 @@ _BY_BRANCH = (
     "CROSS JOIN tasks ON branch = json_extract(wanted.value, '$[1]') "
     "AND tasks.repo = json_extract(wanted.value, '$[0]') COLLATE NOCASE"
 )
-_BY_HEAD = "SELECT head_sha, id FROM tasks WHERE head_sha IN (SELECT value FROM json_each(?))"
+_BY_HEAD = (
+    "SELECT json_extract(wanted.value, '$[0]'), head_sha, tasks.id, "
+    "stage IN ('ci', 'review', 'testing', 'ready') AS is_resting "
+    "FROM json_each(?) AS wanted "
+    "CROSS JOIN tasks ON head_sha = json_extract(wanted.value, '$[1]') "
+    "AND tasks.repo = json_extract(wanted.value, '$[0]') COLLATE NOCASE "
+    "ORDER BY is_resting DESC, tasks.id DESC"
+)
 
 
 def ids_by_item(connection: Connection, items: Collection[str]) -> dict[str, TaskId]:
@@ -389,8 +396,18 @@ def ids_by_branch(connection: Connection, branches: Collection[tuple[str, str]])
     return {(repo, branch): TaskId(task) for repo, branch, task in found}
 
 
-def ids_by_head(connection: Connection, heads: Collection[str]) -> dict[str, TaskId]:
-    return {head: TaskId(task) for head, task in _look_up(connection, _BY_HEAD, heads)}
+def ids_by_head(
+    connection: Connection, heads: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[TaskId, ...]]:
+    """Of repository, as above, and commit: all that rest on its checks, since two branches may have one head.
+    Where none does, the newest that has it.
+    """
+    found: dict[tuple[str, str], tuple[TaskId, ...]] = {}
+    for repo, head, task, is_resting in _look_up(connection, _BY_HEAD, heads):
+        known = found.get((repo, head), ())
+        if is_resting or not known:
+            found[repo, head] = (*known, TaskId(task))
+    return found
 
 
 def _look_up(connection: Connection, query: str, keys: Collection[object]) -> Iterable[tuple[Any, ...]]:

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import msgspec
 import structlog
 
-from orchestrator.domain.errors import OrchestratorError, Permanent, Transient
+from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import ProjectId, UserId, WorkItem, WorkItemId
 from orchestrator.domain.tracker import NO_MARGIN, Changes, Comment, CommentId, StateId, TrackerState, Written
 from orchestrator.pace import REAL_TIME, Circuit, Pace, Timing, Urgency, urgency
@@ -41,8 +41,27 @@ _MORE = "~"
 """In a key of ours what follows it is by chance."""
 _TOO_LARGE = "plane_answer_too_large"
 _NOT_FOUND = "The requested resource does not exist."
+_NO_SUCH_PATH = "Page not found."
 _EXPANDED = {"expand": "state,labels,project"}
 _MISSING = frozenset({404})
+
+
+class _Fault(msgspec.Struct):
+    error: str
+
+
+def _said(body: bytes) -> str:
+    """Which error Plane names; empty for what is not in its shape."""
+    try:
+        return msgspec.json.decode(body, type=_Fault).error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+
+
+def _is_own_404(body: bytes) -> bool:
+    return _said(body) in {_NOT_FOUND, _NO_SUCH_PATH}
+
+
 _PLANE = System(
     "plane",
     "Plane",
@@ -50,6 +69,7 @@ _PLANE = System(
     "Check ORCH_PLANE_API_TOKEN, and that its user is a member of the project.",
     b"Given API token is not valid",
     moved_hint="Correct ORCH_PLANE_API_URL: the address leads elsewhere (https, perhaps, or another host).",
+    is_own_404=_is_own_404,
 )
 
 
@@ -159,6 +179,7 @@ class _Place(msgspec.Struct):
 
 class _Page(msgspec.Struct, Generic[T]):
     results: list[T]
+    total_count: int = 0
     next_cursor: str = ""
     next_page_results: bool = False
 
@@ -253,15 +274,21 @@ class Plane:
     async def changed_items(
         self, project: ProjectId, since: datetime | None, first_page: int = 0, margin: timedelta = NO_MARGIN
     ) -> Changes:
-        """Stops after the page with the first item older than `since`: the list is ordered by -updated_at."""
+        """Stops after the page with the first item older than `since`: the list is ordered by -updated_at.
+
+        Also where the list became shorter between two pages: what followed moved up, maybe past what was read.
+        """
         found: list[WorkItem] = []
+        total = 0
         page, end = first_page, first_page + self._changed_pages
         query = {"order_by": "-updated_at", **_EXPANDED} | ({"cursor": f"{PAGE}:{page}:0"} if page else {})
-        async for rows in self._pages(_ITEMS, _Page[_Item], self._changed_pages, query, project=project):
-            page += 1
-            fresh = [raw for raw in rows if since is None or raw.updated_at >= since - margin]
+        async for one in self._pages(_ITEMS, _Page[_Item], self._changed_pages, query, project=project):
+            if one.total_count < total:
+                return Changes(tuple(found), page)
+            page, total = page + 1, one.total_count
+            fresh = [raw for raw in one.results if since is None or raw.updated_at >= since - margin]
             found += [await self._work_item(project, raw) for raw in fresh]
-            if since is not None and any(raw.updated_at < since for raw in rows):
+            if since is not None and any(raw.updated_at < since for raw in one.results):
                 return Changes(tuple(found))
         return Changes(tuple(found), page if page == end else None)
 
@@ -269,8 +296,8 @@ class Plane:
         """Oldest first: what is made meanwhile moves no page."""
         query = {"order_by": "created_at", "fields": "id", "per_page": str(LIST_PAGE)}
         found: set[WorkItemId] = set()
-        async for rows in self._pages(_ITEMS, _Page[_Made], MAX_LIST_PAGES + 1, query, project=project):
-            found.update(WorkItemId(row.id) for row in rows)
+        async for page in self._pages(_ITEMS, _Page[_Made], MAX_LIST_PAGES + 1, query, project=project):
+            found.update(WorkItemId(row.id) for row in page.results)
             if len(found) > MAX_LIST_PAGES * LIST_PAGE:
                 return None
         return found
@@ -281,8 +308,8 @@ class Plane:
         found: dict[str, Comment] = {}
         query, most = {"per_page": str(LIST_PAGE)}, MAX_COMMENTS // LIST_PAGE + 1
         with _fitting(item):
-            async for rows in self._pages(_COMMENTS, _Page[_Comment], most, query, project=project, item=item):
-                for raw in rows:
+            async for page in self._pages(_COMMENTS, _Page[_Comment], most, query, project=project, item=item):
+                for raw in page.results:
                     found[raw.id] = found.get(raw.id) or await self._comment(raw, me)
         if len(found) > MAX_COMMENTS:
             raise _too_many(item)
@@ -387,7 +414,7 @@ class Plane:
         order: object = None,
         **names: str,
     ) -> Answer:
-        """A 404 that comes back is in Plane's own words: anybody else's is raised."""
+        """A 404 that comes back says that a thing is not there, in Plane's own words: any other is raised."""
         path = request.path.format(
             workspace=self._workspace, **{key: _segment(name) for key, name in names.items()}
         )
@@ -395,11 +422,11 @@ class Plane:
         answer = await self._rest.call(
             request.method, path, query=query, order=order, understood=understood, scope=scope
         )
-        if answer.status == 404 and not self._says_missing(answer.body):
+        if answer.status == 404 and _said(answer.body) != _NOT_FOUND:
             raise Permanent(
                 "plane_not_found",
-                f"Plane answered 404 for {path}, and not in its own words.",
-                hint="Check ORCH_PLANE_API_URL and ORCH_PLANE_WORKSPACE_SLUG: a proxy may have answered instead.",
+                f"Plane answered 404 for {path}: it has no such address.",
+                hint="Check ORCH_PLANE_API_URL and ORCH_PLANE_WORKSPACE_SLUG, and that Plane is 1.1 or later.",
             )
         return answer
 
@@ -410,7 +437,7 @@ class Plane:
         limit: int,
         query: Mapping[str, str],
         **names: str,
-    ) -> AsyncIterator[list[T]]:
+    ) -> AsyncIterator[_Page[T]]:
         asked = {"per_page": str(PAGE), **query}
         for _ in range(limit):
             answer = await self._ask(request, understood=_MISSING, query=asked, **names)
@@ -418,19 +445,19 @@ class Plane:
                 # Only work_item, which asks twice, may tell that an item is gone.
                 raise Transient("plane_missing", f"Plane does not find what should be in {names}.")
             page = self._rest.decoded(answer.body, wanted)
-            yield page.results
+            yield page
             if not page.next_page_results:
                 return
             asked["cursor"] = page.next_cursor
 
     async def _rows(self, request: Request, wanted: type[_Page[T]], **names: str) -> list[T]:
         """The first of them, where there are more than anybody needs: then it is said."""
-        pages = [rows async for rows in self._pages(request, wanted, MAX_PAGES + 1, {}, **names)]
+        pages = [page async for page in self._pages(request, wanted, MAX_PAGES + 1, {}, **names)]
         if len(pages) > MAX_PAGES:
             log.warning(
                 "list_cut", system=_PLANE.code, path=request.path, rows=MAX_PAGES * PAGE, hint=_CUT, **names
             )
-        return [row for rows in pages[:MAX_PAGES] for row in rows]
+        return [row for page in pages[:MAX_PAGES] for row in page.results]
 
     async def _has_link(self, project: ProjectId, item: WorkItemId, url: str) -> bool:
         rows = await self._rows(_LINKS, _Page[_Link], project=project, item=item)
@@ -498,12 +525,6 @@ class Plane:
             created_at=raw.created_at,
             is_by_another=is_by_another,
         )
-
-    def _says_missing(self, body: bytes) -> bool:
-        try:
-            return bool(self._rest.decoded(body, Json).get("error") == _NOT_FOUND)
-        except OrchestratorError:
-            return False
 
 
 def _gone(item: WorkItemId) -> Permanent:

@@ -20,6 +20,8 @@ from orchestrator.domain.model import RepoName, Sha, parse_sha
 from orchestrator.webhooks.body import UnexpectedShapeError, decode, safe_text
 from orchestrator.webhooks.headers import first_of
 
+NOBODY: Final = ""
+"""Who tells of a run of the forge's own CI."""
 _NAME_LENGTH: Final = 100
 _BRANCH: Final = re.compile(r"(?!-)[^\x00-\x20\x7f-\xa0\ud800-\udfff]{1,255}")
 _HEADS: Final = "refs/heads/"
@@ -60,11 +62,10 @@ class _Workflow(msgspec.Struct):
 
 
 class _ActionRun(msgspec.Struct):
-    """Forgejo's run carries the repository and the user that other events have at the top."""
+    """Forgejo's run carries the repository that other events have at the top."""
 
     commit_sha: str | None = None
     repository: _Repository | None = None
-    trigger_user: _User | None = None
 
 
 class _Body(msgspec.Struct):
@@ -205,13 +206,15 @@ def _status(body: _Body) -> Event:
 
 
 def _workflow(body: _Body) -> Event:
+    """Its sender pushed what is checked, an agent of ours mostly. What came of it is nobody's doing."""
     run = body.workflow_run or body.workflow_job or _Workflow()
-    return CommitChecked(_repo(body.repository), _commit(run.head_sha), _login(body.sender))
+    return CommitChecked(_repo(body.repository), _commit(run.head_sha), NOBODY)
 
 
 def _action_run(body: _Body) -> Event:
+    """Whoever triggered the run is as little its sender as above."""
     run = body.run or _ActionRun()
-    return CommitChecked(_repo(run.repository), _commit(run.commit_sha), _login(run.trigger_user))
+    return CommitChecked(_repo(run.repository), _commit(run.commit_sha), NOBODY)
 
 
 def _nothing(reason: str, _body: _Body) -> Event:
