@@ -304,38 +304,26 @@ def test_a_posted_task_rests_goes_on_and_is_cut_like_any_other() -> None:
     assert codes(posted(*tried(Outcome.SUCCEEDED, stage=Stage.REVIEW), max_runs_without_progress=1)) == []
 
 
-@pytest.mark.parametrize(
-    ("decision", "code", "action"),
-    [
-        (posted(task=replace(POSTED, switches=Switches(is_paused=True))), "paused", "orch resume"),
-        (posted(task=replace(POSTED, switches=Switches(is_cancelled=True))), "cancelled", "orch resume"),
-        (
-            posted(*tried(Outcome.TURN_CAP, stage=Stage.REVIEW), max_runs_without_progress=1),
-            "no_progress",
-            "orch retry",
-        ),
-        (posted(*tried(Outcome.FAILED, stage=Stage.REVIEW)), "run_not_successful", "orch retry"),
-        (
-            posted(
-                replace(run(Stage.REVIEW, 1, Outcome.CRASHED), cost_usd=20.0), spending=SpendingLimits(10.0, 0.0)
-            ),
-            "task_budget_spent",
-            "orch retry",
-        ),
-        (
-            posted(
-                replace(run(Stage.REVIEW, 1, Outcome.CRASHED), cost_usd=20.0), spending=SpendingLimits(0.0, 5.0)
-            ),
-            "money_without_progress",
-            "orch retry",
-        ),
-    ],
-    ids=lambda one: one if isinstance(one, str) else "",
-)
-def test_who_unparks_a_posted_task_is_an_operator_since_nobody_can_comment_on_it(
-    decision: Decision, code: str, action: str
-) -> None:
-    (item,) = decision.waiting
+COSTLY = (replace(run(Stage.REVIEW, 1, Outcome.CRASHED), cost_usd=20.0),)
+PARKED: dict[str, tuple[str, Switches, tuple[RunFact, ...], dict[str, Any]]] = {
+    "paused": ("orch resume", Switches(is_paused=True), (), {}),
+    "cancelled": ("orch resume", Switches(is_cancelled=True), (), {}),
+    "no_progress": (
+        "orch retry",
+        Switches(),
+        tried(Outcome.TURN_CAP, stage=Stage.REVIEW),
+        {"max_runs_without_progress": 1},
+    ),
+    "run_not_successful": ("orch retry", Switches(), tried(Outcome.FAILED, stage=Stage.REVIEW), {}),
+    "task_budget_spent": ("orch retry", Switches(), COSTLY, {"spending": SpendingLimits(10.0, 0.0)}),
+    "money_without_progress": ("orch retry", Switches(), COSTLY, {"spending": SpendingLimits(0.0, 5.0)}),
+}
+
+
+@pytest.mark.parametrize("code", PARKED)
+def test_who_unparks_a_posted_task_is_an_operator_since_nobody_can_comment_on_it(code: str) -> None:
+    action, switches, runs, changes = PARKED[code]
+    (item,) = posted(*runs, task=replace(POSTED, switches=switches), **changes).waiting
     assert (item.code, item.who, item.action) == (code, "operator", action)
     for language in Language:
         assert f"`{action}`" in sentence(item, language)
