@@ -63,6 +63,8 @@ def test_a_task_that_waits_for_its_turn_is_cancelled_at_once_and_resumed_by_a_pe
         run = last_run(team, second)
         assert (run["state"], run["outcome"], run["started_at"]) == ("ended", "cancelled", None)
         until(lambda: codes(team, second) == {"cancelled"}, "the task says so")
+        assert team.client.post(f"/api/v1/tasks/{second}/cancel").status_code == 202
+        until(lambda: codes(team, second) == {"cancelled"}, "to whoever cancels it once more it says the same")
         assert is_at(team, first, "running")
         assert team.client.post(f"/api/v1/tasks/{second}/resume").status_code == 202
         until(lambda: "run_not_successful" in codes(team, second), "a cancelled run is no run to repeat by itself")

@@ -45,6 +45,8 @@ RETRY = frozenset({"retry", "orch retry"})
 """Actions that ask an operator to say that a task is to go on."""
 UNDECIDED = Item("to_be_decided", who="orchestrator")
 """Why a task waits between an event and the look that it wakes."""
+_UNDECIDED: dict[str, object] = {"waiting": msgspec.json.encode((UNDECIDED,)).decode(), "decided": None}
+"""The next decision is stored even if it is the old one: else nobody would learn any more why the task waits."""
 MOST_NOT_BEGUN = 1000
 """Tasks of a project that have not begun, of which a deletion is looked for."""
 SINCE = "since"
@@ -257,7 +259,7 @@ def _with_age(item: Item, before: Sequence[Item], now: datetime) -> Item:
 
 
 def run_ended(connection: Connection, task: TaskId, head: Sha | None, now: datetime) -> None:
-    values: dict[str, object] = {"agent_running": False, "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
+    values: dict[str, object] = {"agent_running": False, "updated_at": now} | _UNDECIDED
     if head:
         values["head_sha"] = head
     connection.execute(_SET, {"of_task": task} | values)
@@ -283,7 +285,7 @@ def retry(connection: Connection, task: TaskId, now: datetime) -> bool:
         retry_returns=len(here.returns),
         budget_after=made if here.role else here.switches.budget_after,
     )
-    values = {"switches": canonical.encode(granted), "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
+    values = {"switches": canonical.encode(granted), "updated_at": now} | _UNDECIDED
     connection.execute(_SET, {"of_task": task} | values | _posted(here, run.attempt))
     return True
 
@@ -308,7 +310,7 @@ def switch(connection: Connection, task: TaskId, now: datetime, *, is_cancelled:
     here = get(connection, task).switches
     is_paused = here.is_paused and is_cancelled
     switches = canonical.encode(replace(here, is_cancelled=is_cancelled, is_paused=is_paused))
-    values = {"switches": switches, "waiting": waiting_text((UNDECIDED,)), "updated_at": now}
+    values = {"switches": switches, "updated_at": now} | _UNDECIDED
     connection.execute(_SET, {"of_task": task} | values)
 
 
