@@ -16,6 +16,8 @@ ADAPTERS = {f"{system}_{fault}" for system in ("plane", "gitea") for fault in FA
     "gitea_not_found",
     "gitea_archived",
     "gitea_odd_answer",
+    "plane_odd_answer",
+    "plane_not_found",
 }
 VALUES = {
     "observation.code": {"no_plane_token", "no_gitea_token"} | ADAPTERS,

@@ -462,6 +462,18 @@ _OUTSIDE = {
         "nothing; it is tried again",
         "ничего; попытка повторится",
     ),
+    "plane_odd_answer": Said(
+        "Plane's answer is not its own: {detail}",
+        "Ответ не от самого Plane: {detail}",
+        "nothing while it restarts; else check `ORCH_PLANE_API_URL` and the proxy in front",
+        "ничего, пока он перезапускается; иначе проверьте `ORCH_PLANE_API_URL` и прокси перед ним",
+    ),
+    "plane_not_found": Said(
+        "Plane has no such address: {detail}",
+        "В Plane нет такого адреса: {detail}",
+        "check `ORCH_PLANE_API_URL` and `ORCH_PLANE_WORKSPACE_SLUG`, and that Plane is 1.1 or later",
+        "проверьте `ORCH_PLANE_API_URL` и `ORCH_PLANE_WORKSPACE_SLUG` и что Plane не старше 1.1",
+    ),
     "gitea_odd_answer": Said(
         "Gitea's answer is not its own: {detail}",
         "Ответ не от самой Gitea: {detail}",
