@@ -1,8 +1,10 @@
 """An exhaustive walk: every order of a few events, with `decide` applied after each as the service does."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import combinations_with_replacement
 
 import pytest
 
@@ -23,10 +25,10 @@ from green import (
     approval_of,
 )
 from orchestrator.domain.forge import BranchRules, CheckState, Review, ReviewState
-from orchestrator.domain.model import Branch, Sha, Stage, Switches, Task, UserId
+from orchestrator.domain.model import Branch, ReviewPolicy, Sha, Stage, Switches, Task, UserId
 from orchestrator.domain.run import Outcome, RoleVerdict, RunState, VerdictWord
 from orchestrator.domain.tracker import CommentId
-from orchestrator.qg.facts import NOT_NEEDED, Absent, Facts, Remark, RunFact
+from orchestrator.qg.facts import NOT_NEEDED, Absent, Facts, Remark, RunFact, Us
 from orchestrator.qg.verdict import Passed, Unknown
 from orchestrator.workflow.decide import decide
 from orchestrator.workflow.decision import Decision, EnsurePullRequest, PublishReview, StartRun
@@ -35,6 +37,8 @@ from orchestrator.workflow.needs import needs
 SMALL = replace(PROJECT, gates=replace(PROJECT.gates, returns_per_cause=1, returns_in_all=2))
 START = replace(TASK, stage=Stage.ANALYSIS, switches=Switches())
 PEOPLE = (ANNA, BORIS)
+CARLA = "carla"
+"""A person in Gitea, who reviews."""
 PARKED = {"cap_reached", "run_not_successful", "output_missing", "review_dismissed", "review_superseded"}
 TROUBLES = (
     "approve",
@@ -49,7 +53,37 @@ TROUBLES = (
     "crash",
     "push",
     "silent",
+    "object",
+    "dismiss",
+    "close",
 )
+
+
+class Reviewers(StrEnum):
+    """Who reviews the code: the project's policy, and whether the reviewing agent has a user of its own."""
+
+    AGENT = "agent"
+    PEOPLE = "human"
+    BOTH = "both"
+    AGENT_WITHOUT_USER = "agent without a user"
+
+    @property
+    def policy(self) -> ReviewPolicy:
+        return ReviewPolicy.AGENT if self is Reviewers.AGENT_WITHOUT_USER else ReviewPolicy(self.value)
+
+    @property
+    def us(self) -> Us:
+        return replace(US, reviewer="") if self is Reviewers.AGENT_WITHOUT_USER else US
+
+    @property
+    def logins(self) -> tuple[str, ...]:
+        """Whose approvals of the head commit it takes."""
+        agents = (US.reviewer,) if self in {Reviewers.AGENT, Reviewers.BOTH} else ()
+        return agents if self is Reviewers.AGENT else (*agents, CARLA)
+
+    @property
+    def is_agent_asked(self) -> bool:
+        return self is not Reviewers.PEOPLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +114,13 @@ class World:
     """Which architecture that was, and when they were first asked about that."""
     people: int = 1
     """How many approvers there are, who all have to approve."""
+    reviewers: Reviewers = Reviewers.AGENT
     ci: str = ""
     reviews: tuple[Review, ...] = ()
     runs: tuple[RunFact, ...] = ()
     has_pull: bool = False
+    is_closed: bool = False
+    """Somebody closed the pull request and did not merge it."""
     spare: tuple[str, ...] = ()
 
 
@@ -108,19 +145,20 @@ def facts(world: World, task: Task) -> Facts:
             for one in world.remarks
         ),
         "changed_paths": ("src/a.py",) if world.is_built else (),
-        "pull": replace(PULL, head=sha(world.head)) if world.has_pull else Absent(),
+        "pull": replace(PULL, head=sha(world.head), is_open=not world.is_closed) if world.has_pull else Absent(),
         "rules": BranchRules(("ci/test",)),
         "reviews": world.reviews,
         "checks": (replace(CHECK, state=CheckState(world.ci)),) if world.ci else (),
     }
     wanted = needs(task, is_run_open=any(run.state is not RunState.ENDED for run in world.runs))
     looked = {name: value if name in set(wanted) else NOT_NEEDED for name, value in seen.items()}
-    return Facts(runs=world.runs, max_attempts=2, us=US, **looked)  # type: ignore[arg-type]
+    return Facts(runs=world.runs, max_attempts=2, us=world.reviewers.us, **looked)  # type: ignore[arg-type]
 
 
 def settled(task: Task, world: World) -> tuple[Task, World, Decision]:
     """Decided and carried out until nothing changes: at most once a stage, or it would be a loop of ours."""
-    project = replace(SMALL, gates=replace(SMALL.gates, approvals=world.people))
+    gates = replace(SMALL.gates, approvals=world.people, review=world.reviewers.policy)
+    project = replace(SMALL, gates=gates)
     for _ in range(12):
         decision = decide(project, task, facts(world, task))
         after, moved = applied(task, decision), asked(carried_out(world, decision), decision)
@@ -168,6 +206,10 @@ def events(world: World, decision: Decision) -> Iterator[World]:
         yield from (approved(world, who) for who in PEOPLE[: world.people])
     if world.is_built and world.ci != "success":
         yield replace(world, ci="success")
+    if world.is_closed:
+        yield replace(world, is_closed=False)
+    if any(item.code.startswith("human_review") or item.action == "review_again" for item in decision.waiting):
+        yield reviewed(world, CARLA, ReviewState.APPROVED)
 
 
 def approved(world: World, who: UserId = ANNA) -> World:
@@ -224,8 +266,20 @@ def trouble_of(world: World, trouble: str) -> World | None:  # noqa: C901, PLR09
             return ended(world, outcome=Outcome.CRASHED)
         case "push" if world.is_built:
             return pushed(world)
+        case "object" if world.has_pull:
+            return reviewed(world, CARLA, ReviewState.CHANGES_REQUESTED)
+        case "dismiss" if world.reviews and not world.reviews[-1].is_dismissed:
+            last = replace(world.reviews[-1], is_dismissed=True)
+            return replace(world, reviews=(*world.reviews[:-1], last))
+        case "close" if world.has_pull and not world.is_closed:
+            return replace(world, is_closed=True)
         case _:
             return None
+
+
+def reviewed(world: World, login: str, state: ReviewState) -> World:
+    review = replace(approval_of(sha(world.head), login, len(world.reviews) + 1), state=state)
+    return replace(world, reviews=(*world.reviews, review))
 
 
 def ended(world: World, word: VerdictWord | None = None, outcome: Outcome = Outcome.SUCCEEDED) -> World:
@@ -253,15 +307,32 @@ def is_sound(world: World) -> bool:
     is_approved = are_agreed(world, world.brd, is_of_design=False) and are_agreed(
         world, known_since(world), is_of_design=True
     )
-    at_head = [one for one in world.reviews if one.commit == sha(world.head)]
-    is_reviewed = bool(at_head) and at_head[-1].state is ReviewState.APPROVED
-    looked = [
-        one for one in world.runs if one.stage is Stage.TESTING and one.base == sha(world.head) and one.verdict
-    ]
-    is_tested = bool(looked) and looked[-1].verdict == RoleVerdict(VerdictWord.PASSED, "why")
+    is_there = world.is_built and world.has_pull and not world.is_closed
     return (
-        is_approved and world.is_built and world.has_pull and world.ci == "success" and is_reviewed and is_tested
+        is_approved and is_there and world.ci == "success" and is_reviewed(world) and judged(world, Stage.TESTING)
     )
+
+
+def is_reviewed(world: World) -> bool:
+    """All who are asked approved this very commit last; and nobody else's last word is a change request."""
+    last = {one.author: one for one in world.reviews}
+    given = [last.get(login) for login in world.reviewers.logins]
+    if not all(one and is_approval(one, world) for one in given):
+        return False
+    if world.reviewers.is_agent_asked and not judged(world, Stage.REVIEW):
+        return False
+    return all(one.is_dismissed or one.state is ReviewState.APPROVED for one in last.values())
+
+
+def is_approval(one: Review, world: World) -> bool:
+    return one.state is ReviewState.APPROVED and not one.is_dismissed and one.commit == sha(world.head)
+
+
+def judged(world: World, stage: Stage) -> bool:
+    """The agent's last word on this very commit is the good one."""
+    good = {Stage.REVIEW: VerdictWord.APPROVED, Stage.TESTING: VerdictWord.PASSED}[stage]
+    looked = [one for one in world.runs if one.stage is stage and one.base == sha(world.head) and one.verdict]
+    return bool(looked) and looked[-1].verdict == RoleVerdict(good, "why")
 
 
 def known_since(world: World) -> int:
@@ -279,9 +350,11 @@ def are_agreed(world: World, seen: int, *, is_of_design: bool) -> bool:
 State = tuple[Task, World]
 
 
-def walk(troubles_in_all: tuple[str, ...], people: int = 1) -> dict[State, tuple[Decision, list[State]]]:
+def walk(
+    troubles_in_all: tuple[str, ...], people: int, reviewers: Reviewers
+) -> dict[State, tuple[Decision, list[State]]]:
     """Every reachable state at rest, what was decided there, and where it may go."""
-    task, world, decision = settled(START, World(spare=troubles_in_all, people=people))
+    task, world, decision = settled(START, World(spare=troubles_in_all, people=people, reviewers=reviewers))
     found: dict[State, tuple[Decision, list[State]]] = {(task, world): (decision, [])}
     ahead = deque(found)
     while ahead:
@@ -309,22 +382,28 @@ def reaches(found: dict[State, tuple[Decision, list[State]]], ends: set[State]) 
     return reached
 
 
-PAIRS = [(one, two) for place, one in enumerate(TROUBLES) for two in TROUBLES[place:]]
-VOTES = ("approve", "edit_brd", "edit_design", "withdraw", "reject")
-OF_TWO = [(one, two) for place, one in enumerate(VOTES) for two in VOTES[place:]]
+def pairs(troubles_in_all: Sequence[str]) -> list[tuple[str, str]]:
+    return list(combinations_with_replacement(troubles_in_all, 2))
+
+
+OF_DOCUMENTS = ("approve", "edit_brd", "edit_design", "withdraw", "reject")
+OF_REVIEWS = ("object", "dismiss", "close", "push", "review_no", "red")
 BY_NIGHT = pytest.mark.nightly
 """With two people there are ten times as many states."""
 WALKS = [
-    *(pytest.param(1, pair) for pair in PAIRS),
-    *(pytest.param(2, pair, marks=BY_NIGHT) for pair in OF_TWO),
+    *(pytest.param(1, Reviewers.AGENT, pair) for pair in pairs(TROUBLES)),
+    *(pytest.param(1, Reviewers.BOTH, pair) for pair in pairs(OF_REVIEWS)),
+    *(pytest.param(1, Reviewers.PEOPLE, pair, marks=BY_NIGHT) for pair in pairs(OF_REVIEWS)),
+    *(pytest.param(1, Reviewers.AGENT_WITHOUT_USER, pair, marks=BY_NIGHT) for pair in pairs(OF_REVIEWS)),
+    *(pytest.param(2, Reviewers.AGENT, pair, marks=BY_NIGHT) for pair in pairs(OF_DOCUMENTS)),
 ]
 
 
-@pytest.mark.parametrize(("people", "pair"), WALKS)
+@pytest.mark.parametrize(("people", "reviewers", "pair"), WALKS)
 def test_no_order_of_events_reaches_ready_with_a_gate_closed_or_rests_without_a_reason(
-    people: int, pair: tuple[str, str]
+    people: int, reviewers: Reviewers, pair: tuple[str, str]
 ) -> None:
-    found = walk(pair, people)
+    found = walk(pair, people, reviewers)
     ends = set()
     for (task, world), (decision, _) in found.items():
         assert decision.waiting, (task, world)
