@@ -212,7 +212,7 @@ Away = Callable[[Day], Awaitable[None]]
     ("first", "then", "titles"),
     [
         pytest.param(refused, busy, TITLES, id="refused-then-503"),
-        pytest.param(garbage, cut, TITLES, id="garbage-then-cut"),
+        pytest.param(garbage, cut, TITLES, id="garbage-then-cut", marks=pytest.mark.nightly),
         pytest.param(refused, refused, MANY, id="refused", marks=pytest.mark.nightly),
         pytest.param(busy, busy, MANY, id="503", marks=pytest.mark.nightly),
         pytest.param(busy, refused, MANY, id="503-then-refused", marks=pytest.mark.nightly),
@@ -297,7 +297,7 @@ async def no_rights(here: Day) -> Away:
 
 
 @pytest.mark.timeout(LIMIT_S)
-@pytest.mark.parametrize("refuse", [unknown_keys, no_rights])
+@pytest.mark.parametrize("refuse", [unknown_keys, pytest.param(no_rights, marks=pytest.mark.nightly)])
 def test_an_hour_of_refusals_is_asked_about_less_than_twice_a_minute_is_shown_and_ends_by_itself(
     tmp_path: Path, refuse: Callable[[Day], Awaitable[Away]]
 ) -> None:

@@ -208,7 +208,10 @@ def test_every_secret_setting_has_some() -> None:
 
 
 @pytest.mark.timeout(LIMIT_S)
-@pytest.mark.parametrize("is_sandboxed", [True, False], ids=["sandboxed", "without a sandbox"])
+@pytest.mark.parametrize(
+    "is_sandboxed",
+    [pytest.param(True, id="sandboxed"), pytest.param(False, id="without a sandbox", marks=pytest.mark.nightly)],
+)
 @pytest.mark.parametrize("model", [MODEL[1], pytest.param(MODEL[0], marks=pytest.mark.nightly)])
 def test_no_secret_turns_up_anywhere_in_any_form(open_root: Path, model: str, *, is_sandboxed: bool) -> None:
     if is_sandboxed and landlock_abi() < LANDLOCK_TCP_ABI:

@@ -174,7 +174,7 @@ def pauses(service: Service) -> int:
     return service.log.read_text(encoding="utf-8").count('"calls_paused"')
 
 
-@pytest.mark.parametrize("how", ["key", "membership"])
+@pytest.mark.parametrize("how", ["key", pytest.param("membership", marks=pytest.mark.nightly)])
 def test_when_plane_refuses_us_its_calls_pause_it_is_shown_and_after_a_restart_with_a_good_key_it_goes_on(
     world: World, scripted: Path, how: str
 ) -> None:
@@ -245,7 +245,7 @@ def test_a_404_of_a_proxy_in_front_of_gitea_takes_no_approval_and_starts_nobody(
         assert team.started() == ["analyst", "architect"]
 
 
-@pytest.mark.parametrize("how", ["token", "proxy"])
+@pytest.mark.parametrize("how", ["token", pytest.param("proxy", marks=pytest.mark.nightly)])
 def test_what_an_agent_made_is_kept_while_gitea_refuses_it_and_published_when_that_is_mended(
     world: World, tmp_path: Path, ledger: Path, how: str
 ) -> None:

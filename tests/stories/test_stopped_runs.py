@@ -119,7 +119,11 @@ def deleted(team: Team) -> None:
 
 @pytest.mark.parametrize(
     ("end", "stage", "reason"),
-    [(merged, "done", ""), (closed, "review", "pull_request_closed"), (deleted, "review", "item_gone")],
+    [
+        (merged, "done", ""),
+        pytest.param(closed, "review", "pull_request_closed", marks=pytest.mark.nightly),
+        pytest.param(deleted, "review", "item_gone", marks=pytest.mark.nightly),
+    ],
 )
 def test_what_ended_unheard_while_a_run_waited_for_its_turn_calls_it_off(
     world: World, tmp_path: Path, ledger: Path, end: Callable[[Team], None], stage: str, reason: str

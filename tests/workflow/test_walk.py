@@ -348,6 +348,8 @@ def are_agreed(world: World, seen: int, *, is_of_design: bool) -> bool:
 
 
 State = tuple[Task, World]
+Walk = tuple[int, Reviewers, tuple[str, ...]]
+"""How many approvers there are, who reviews, and what troubles may come in whatever order."""
 
 
 def walk(
@@ -382,28 +384,25 @@ def reaches(found: dict[State, tuple[Decision, list[State]]], ends: set[State]) 
     return reached
 
 
-def pairs(troubles_in_all: Sequence[str]) -> list[tuple[str, str]]:
-    return list(combinations_with_replacement(troubles_in_all, 2))
-
-
 OF_DOCUMENTS = ("approve", "edit_brd", "edit_design", "withdraw", "reject")
 OF_REVIEWS = ("object", "dismiss", "close", "push", "review_no", "red")
-BY_NIGHT = pytest.mark.nightly
-"""With two people there are ten times as many states."""
-WALKS = [
-    *(pytest.param(1, Reviewers.AGENT, pair) for pair in pairs(TROUBLES)),
-    *(pytest.param(1, Reviewers.BOTH, pair) for pair in pairs(OF_REVIEWS)),
-    *(pytest.param(1, Reviewers.PEOPLE, pair, marks=BY_NIGHT) for pair in pairs(OF_REVIEWS)),
-    *(pytest.param(1, Reviewers.AGENT_WITHOUT_USER, pair, marks=BY_NIGHT) for pair in pairs(OF_REVIEWS)),
-    *(pytest.param(2, Reviewers.AGENT, pair, marks=BY_NIGHT) for pair in pairs(OF_DOCUMENTS)),
+
+
+def walks(people: int, who: Reviewers, troubles: Sequence[str], number: int) -> list[Walk]:
+    return [(people, who, chosen) for chosen in combinations_with_replacement(troubles, number)]
+
+
+WALKS = [*walks(1, Reviewers.AGENT, TROUBLES, 2), *walks(1, Reviewers.BOTH, OF_REVIEWS, 2)]
+LONG_WALKS = [
+    *walks(2, Reviewers.AGENT, OF_DOCUMENTS, 2),
+    *(one for who in Reviewers for one in walks(1, who, OF_REVIEWS, 3)),
 ]
+"""With two people there are ten times as many states, and as many with a third trouble."""
 
 
-@pytest.mark.parametrize(("people", "reviewers", "pair"), WALKS)
-def test_no_order_of_events_reaches_ready_with_a_gate_closed_or_rests_without_a_reason(
-    people: int, reviewers: Reviewers, pair: tuple[str, str]
-) -> None:
-    found = walk(pair, people, reviewers)
+def proves(people: int, reviewers: Reviewers, chosen: tuple[str, ...]) -> None:
+    """No state is `ready` with a gate closed, each rests for a reason, and from each the end is reached."""
+    found = walk(chosen, people, reviewers)
     ends = set()
     for (task, world), (decision, _) in found.items():
         assert decision.waiting, (task, world)
@@ -416,3 +415,19 @@ def test_no_order_of_events_reaches_ready_with_a_gate_closed_or_rests_without_a_
     parked = {state for state, (decision, _) in found.items() if PARKED & {item.code for item in decision.waiting}}
     stuck = set(found) - reaches(found, ends | parked)
     assert not stuck, next(iter(stuck))
+
+
+@pytest.mark.parametrize(("people", "reviewers", "chosen"), WALKS)
+def test_no_order_of_events_reaches_ready_with_a_gate_closed_or_rests_without_a_reason(
+    people: int, reviewers: Reviewers, chosen: tuple[str, ...]
+) -> None:
+    proves(people, reviewers, chosen)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("people", "reviewers", "chosen"), LONG_WALKS)
+def test_nightly_no_longer_order_of_events_does(
+    people: int, reviewers: Reviewers, chosen: tuple[str, ...]
+) -> None:
+    proves(people, reviewers, chosen)
