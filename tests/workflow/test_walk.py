@@ -395,7 +395,9 @@ def walks(people: int, who: Reviewers, troubles: Sequence[str], number: int) -> 
 WALKS = [*walks(1, Reviewers.AGENT, TROUBLES, 2), *walks(1, Reviewers.BOTH, OF_REVIEWS, 2)]
 LONG_WALKS = [
     *walks(2, Reviewers.AGENT, OF_DOCUMENTS, 2),
-    *(one for who in Reviewers for one in walks(1, who, OF_REVIEWS, 3)),
+    *walks(1, Reviewers.AGENT, TROUBLES, 3),
+    *(one for who in Reviewers if who is not Reviewers.AGENT for one in walks(1, who, TROUBLES, 2)),
+    *(one for who in Reviewers if who is not Reviewers.AGENT for one in walks(1, who, OF_REVIEWS, 3)),
 ]
 """With two people there are ten times as many states, and as many with a third trouble."""
 
