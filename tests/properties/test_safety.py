@@ -160,6 +160,14 @@ ALL_TALES = tales(MOVES, held=st.booleans())
 VOTING_TALES = tales(VOTING, held=st.just(value=False), most=8)
 
 
+@pytest.mark.parametrize("call", range(9))
+def test_a_push_before_whichever_call_of_a_look_starts_nobody_on_the_old_head(call: int) -> None:
+    """Found by night: what people are called was asked for after the head was, and somebody pushed between."""
+    pushed = Move(acts.BY_NAME["push_brd"], (Fate.LOST,), call)
+    told = Tale(is_written=False, is_held=False, moves=(*[Move(None, (Fate.LOST,))] * 2, pushed))
+    assert played(st.just(told), tale, sequences=1, number=0)["runs"]
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_nothing_starts_rests_or_passes_that_may_not(shard: int) -> None:

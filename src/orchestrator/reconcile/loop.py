@@ -193,7 +193,7 @@ class Reconciler:
         ahead = Course(rows, course.began, seen=presumed)
         while presumed and len(ahead.steps) < MAX_STEPS and self._is_presumed(ahead.rows):
             step = await self._decide(ahead)
-            step.told[not step.is_passing] = await self._telling.of_step(step, is_shown=not step.is_passing)
+            await self._telling.of_step(step, is_shown=not step.is_passing)
             step.made.encode()
             ahead.steps = (*ahead.steps, step)
             if not step.is_passing:
@@ -266,6 +266,7 @@ class Reconciler:
     async def _has_moved(self, course: Course, step: Step) -> bool:
         """A look takes many calls, and people push meanwhile: an agent is not started on a head of yesterday, and
         nobody is told to merge one. Transient when that cannot be seen: a gate that cannot look is closed.
+        Nothing is asked of anybody between this and the commit: what people are called is known before.
         """
         branch, task, forge = step.basis.facts.branch, step.basis.task, self._forges.orchestrator
         is_start = any(isinstance(action, StartRun) for action in step.decision.actions)
@@ -274,6 +275,7 @@ class Reconciler:
             return False
         if course.has_made_branch:
             return False
+        await self._telling.of_way((*course.steps, step), course.rows)
         try:
             now = await forge.branch(task.repo, branch.name)
         except OrchestratorError as error:
@@ -333,7 +335,7 @@ class Reconciler:
         """The one transaction of some steps: decisions, stage, effects, runs, and the events that they answer."""
         now, rows, last = self._clock.now(), course.rows, course.steps[-1]
         new = [step for step in course.steps if step.is_new]
-        effects = await (self._telling.of_steps(new) if new or not rows.unwritten else self._telling.anew(last))
+        effects = await self._telling.of_way(course.steps, rows)
         starts = [action for action in last.decision.actions if isinstance(action, StartRun)]
 
         def commit(connection: Connection) -> tuple[list[RunId], list[Round]]:

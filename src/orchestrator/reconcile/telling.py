@@ -34,15 +34,20 @@ class Telling:
     async def of_step(self, step: Step, *, is_shown: bool) -> tuple[Planned, ...]:
         """People are not shown that a branch is about to be made, but what comes of it: see `branch_not_made`."""
         is_shown = is_shown and not branches(step.decision)
-        if is_shown in step.told:
-            return step.told[is_shown]
-        return await self._planned(step.basis, step.decision, is_shown=is_shown)
+        if is_shown not in step.told:
+            step.told[is_shown] = await self._planned(step.basis, step.decision, is_shown=is_shown)
+        return step.told[is_shown]
 
-    async def of_steps(self, new: Sequence[Step]) -> list[Planned]:
+    async def of_way(self, way: Sequence[Step], rows: Rows) -> list[Planned]:
+        """All that is told when these steps are committed. What has to be asked for it is asked once."""
+        new = [step for step in way if step.is_new]
+        return await (self._of_steps(new) if new or not rows.unwritten else self._anew(way[-1]))
+
+    async def _of_steps(self, new: Sequence[Step]) -> list[Planned]:
         """The last is where the way ends, and is shown."""
         return [one for step in new for one in await self.of_step(step, is_shown=step is new[-1])]
 
-    async def anew(self, step: Step) -> list[Planned]:
+    async def _anew(self, step: Step) -> list[Planned]:
         """What was refused may be another thing by now: people corrected the configuration."""
         return [one for one in await self.of_step(step, is_shown=True) if one.again is Again.WHEN_CHANGED]
 
