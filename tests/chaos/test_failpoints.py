@@ -11,7 +11,7 @@ from chaos.nursery import Nursery
 from chaos.sweep import STORIES, Point, Story, Sweep, chosen, in_parallel
 from chaos.turns import TURNS
 
-SAMPLE = 3
+SAMPLE = 4
 """Of each story; every telling takes a second or two."""
 AT_ONCE = 3
 SHARES = 6

@@ -429,7 +429,7 @@ def test_no_order_of_events_reaches_ready_with_a_gate_closed_or_rests_without_a_
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("people", "reviewers", "chosen"), LONG_WALKS)
-def test_nightly_no_longer_order_of_events_does(
+def test_nightly_nor_does_any_longer_order_of_events(
     people: int, reviewers: Reviewers, chosen: tuple[str, ...]
 ) -> None:
     proves(people, reviewers, chosen)

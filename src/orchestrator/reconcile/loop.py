@@ -266,7 +266,7 @@ class Reconciler:
     async def _has_moved(self, course: Course, step: Step) -> bool:
         """A look takes many calls, and people push meanwhile: an agent is not started on a head of yesterday, and
         nobody is told to merge one. Transient when that cannot be seen: a gate that cannot look is closed.
-        Nothing is asked of anybody between this and the commit: what people are called is known before.
+        Of a start nothing is asked between this and the commit: what people are called is known before.
         """
         branch, task, forge = step.basis.facts.branch, step.basis.task, self._forges.orchestrator
         is_start = any(isinstance(action, StartRun) for action in step.decision.actions)
