@@ -7,8 +7,8 @@ BIN := .venv/bin
 CLAUDE := .tools/claude
 AXE := .tools/axe.min.js
 # How many tests run at once. Timing decides no test, so more than the cores is safe; with two for each a fifth of
-# their time was idle, since stories wait for processes that wait for the disk; with three a hundredth is. Stories are long and the rest
-# is short: a worker that is done takes from one that is not.
+# their time was idle, since stories wait for processes that wait for the disk; with three a hundredth is. Stories
+# are long and the rest is short: a worker that is done takes from one that is not.
 JOBS ?= $(shell echo $$(( 3 * $$(nproc) )))
 # How many mutants are tried at once.
 CHILDREN ?= $(shell nproc)
