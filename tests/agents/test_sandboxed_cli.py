@@ -37,7 +37,7 @@ UIDS = (64310, 64319)
 pytestmark = pytest.mark.real_cli
 LEVELS = [
     pytest.param(None, id="the best"),
-    pytest.param(frozenset({Capability.LANDLOCK}), id="landlock"),
+    pytest.param(frozenset({Capability.LANDLOCK}), id="landlock", marks=pytest.mark.nightly),
     pytest.param(frozenset({Capability.LANDLOCK, Capability.USER}), id="landlock+user", marks=pytest.mark.nightly),
     pytest.param(
         frozenset({Capability.LANDLOCK, Capability.BWRAP}), id="landlock+bwrap", marks=pytest.mark.nightly

@@ -106,6 +106,7 @@ def test_the_clock_jumps_while_agents_work_and_nothing_is_doubled_or_ends_early(
     counted.said(f"2 jumps ({', '.join(f'{one:+.0f} s' for one in jumps)}): 0 doubled and 0 timed out of 2 runs")
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(200)
 def test_where_the_clocks_are_put_forward_and_back_while_agents_work_no_moment_is_an_hour_off(
     tmp_path: Path,

@@ -113,7 +113,7 @@ def test_paths_are_allowed_by_an_approver_for_the_head_alone(world: World, scrip
         assert f"/orch allow-paths {team.head}" in answer(team, wrong)
 
 
-@pytest.mark.parametrize("verb", ["pause", "cancel"])
+@pytest.mark.parametrize("verb", ["pause", pytest.param("cancel", marks=pytest.mark.nightly)])
 def test_after_pause_or_cancel_nothing_starts_on_any_path_until_resume(
     world: World, tmp_path: Path, verb: str
 ) -> None:

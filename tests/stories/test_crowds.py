@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from orchestrator.sim.webhook import TRUSTS_NOBODY, Outgoing, Recorded, hmac_hex, load_recorded
 from orchestrator.sim.world import REPO, World
@@ -153,6 +154,7 @@ def test_an_approval_that_is_delivered_fifty_times_at_once_opens_one_gate(
         assert len(team.comments()) == 1
 
 
+@pytest.mark.nightly
 def test_five_pushes_in_a_row_are_reviewed_and_tested_once_on_the_last(world: World, scripted: Path) -> None:
     with at_work(world, scripted) as team:
         team.begin()

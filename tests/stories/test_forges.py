@@ -160,7 +160,10 @@ def is_russian(text: str) -> bool:
 
 @pytest.mark.parametrize(
     ("language", "title", "heading"),
-    [("ru", "Маршрут: импорт GPX «с кавычками» — ёжик", "## Цель"), ("en", "Import routes as GPX", "## Goal")],
+    [
+        ("ru", "Маршрут: импорт GPX «с кавычками» — ёжик", "## Цель"),
+        pytest.param("en", "Import routes as GPX", "## Goal", marks=pytest.mark.nightly),
+    ],
 )
 def test_the_whole_way_is_in_the_projects_language(
     world: World, scripted: Path, language: str, title: str, heading: str

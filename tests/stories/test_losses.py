@@ -36,6 +36,7 @@ def test_when_every_delivery_is_lost_the_whole_way_is_gone_by_looking(world: Wor
         team.reaches("done")
 
 
+@pytest.mark.nightly
 def test_a_lost_word_of_a_red_check_and_of_a_push_is_found_by_looking(world: World, scripted: Path) -> None:
     with at_work(world, scripted) as team:
         team.begin("Export as GPX")
@@ -272,7 +273,7 @@ def test_what_an_agent_made_is_kept_while_gitea_refuses_it_and_published_when_th
         assert len(starts(ledger)) == 1
 
 
-@pytest.mark.parametrize("is_restarted", [False, True])
+@pytest.mark.parametrize("is_restarted", [pytest.param(False, marks=pytest.mark.nightly), True])
 def test_merged_while_plane_is_away_the_item_is_done_when_plane_is_back(
     world: World, scripted: Path, *, is_restarted: bool
 ) -> None:

@@ -50,7 +50,7 @@ def _refusal(team: Team) -> dict[str, object] | None:
     return next((one for one in team.task()["waiting"] if one["code"] == "not_written"), None)
 
 
-@pytest.mark.parametrize("is_elsewhere", [True, False])
+@pytest.mark.parametrize("is_elsewhere", [pytest.param(True, marks=pytest.mark.nightly), False])
 def test_who_takes_our_key_in_plane_first_does_not_silence_us(
     world: World, scripted: Path, *, is_elsewhere: bool
 ) -> None:

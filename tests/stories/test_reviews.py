@@ -136,6 +136,7 @@ def test_where_people_review_no_agent_does_and_neither_author_nor_our_users_coun
         assert "reviewer" not in team.started()
 
 
+@pytest.mark.nightly
 def test_where_both_review_the_agents_word_alone_opens_nothing(world: World, scripted: Path) -> None:
     with at_work(world, scripted, config=BOTH) as team:
         team.begin()
@@ -157,7 +158,7 @@ def reviews_asked(team: Team) -> int:
     return asked(team, "POST", "/reviews")
 
 
-@pytest.mark.parametrize("how", ["none", "developer"])
+@pytest.mark.parametrize("how", ["none", pytest.param("developer", marks=pytest.mark.nightly)])
 def test_a_reviewer_without_a_user_of_its_own_says_it_in_a_comment_and_a_human_is_asked(
     world: World, scripted: Path, how: str
 ) -> None:

@@ -26,11 +26,11 @@ from orchestrator.store import canonical, decisions, sightings, tasks
 from orchestrator.store.schema import events
 from orchestrator.store.schema import tasks as task_table
 from orchestrator.store.tasks import Posted
+from orchestrator.web import voting
 from orchestrator.web.api import problems, reading
 from orchestrator.web.caller import KEY, Caller, Scope
 from orchestrator.web.live import Changes
 from orchestrator.web.services import Services
-from orchestrator.web.voting import add_voting
 from orchestrator.workflow.admission import AdmissionLimits
 
 ANALYSIS = replace(TASK, stage=Stage.ANALYSIS)
@@ -108,8 +108,9 @@ def ask(database: Database, clock: FakeClock, engine: Wakes, task: Task) -> Ask:
         identity=identity(database, clock, []),
         gitea_sign_in=None,
     )
-    add_voting(app, services)
-    reading.add(app, services)
+    app.state.services = services
+    app.include_router(voting.router)
+    app.include_router(reading.router)
 
     async def call(word: str, login: str, vote: object, key: str = TASK.key) -> httpx.Response:
         async def known(scope: Any, receive: Any, send: Any) -> None:

@@ -3,11 +3,22 @@
 from fastapi import FastAPI
 
 from orchestrator import __version__
+from orchestrator.web import voting
 from orchestrator.web.api import acting, document, measures, problems, reading, statistics, stream
 from orchestrator.web.escaping import Escaping
-from orchestrator.web.pages import add_pages
+from orchestrator.web.pages import PAGES, add_pages
 from orchestrator.web.services import Services
-from orchestrator.web.voting import add_voting
+
+API = (
+    reading.router,
+    stream.router,
+    reading.by_number,
+    statistics.router,
+    measures.router,
+    acting.router,
+    voting.router,
+)
+"""In the order in which they are asked."""
 
 
 def create_app(services: Services, root_path: str = "") -> FastAPI:
@@ -18,15 +29,14 @@ def create_app(services: Services, root_path: str = "") -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=problems.EVERYWHERE,
+        routes=[
+            route for router in (*API, *PAGES) for route in router.routes
+        ],  # as they are: to include them makes each anew
     )
+    app.state.services = services
+    app.state.newest = stream.newest_of(services)
     app.add_middleware(Escaping)
     problems.add(app)
-    reading.add(app, services)
-    stream.add(app, services)
-    statistics.add(app, services)
-    measures.add(app, services)
-    acting.add(app, services)
-    add_voting(app, services)
     document.add(app)
     add_pages(app, services, root_path)
     return app

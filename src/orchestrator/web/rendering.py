@@ -2,10 +2,10 @@
 
 from datetime import datetime
 from functools import cache, partial
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -121,3 +121,12 @@ class Rendering:
             say=partial(formats.say, language, t),
             person=lambda ident: dict(self._people).get(ident, ident),
         )
+
+
+async def _given(request: Request) -> Rendering:
+    rendering: Rendering = request.app.state.rendering
+    return rendering
+
+
+GivenRendering = Annotated[Rendering, Depends(_given)]
+"""As `services.Given`: what a page is drawn with, a parameter of its endpoint."""

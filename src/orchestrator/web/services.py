@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from fastapi import Depends, Request
 
 from orchestrator.counters import Counters
 from orchestrator.db import Database
@@ -61,3 +63,13 @@ class Services:
     def item_link(self, task: TaskView) -> str | None:
         """None for a task without a work item, and without an address."""
         return (self.item_address(task.key) or None) if task.plane_id else None
+
+
+async def _given(request: Request) -> Services:
+    """Routes are made once a process, and each app has services of its own."""
+    services: Services = request.app.state.services
+    return services
+
+
+Given = Annotated[Services, Depends(_given)]
+"""What an endpoint works with: a parameter of it."""

@@ -1,6 +1,6 @@
 """Approving and rejecting documents outside Plane: a signed-in approver's word is as good as a comment."""
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 
@@ -13,10 +13,11 @@ from orchestrator.store import tasks as task_rows
 from orchestrator.store.remarks import Asked, Said
 from orchestrator.web.acting import Absent
 from orchestrator.web.api.paging import Key
-from orchestrator.web.api.problems import responses
+from orchestrator.web.api.problems import EVERYWHERE, responses
 from orchestrator.web.caller import caller
-from orchestrator.web.services import Services
+from orchestrator.web.services import Given, Services
 
+router = APIRouter(responses=EVERYWHERE)
 APPROVED = (":approved:",)
 
 
@@ -39,32 +40,30 @@ class Heard(BaseModel):
     event: int
 
 
-def add_voting(app: FastAPI, services: Services) -> None:
-    """The two endpoints on `app`."""
+@router.post(
+    "/api/v1/tasks/{key}/approve",
+    status_code=202,
+    tags=["tasks"],
+    summary="Approve the documents that are asked about",
+    responses=responses(400, 404, 409),
+)
+async def approve_documents(services: Given, key: Key, vote: Vote, request: Request) -> Heard:
+    """As `:approved:` in a comment of the work item; for a signed-in person on the list of approvers."""
+    login = caller(request.scope).login
+    return Heard(event=(await approve(services, key, login, vote.gate, vote.digest)).order)
 
-    @app.post(
-        "/api/v1/tasks/{key}/approve",
-        status_code=202,
-        tags=["tasks"],
-        summary="Approve the documents that are asked about",
-        responses=responses(400, 404, 409),
-    )
-    async def approve_documents(key: Key, vote: Vote, request: Request) -> Heard:
-        """As `:approved:` in a comment of the work item; for a signed-in person on the list of approvers."""
-        login = caller(request.scope).login
-        return Heard(event=(await approve(services, key, login, vote.gate, vote.digest)).order)
 
-    @app.post(
-        "/api/v1/tasks/{key}/reject",
-        status_code=202,
-        tags=["tasks"],
-        summary="Reject the documents that are asked about",
-        responses=responses(400, 404, 409),
-    )
-    async def reject_documents(key: Key, vote: Objection, request: Request) -> Heard:
-        """As `:rejected: why` in a comment of the work item; for a signed-in person on the list of approvers."""
-        login = caller(request.scope).login
-        return Heard(event=(await reject(services, key, login, vote.gate, vote.digest, vote.why)).order)
+@router.post(
+    "/api/v1/tasks/{key}/reject",
+    status_code=202,
+    tags=["tasks"],
+    summary="Reject the documents that are asked about",
+    responses=responses(400, 404, 409),
+)
+async def reject_documents(services: Given, key: Key, vote: Objection, request: Request) -> Heard:
+    """As `:rejected: why` in a comment of the work item; for a signed-in person on the list of approvers."""
+    login = caller(request.scope).login
+    return Heard(event=(await reject(services, key, login, vote.gate, vote.digest, vote.why)).order)
 
 
 async def approve(services: Services, key: str, login: str, gate: str, digest: str) -> Remark:

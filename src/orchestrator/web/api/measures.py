@@ -4,14 +4,16 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from orchestrator.store.gauges import gauges
-from orchestrator.web.services import Neighbour, Services
+from orchestrator.web.api.problems import EVERYWHERE
+from orchestrator.web.services import Given, Neighbour, Services
 
 if TYPE_CHECKING:
     from orchestrator.web.metrics import Calls, Measured
 
+router = APIRouter(responses=EVERYWHERE)
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Prometheus' text format, or OpenMetrics when `Accept` asks for it.",
@@ -23,19 +25,18 @@ _TEXT: dict[int | str, dict[str, Any]] = {
 }
 
 
-def add(app: FastAPI, services: Services) -> None:
-    @app.get(
-        "/metrics",
-        tags=["statistics"],
-        summary="Counters and gauges for Prometheus",
-        response_class=Response,
-        responses=_TEXT,
-    )
-    async def metrics(request: Request) -> Response:
-        """Totals of runs, money and the journal outlive a restart; what is counted in memory begins anew."""
-        measured = await _measured(services)
-        body, media_type = await asyncio.to_thread(_written, measured, request.headers.get("accept", ""))
-        return Response(body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
+@router.get(
+    "/metrics",
+    tags=["statistics"],
+    summary="Counters and gauges for Prometheus",
+    response_class=Response,
+    responses=_TEXT,
+)
+async def metrics(services: Given, request: Request) -> Response:
+    """Totals of runs, money and the journal outlive a restart; what is counted in memory begins anew."""
+    measured = await _measured(services)
+    body, media_type = await asyncio.to_thread(_written, measured, request.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
 
 async def _measured(services: Services) -> "Measured":

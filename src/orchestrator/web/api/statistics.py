@@ -4,14 +4,16 @@ from dataclasses import asdict
 from datetime import date
 from typing import Annotated
 
-from fastapi import FastAPI, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from orchestrator.store.statistics import MOST_DAYS
 from orchestrator.store.statistics import Statistics as Found
 from orchestrator.store.statistics import statistics as found_in
-from orchestrator.web.services import Services
+from orchestrator.web.api.problems import EVERYWHERE
+from orchestrator.web.services import Given
 
+router = APIRouter(responses=EVERYWHERE)
 DAYS = 30
 
 
@@ -94,14 +96,14 @@ class Statistics(BaseModel):
     done: int = Field(description="tasks that were merged")
 
 
-def add(app: FastAPI, services: Services) -> None:
-    @app.get("/api/v1/statistics", tags=["statistics"], summary="Cost, lead times, waits and rework")
-    async def statistics(
-        days: Annotated[int, Query(ge=1, le=MOST_DAYS, description="up to today, which is one of them")] = DAYS,
-    ) -> Statistics:
-        """Of the last days, in UTC."""
-        now = services.clock.now()
-        return _shown(await services.database.read(lambda connection: found_in(connection, now, days)))
+@router.get("/api/v1/statistics", tags=["statistics"], summary="Cost, lead times, waits and rework")
+async def statistics(
+    services: Given,
+    days: Annotated[int, Query(ge=1, le=MOST_DAYS, description="up to today, which is one of them")] = DAYS,
+) -> Statistics:
+    """Of the last days, in UTC."""
+    now = services.clock.now()
+    return _shown(await services.database.read(lambda connection: found_in(connection, now, days)))
 
 
 def _shown(found: Found) -> Statistics:

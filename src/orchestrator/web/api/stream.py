@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from pydantic import BaseModel, Field
@@ -13,11 +13,13 @@ from sqlalchemy import Connection
 
 from orchestrator.store import lists
 from orchestrator.store.lists import EventView, Position
-from orchestrator.web.api import reading, shapes
+from orchestrator.web.api import shapes
+from orchestrator.web.api.problems import EVERYWHERE
 from orchestrator.web.escaping import escaped
 from orchestrator.web.live import Common, Over
-from orchestrator.web.services import Services
+from orchestrator.web.services import Given, Services
 
+router = APIRouter(responses=EVERYWHERE)
 BATCH = 200
 MOST_REPLAYED = 1000
 """Events, or changes, that a reader may have missed; whoever missed more loads the lists anew."""
@@ -59,6 +61,16 @@ class TaskChange(BaseModel):
     waits_for: list[str] = Field(description="codes of what it waits for")
 
 
+def newest_of(services: Services) -> Common[Position]:
+    """Where the journal and the tasks are, asked for once a change for all readers of an app."""
+    return Common(lambda: services.database.read(lists.position))
+
+
+async def _newest(request: Request) -> Common[Position]:
+    newest: Common[Position] = request.app.state.newest
+    return newest
+
+
 class _Stream(StreamingResponse):
     """Takes its place when the answer begins, and gives it back however that ends."""
 
@@ -71,26 +83,23 @@ class _Stream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def add(app: FastAPI, services: Services) -> None:
-    newest = Common(lambda: services.database.read(lists.position))
-
-    @app.get(
-        "/api/v1/events/stream",
-        tags=["events"],
-        summary="Follow the journal and the tasks",
-        response_class=Response,
-        responses=_DOCUMENTED,
-    )
-    async def stream(
-        last_event_id: Annotated[
-            str | None,
-            Header(description="the last id that was read: what came after it comes first", examples=["42.18"]),
-        ] = None,
-    ) -> StreamingResponse:
-        """Begins with its `position`. `reset`: too much was missed; load the lists, then go on reading."""
-        return _Stream(services, _Reader(services, newest).told(last_event_id))
-
-    reading.add_single(app, services)
+@router.get(
+    "/api/v1/events/stream",
+    tags=["events"],
+    summary="Follow the journal and the tasks",
+    response_class=Response,
+    responses=_DOCUMENTED,
+)
+async def stream(
+    services: Given,
+    newest: Annotated[Common[Position], Depends(_newest)],
+    last_event_id: Annotated[
+        str | None,
+        Header(description="the last id that was read: what came after it comes first", examples=["42.18"]),
+    ] = None,
+) -> StreamingResponse:
+    """Begins with its `position`. `reset`: too much was missed; load the lists, then go on reading."""
+    return _Stream(services, _Reader(services, newest).told(last_event_id))
 
 
 class _Reader:

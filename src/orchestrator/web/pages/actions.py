@@ -6,17 +6,17 @@ Each does what the API's endpoint does, and leads back to the page that it was s
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import FastAPI, Form, Request
+from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import RedirectResponse
 
 from orchestrator.web import acting, voting
 from orchestrator.web.caller import caller
-from orchestrator.web.rendering import Rendering
-from orchestrator.web.services import Services
+from orchestrator.web.rendering import GivenRendering
+from orchestrator.web.services import Given, Services
 from orchestrator.web.signin.local import local
 
+router = APIRouter(include_in_schema=False)
 Order = Callable[[Services, str], Awaitable[None]]
-Back = Annotated[str, Form(max_length=2000)]
 Short = Annotated[str, Form(max_length=64)]
 ORDERS: dict[str, Order] = {
     "retry": acting.retry,
@@ -26,42 +26,61 @@ ORDERS: dict[str, Order] = {
 }
 
 
-def add(app: FastAPI, services: Services, rendering: Rendering) -> None:
-    def back_to(path: str, key: str = "") -> RedirectResponse:
-        """To a page of ours: the task's, unless the form says another."""
-        where = rendering.url("/tasks", key) if key and not path else rendering.url(local(path))
+async def _back(
+    rendering: GivenRendering, back: Annotated[str, Form(max_length=2000)] = ""
+) -> Callable[[str], RedirectResponse]:
+    """To the page of ours that the form names; else to the task's, or home."""
+
+    def to(key: str) -> RedirectResponse:
+        where = rendering.url("/tasks", key) if key and not back else rendering.url(local(back))
         return RedirectResponse(where, 303, {"Cache-Control": "no-store"})
 
-    @app.post("/actions/pause", include_in_schema=False)
-    async def pause_all(back: Back = "/") -> RedirectResponse:
-        await acting.pause_all(services)
-        return back_to(back)
-
-    @app.post("/actions/resume", include_in_schema=False)
-    async def resume_all(back: Back = "/") -> RedirectResponse:
-        await acting.resume_all(services)
-        return back_to(back)
-
-    for name, order in ORDERS.items():
-        _add_order(app, services, name, order, back_to)
-
-    @app.post("/actions/tasks/{key}/approve", include_in_schema=False)
-    async def approve(key: str, request: Request, gate: Short, digest: Short, back: Back = "") -> RedirectResponse:
-        await voting.approve(services, key, caller(request.scope).login, gate, digest)
-        return back_to(back, key)
-
-    @app.post("/actions/tasks/{key}/reject", include_in_schema=False)
-    async def reject(
-        key: str, request: Request, gate: Short, digest: Short, why: Annotated[str, Form()] = "", back: Back = ""
-    ) -> RedirectResponse:
-        await voting.reject(services, key, caller(request.scope).login, gate, digest, why)
-        return back_to(back, key)
+    return to
 
 
-def _add_order(
-    app: FastAPI, services: Services, name: str, order: Order, back_to: Callable[[str, str], RedirectResponse]
-) -> None:
-    @app.post(f"/actions/tasks/{{key}}/{name}", include_in_schema=False, name=f"order_{name}")
-    async def ordered(key: str, back: Back = "") -> RedirectResponse:
+Back = Annotated[Callable[[str], RedirectResponse], Depends(_back)]
+
+
+@router.post("/actions/pause")
+async def pause_all(services: Given, back: Back) -> RedirectResponse:
+    await acting.pause_all(services)
+    return back("")
+
+
+@router.post("/actions/resume")
+async def resume_all(services: Given, back: Back) -> RedirectResponse:
+    await acting.resume_all(services)
+    return back("")
+
+
+def _add(name: str, order: Order) -> None:
+    @router.post(f"/actions/tasks/{{key}}/{name}", name=f"order_{name}")
+    async def ordered(services: Given, back: Back, key: str) -> RedirectResponse:
         await order(services, key)
-        return back_to(back, key)
+        return back(key)
+
+
+for _name, _order in ORDERS.items():
+    _add(_name, _order)
+
+
+@router.post("/actions/tasks/{key}/approve")
+async def approve(
+    services: Given, back: Back, key: str, request: Request, gate: Short, digest: Short
+) -> RedirectResponse:
+    await voting.approve(services, key, caller(request.scope).login, gate, digest)
+    return back(key)
+
+
+@router.post("/actions/tasks/{key}/reject")
+async def reject(  # noqa: PLR0913, PLR0917 - each is a field of the form
+    services: Given,
+    back: Back,
+    key: str,
+    request: Request,
+    gate: Short,
+    digest: Short,
+    why: Annotated[str, Form()] = "",
+) -> RedirectResponse:
+    await voting.reject(services, key, caller(request.scope).login, gate, digest, why)
+    return back(key)

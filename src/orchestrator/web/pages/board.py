@@ -3,7 +3,7 @@
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import FastAPI, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from orchestrator.qg.verdict import Item
@@ -12,40 +12,43 @@ from orchestrator.store.board import MAX_TEXT_CHARS, Board, Card, Filter
 from orchestrator.web.catalogue import words
 from orchestrator.web.pages.following import following, marked
 from orchestrator.web.pages.notices import notices
-from orchestrator.web.rendering import Rendering, language_of
-from orchestrator.web.services import Services
+from orchestrator.web.rendering import GivenRendering, language_of
+from orchestrator.web.services import Given
 from orchestrator.words.standing import PARKED
 
+router = APIRouter(include_in_schema=False)
 Text = Annotated[str, Query(max_length=MAX_TEXT_CHARS)]
 
 
-def add(app: FastAPI, services: Services, rendering: Rendering) -> None:
-    @app.get("/", include_in_schema=False)
-    async def board(request: Request, repo: Text = "", q: Text = "", part: str = "") -> HTMLResponse:
-        wanted = Filter(repo, q)
-        seen = await marked(services, rows.mark)
-        found: Board = await services.database.read(lambda connection: rows.board(connection, wanted))
-        said = await notices(services, words(language_of(request)))
-        return rendering.page(
-            request,
-            "board_part.html" if part == "live" else "board.html",
-            board=found,
-            wanted=wanted,
-            repos=sorted(str(one.repo) for one in services.projects()),
-            is_paused=any(one.code == "paused_all" for one in said),
-            notices=said,
-            asked_of=asked_of,
-            remedy=remedy,
-            is_stuck=is_stuck,
-            seen=seen,
-            again="/?" + urlencode({"repo": repo, "q": q, "part": "live"}),
-            back="/?" + urlencode({"repo": repo, "q": q}) if repo or q else "/",
-        )
+@router.get("/")
+async def board(
+    services: Given, rendering: GivenRendering, request: Request, repo: Text = "", q: Text = "", part: str = ""
+) -> HTMLResponse:
+    wanted = Filter(repo, q)
+    seen = await marked(services, rows.mark)
+    found: Board = await services.database.read(lambda connection: rows.board(connection, wanted))
+    said = await notices(services, words(language_of(request)))
+    return rendering.page(
+        request,
+        "board_part.html" if part == "live" else "board.html",
+        board=found,
+        wanted=wanted,
+        repos=sorted(str(one.repo) for one in services.projects()),
+        is_paused=any(one.code == "paused_all" for one in said),
+        notices=said,
+        asked_of=asked_of,
+        remedy=remedy,
+        is_stuck=is_stuck,
+        seen=seen,
+        again="/?" + urlencode({"repo": repo, "q": q, "part": "live"}),
+        back="/?" + urlencode({"repo": repo, "q": q}) if repo or q else "/",
+    )
 
-    @app.get("/live/board", include_in_schema=False)
-    async def live(seen: str = "") -> StreamingResponse:
-        """Says "changed" whenever the board may look different from `seen`."""
-        return following(services, seen, rows.mark)
+
+@router.get("/live/board")
+async def live(services: Given, seen: str = "") -> StreamingResponse:
+    """Says "changed" whenever the board may look different from `seen`."""
+    return following(services, seen, rows.mark)
 
 
 def asked_of(card: Card) -> Item | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
@@ -16,9 +16,10 @@ from orchestrator.web import charts, formats
 from orchestrator.web.catalogue import Words, words
 from orchestrator.web.charts import Point
 from orchestrator.web.pages.notices import notices
-from orchestrator.web.rendering import Rendering, language_of
-from orchestrator.web.services import Services
+from orchestrator.web.rendering import GivenRendering, language_of
+from orchestrator.web.services import Given
 
+router = APIRouter(include_in_schema=False)
 WINDOWS = (7, 30, 90)
 _HOUR_S = 3600.0
 
@@ -35,23 +36,22 @@ class Plots:
     rework: Markup
 
 
-def add(app: FastAPI, services: Services, rendering: Rendering) -> None:
-    @app.get("/insight", include_in_schema=False)
-    async def insight(request: Request, days: str = "") -> HTMLResponse:
-        window = int(days) if days in map(str, WINDOWS) else 30
-        now, language = services.clock.now(), language_of(request)
-        found = await services.database.read(lambda c: numbers.statistics(c, now, window))
-        return rendering.page(
-            request,
-            "insight.html",
-            found=found,
-            plots=_plots(found, language),
-            windows=WINDOWS,
-            window=window,
-            spell=partial(formats.spell, words(language)),
-            rework_rate=_share(sum(count for _, count in found.rework), found.total.runs),
-            notices=await notices(services, words(language)),
-        )
+@router.get("/insight")
+async def insight(services: Given, rendering: GivenRendering, request: Request, days: str = "") -> HTMLResponse:
+    window = int(days) if days in map(str, WINDOWS) else 30
+    now, language = services.clock.now(), language_of(request)
+    found = await services.database.read(lambda c: numbers.statistics(c, now, window))
+    return rendering.page(
+        request,
+        "insight.html",
+        found=found,
+        plots=_plots(found, language),
+        windows=WINDOWS,
+        window=window,
+        spell=partial(formats.spell, words(language)),
+        rework_rate=_share(sum(count for _, count in found.rework), found.total.runs),
+        notices=await notices(services, words(language)),
+    )
 
 
 def _share(part: int, whole: int) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from orchestrator.domain.model import Source
@@ -19,11 +19,12 @@ from orchestrator.web import acting
 from orchestrator.web.catalogue import words
 from orchestrator.web.pages.notices import notices
 from orchestrator.web.pages.telling import said
-from orchestrator.web.rendering import HEADERS, Rendering, language_of
-from orchestrator.web.services import Services
+from orchestrator.web.rendering import HEADERS, GivenRendering, language_of
+from orchestrator.web.services import Given, Services
 from orchestrator.words.folds import Folded, fold
 from orchestrator.workflow.decision import Decision, required
 
+router = APIRouter(include_in_schema=False)
 ROWS = 50
 BODY_MAX_CHARS = 60_000
 Steps = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
@@ -79,59 +80,55 @@ def _search(given: Iterable[tuple[str, str]]) -> Search:
     return Search(**asked, wrong=wrong)
 
 
-def add(app: FastAPI, services: Services, rendering: Rendering) -> None:
-    _add_list(app, services, rendering)
-    _add_one(app, services, rendering)
-
-    @app.post("/actions/events/{event}/replay", include_in_schema=False)
-    async def replay(event: int) -> RedirectResponse:
-        """Wakes the task; adds no event and no fact."""
-        await acting.replay(services, event)
-        return RedirectResponse(rendering.url("/journal", event) + "?replayed=1", status_code=303)
+@router.post("/actions/events/{event}/replay")
+async def replay(services: Given, rendering: GivenRendering, event: int) -> RedirectResponse:
+    """Wakes the task; adds no event and no fact."""
+    await acting.replay(services, event)
+    return RedirectResponse(rendering.url("/journal", event) + "?replayed=1", status_code=303)
 
 
-def _add_list(app: FastAPI, services: Services, rendering: Rendering) -> None:
-    @app.get("/journal", include_in_schema=False)
-    async def journal(request: Request) -> HTMLResponse:
-        given = request.query_params
-        search = _search((name, given.get(name, "")[:MAX_CHARS]) for name in FIELDS)
-        cursor = given.get("cursor", "")[:MAX_CHARS]
-        page = await services.database.read(lambda c: lists.events_page(c, search.wanted(), ROWS, cursor or None))
-        return rendering.page(
-            request,
-            "journal.html",
-            page=page,
-            search=search,
-            cursor=cursor,
-            sources=tuple(Source),
-            notices=await notices(services, words(language_of(request))),
-        )
+@router.get("/journal")
+async def journal(services: Given, rendering: GivenRendering, request: Request) -> HTMLResponse:
+    given = request.query_params
+    search = _search((name, given.get(name, "")[:MAX_CHARS]) for name in FIELDS)
+    cursor = given.get("cursor", "")[:MAX_CHARS]
+    page = await services.database.read(lambda c: lists.events_page(c, search.wanted(), ROWS, cursor or None))
+    return rendering.page(
+        request,
+        "journal.html",
+        page=page,
+        search=search,
+        cursor=cursor,
+        sources=tuple(Source),
+        notices=await notices(services, words(language_of(request))),
+    )
 
 
-def _add_one(app: FastAPI, services: Services, rendering: Rendering) -> None:
-    async def found(event: int) -> EventStory:
-        story = await services.database.read(lambda c: lists.event(c, event))
-        return acting.there(story, "event", event)
+async def _found(services: Services, event: int) -> EventStory:
+    story = await services.database.read(lambda c: lists.event(c, event))
+    return acting.there(story, "event", event)
 
-    @app.get("/journal/{event}", include_in_schema=False)
-    async def one(request: Request, event: int) -> HTMLResponse:
-        story = await found(event)
-        return rendering.page(
-            request,
-            "delivery.html",
-            story=story,
-            event=story.event,
-            body=pretty(story.body),
-            told=tuple(_told(story.decisions)),
-            is_replayed="replayed" in request.query_params,
-        )
 
-    @app.get("/journal/{event}/body.json", include_in_schema=False)
-    async def body(event: int) -> Response:
-        """As it was signed."""
-        story = await found(event)
-        attached = {"Content-Disposition": f'attachment; filename="delivery-{event}.json"'}
-        return Response(story.body, headers=HEADERS | attached, media_type="application/json")
+@router.get("/journal/{event}")
+async def one(services: Given, rendering: GivenRendering, request: Request, event: int) -> HTMLResponse:
+    story = await _found(services, event)
+    return rendering.page(
+        request,
+        "delivery.html",
+        story=story,
+        event=story.event,
+        body=pretty(story.body),
+        told=tuple(_told(story.decisions)),
+        is_replayed="replayed" in request.query_params,
+    )
+
+
+@router.get("/journal/{event}/body.json")
+async def body(services: Given, event: int) -> Response:
+    """As it was signed."""
+    story = await _found(services, event)
+    attached = {"Content-Disposition": f'attachment; filename="delivery-{event}.json"'}
+    return Response(story.body, headers=HEADERS | attached, media_type="application/json")
 
 
 def _told(decisions: Sequence[Told]) -> Iterator[tuple[Told, Steps, Item | None]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import FastAPI, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 
 from orchestrator.domain.errors import Rejected
@@ -15,10 +15,11 @@ from orchestrator.store.views import RunStory
 from orchestrator.web import acting, logs
 from orchestrator.web.logs import Part
 from orchestrator.web.pages.run_live import Live
-from orchestrator.web.rendering import HEADERS, Rendering, language_of
-from orchestrator.web.services import Services
+from orchestrator.web.rendering import HEADERS, GivenRendering, Rendering, language_of
+from orchestrator.web.services import Given, Services
 from orchestrator.words.reasons import reason
 
+router = APIRouter(include_in_schema=False)
 LOG_HEADERS = {name: value for name, value in HEADERS.items() if name != "Cache-Control"}
 Offset = Annotated[int | None, Query(ge=0)]
 
@@ -59,61 +60,65 @@ class RunPages:
         return replace(part, entries=[*part.entries, *rest], end=part.size) if is_half else part
 
 
-def add(app: FastAPI, services: Services, rendering: Rendering) -> None:
-    pages = RunPages(services, rendering)
-    _add_reading(app, pages)
-    _add_acting(app, services, rendering)
-    live = Live(pages.story, pages.summary, services.changes, rendering)
-
-    @app.get("/live/runs/{run}", include_in_schema=False)
-    async def follow(request: Request, run: int, after: Offset = None) -> StreamingResponse:
-        """Records as they come. An event's id is the place in the log after it, where `Last-Event-ID` goes on."""
-        return await live.stream(request, run, after or 0)
+async def _pages(services: Given, rendering: GivenRendering) -> RunPages:
+    return RunPages(services, rendering)
 
 
-def _add_reading(app: FastAPI, pages: RunPages) -> None:
-    @app.get("/runs/{run}", include_in_schema=False)
-    async def show(request: Request, run: int, before: Offset = None, after: Offset = None) -> HTMLResponse:
-        story = await pages.story(run)
-        part = await pages.part(story, before, after)
-        return pages.rendering.page(
-            request,
-            "run.html",
-            story=story,
-            run=story.run,
-            why=reason(story.run.reason, language_of(request)),
-            part=part,
-            is_newest=before is None and not part.has_later,
-            is_live=before is None and story.run.state != "ended",
-        )
-
-    @app.get("/runs/{run}/entries", include_in_schema=False)
-    async def earlier(request: Request, run: int, before: Annotated[int, Query(ge=0)]) -> HTMLResponse:
-        """What comes before a place, with the link to what comes before that."""
-        story = await pages.story(run)
-        part = await pages.part(story, before)
-        return pages.rendering.page(request, "run_entries.html", run=story.run, part=part, entries=part.entries)
-
-    @app.get("/runs/{run}/log.jsonl", include_in_schema=False)
-    async def raw(run: int) -> StreamingResponse:
-        """As it is on the disk now."""
-        path = (await pages.story(run)).run.output_path
-        file = Path(path) if path else None
-        if file is None or not await asyncio.to_thread(file.exists):
-            raise Rejected("no_log", f"Run {run} has no log: it has not begun, or its folder is gone.", status=404)
-        attached = {"Content-Disposition": f'attachment; filename="run-{run}.jsonl"'}
-        return StreamingResponse(
-            logs.pieces(file), headers=LOG_HEADERS | attached, media_type="application/x-ndjson; charset=utf-8"
-        )
+Pages = Annotated[RunPages, Depends(_pages)]
 
 
-def _add_acting(app: FastAPI, services: Services, rendering: Rendering) -> None:
-    @app.post("/actions/runs/{run}/cancel", include_in_schema=False)
-    async def stop(run: int) -> RedirectResponse:
-        """One that has ended meanwhile needs no stopping."""
-        try:
-            await acting.cancel_run(services, run)
-        except Rejected as refused:
-            if refused.code != "run_over":
-                raise
-        return RedirectResponse(rendering.url("/runs", run), status_code=303)
+@router.get("/live/runs/{run}")
+async def follow(pages: Pages, request: Request, run: int, after: Offset = None) -> StreamingResponse:
+    """Records as they come. An event's id is the place in the log after it, where `Last-Event-ID` goes on."""
+    live = Live(pages.story, pages.summary, pages.services.changes, pages.rendering)
+    return await live.stream(request, run, after or 0)
+
+
+@router.get("/runs/{run}")
+async def show(
+    pages: Pages, request: Request, run: int, before: Offset = None, after: Offset = None
+) -> HTMLResponse:
+    story = await pages.story(run)
+    part = await pages.part(story, before, after)
+    return pages.rendering.page(
+        request,
+        "run.html",
+        story=story,
+        run=story.run,
+        why=reason(story.run.reason, language_of(request)),
+        part=part,
+        is_newest=before is None and not part.has_later,
+        is_live=before is None and story.run.state != "ended",
+    )
+
+
+@router.get("/runs/{run}/entries")
+async def earlier(pages: Pages, request: Request, run: int, before: Annotated[int, Query(ge=0)]) -> HTMLResponse:
+    """What comes before a place, with the link to what comes before that."""
+    story = await pages.story(run)
+    part = await pages.part(story, before)
+    return pages.rendering.page(request, "run_entries.html", run=story.run, part=part, entries=part.entries)
+
+
+@router.get("/runs/{run}/log.jsonl")
+async def raw(pages: Pages, run: int) -> StreamingResponse:
+    """As it is on the disk now."""
+    path = (await pages.story(run)).run.output_path
+    file = Path(path) if path else None
+    if file is None or not await asyncio.to_thread(file.exists):
+        raise Rejected("no_log", f"Run {run} has no log: it has not begun, or its folder is gone.", status=404)
+    attached = {"Content-Disposition": f'attachment; filename="run-{run}.jsonl"'}
+    return StreamingResponse(
+        logs.pieces(file), headers=LOG_HEADERS | attached, media_type="application/x-ndjson; charset=utf-8"
+    )
+
+
+@router.post("/actions/runs/{run}/cancel")
+async def stop(services: Given, rendering: GivenRendering, run: int) -> RedirectResponse:
+    """One that has ended meanwhile needs no stopping."""
+    try:
+        await acting.cancel_run(services, run)
+    except Rejected as refused:
+        if refused.code != "run_over":
+            raise
+    return RedirectResponse(rendering.url("/runs", run), status_code=303)

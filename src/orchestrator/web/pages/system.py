@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
@@ -21,12 +21,13 @@ from orchestrator.store.pulse import Pulse
 from orchestrator.store.views import RunView
 from orchestrator.web.catalogue import words
 from orchestrator.web.pages.notices import notices
-from orchestrator.web.rendering import Rendering, language_of
-from orchestrator.web.services import Neighbour, Services
+from orchestrator.web.rendering import GivenRendering, language_of
+from orchestrator.web.services import Given, Neighbour
 from orchestrator.words.findings import in_words
 from orchestrator.workflow.account import AccountPause
 from orchestrator.workflow.admission import Day
 
+router = APIRouter(include_in_schema=False)
 MOST_RUNS = 50
 _ORDER = (Level.BROKEN, Level.MISSING, Level.FINE)
 
@@ -43,23 +44,22 @@ class Rows:
     cli_version: str
 
 
-def add(app: FastAPI, services: Services, rendering: Rendering) -> None:
-    @app.get("/system", include_in_schema=False)
-    async def system(request: Request) -> HTMLResponse:
-        now, language = services.clock.now(), language_of(request)
-        rows = await services.database.read(lambda c: _rows(c, now))
-        return rendering.page(
-            request,
-            "system.html",
-            rows=rows,
-            findings=[in_words(one, language) for one in _ordered(await services.look())],
-            about=services.about,
-            refused=sorted(services.counters.refused.items()),
-            answers=_answers(services.neighbours),
-            limits=services.dispatch.limits,
-            versions=_versions(rows.cli_version),
-            notices=[one for one in await notices(services, words(language)) if not one.address],
-        )
+@router.get("/system")
+async def system(services: Given, rendering: GivenRendering, request: Request) -> HTMLResponse:
+    now, language = services.clock.now(), language_of(request)
+    rows = await services.database.read(lambda c: _rows(c, now))
+    return rendering.page(
+        request,
+        "system.html",
+        rows=rows,
+        findings=[in_words(one, language) for one in _ordered(await services.look())],
+        about=services.about,
+        refused=sorted(services.counters.refused.items()),
+        answers=_answers(services.neighbours),
+        limits=services.dispatch.limits,
+        versions=_versions(rows.cli_version),
+        notices=[one for one in await notices(services, words(language)) if not one.address],
+    )
 
 
 def _rows(connection: Connection, now: datetime) -> Rows:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 from sqlalchemy import Connection
 
@@ -24,10 +24,11 @@ from orchestrator.web.pages.following import following, marked
 from orchestrator.web.pages.notices import notices
 from orchestrator.web.pages.telling import Teller, told
 from orchestrator.web.reading import Line, Reading
-from orchestrator.web.rendering import Rendering, language_of
-from orchestrator.web.services import Services
+from orchestrator.web.rendering import GivenRendering, language_of
+from orchestrator.web.services import Given, Services
 from orchestrator.web.voting import approver
 
+router = APIRouter(include_in_schema=False)
 TIMELINE = 60
 RUNS = 30
 
@@ -68,33 +69,35 @@ class Ballot:
     """A key of the catalogue; empty for an approver."""
 
 
-def add(app: FastAPI, services: Services, rendering: Rendering) -> None:
-    @app.get("/tasks/{key}", include_in_schema=False)
-    async def task(key: str, request: Request, part: str = "") -> HTMLResponse:
-        language, seen = language_of(request), await marked(services, lambda c: timeline.mark(c, key))
-        found = there(await services.database.read(lambda connection: _found(connection, key)), "task", key)
-        view = found.story.task
-        sheets, fault = await _sheets(services, view, found.approved)
-        return rendering.page(
-            request,
-            "task_part.html" if part == "live" else "task.html",
-            task=view,
-            explained=_explained(services, found.story, request),
-            told=Teller(services, view, found.story),
-            happened=told(found.story, found.events, TIMELINE),
-            runs=view.runs[::-1][:RUNS],
-            more_runs=max(len(view.runs) - RUNS, 0),
-            sheets=sheets,
-            sheets_fault=fault,
-            ballot=_ballot(services, request, found.asked, sheets),
-            notices=await notices(services, words(language)),
-            seen=seen,
-        )
+@router.get("/tasks/{key}")
+async def task(
+    services: Given, rendering: GivenRendering, key: str, request: Request, part: str = ""
+) -> HTMLResponse:
+    language, seen = language_of(request), await marked(services, lambda c: timeline.mark(c, key))
+    found = there(await services.database.read(lambda connection: _found(connection, key)), "task", key)
+    view = found.story.task
+    sheets, fault = await _sheets(services, view, found.approved)
+    return rendering.page(
+        request,
+        "task_part.html" if part == "live" else "task.html",
+        task=view,
+        explained=_explained(services, found.story, request),
+        told=Teller(services, view, found.story),
+        happened=told(found.story, found.events, TIMELINE),
+        runs=view.runs[::-1][:RUNS],
+        more_runs=max(len(view.runs) - RUNS, 0),
+        sheets=sheets,
+        sheets_fault=fault,
+        ballot=_ballot(services, request, found.asked, sheets),
+        notices=await notices(services, words(language)),
+        seen=seen,
+    )
 
-    @app.get("/live/tasks/{key}", include_in_schema=False)
-    async def live(key: str, seen: str = "") -> StreamingResponse:
-        """Says "changed" whenever the task's page may look different from `seen`."""
-        return following(services, seen, lambda connection: timeline.mark(connection, key))
+
+@router.get("/live/tasks/{key}")
+async def live(services: Given, key: str, seen: str = "") -> StreamingResponse:
+    """Says "changed" whenever the task's page may look different from `seen`."""
+    return following(services, seen, lambda connection: timeline.mark(connection, key))
 
 
 def _found(connection: Connection, key: str) -> Found | None:
