@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -102,5 +103,15 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def _stoppable(arguments: Sequence[str]) -> int:
+    """As `main`; whoever interrupts or ends it finds nothing left of what it started."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return main(arguments)
+    except KeyboardInterrupt:
+        _tell("Stopped early: without figures, and nothing is left of it.")
+        return 130
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(_stoppable(sys.argv[1:]))

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from benchmarks.__main__ import MEASURES
 
+from support import leftovers, until
+
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT_S = 240
 FIGURES = {
@@ -81,6 +83,22 @@ def test_figures_stand_in_a_table_beside_their_targets(tmp_path: Path) -> None:
     assert lines[0].split()[:2] == ["measure", "value"]
     assert all("<= 1" in line for line in lines if line.startswith("start,"))
     assert "cores" in told
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_in_the_middle_it_leaves_neither_processes_nor_files(tmp_path: Path, how: signal.Signals) -> None:
+    argv = [sys.executable, "-m", "benchmarks", "--dir", str(tmp_path), "--tiny", "reconcile"]
+    with subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            until(lambda: [line for line in leftovers(str(tmp_path)) if "serve" in line], "a service is at work")
+            process.send_signal(how)
+            _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130, told
+    assert "Stopped early" in told
+    until(lambda: not leftovers(str(tmp_path)), "everything has ended")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_measure_is_refused_with_the_names_of_the_known_ones(tmp_path: Path) -> None:

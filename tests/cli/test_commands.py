@@ -25,7 +25,7 @@ from orchestrator.config import setting_names
 from orchestrator.configfile import effective, parse
 from orchestrator.domain.roles import Role
 from orchestrator.sim.world import API_TOKEN, Service, World
-from support import ROOT, at_rest, only_task, until
+from support import ROOT, at_rest, leftovers, only_task, until
 from warm import executed, orch
 
 ORCH = [sys.executable, "-m", "orchestrator"]
@@ -297,20 +297,6 @@ def test_nobody_there_is_said_with_what_to_do(tmp_path: Path) -> None:
     done = orch("status", cwd=tmp_path, environ={"ORCH_PORT": "9"})
     assert done.returncode == 1
     assert "orch serve" in done.stderr
-
-
-def leftovers(marker: str) -> list[str]:
-    """Processes whose command line or working directory names the marker."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (process / "cmdline").read_bytes().decode(errors="replace")
-            where = str((process / "cwd").readlink())
-        except OSError:
-            continue
-        if marker in line or marker in where:
-            found.append(line)
-    return found
 
 
 def demo(tmp_path: Path, *arguments: str, source: Path | None = None) -> subprocess.Popen[str]:
