@@ -56,7 +56,7 @@ serve: setup ## run the orchestrator here with the settings of .env
 	@$(PYTEST) -q --collect-only >/dev/null && touch $@
 
 test: setup .venv/.compiled ## all tests but the nightly and bench suites
-	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not nightly"
+	@PYTEST_DEBUG_TEMPROOT="$$(scripts/test_folder.sh)" $(PYTEST) -n $(JOBS) --dist worksteal -m "not nightly"
 
 nightly: setup ## the long suites; then everything else, measured
 	@$(PYTEST) -n $(JOBS) --dist worksteal -m nightly
