@@ -117,6 +117,10 @@ class Team:
         self.world.gitea.courier.settle()
         until(lambda: not query(self.service, "SELECT id FROM events WHERE processed = 0"), "every event was seen")
 
+    def all_is_written(self) -> None:
+        """What was decided so far stands in Plane and Gitea: it is written after the decision, a moment later."""
+        until(lambda: not query(self.service, "SELECT 1 FROM effects WHERE done_at IS NULL"), "all is written")
+
     def has_seen(self, comment: str) -> bool:
         """The orchestrator has read the comment."""
         sights = query(self.service, "SELECT payload FROM events WHERE event_type = 'comment_seen'")

@@ -116,7 +116,7 @@ def test_what_was_captured_and_is_sent_again_after_a_restart_has_no_effect(
         team.approve()
         team.waits_for("approval", "architecture")
         team.heard()
-        until(lambda: not query(team.service, "SELECT 1 FROM effects WHERE done_at IS NULL"), "all is written")
+        team.all_is_written()
         told, before = captured(team), effects(team)
         team.restart()
         events = query(team.service, OUTSIDE)

@@ -48,7 +48,7 @@ def at_rest(team: Team) -> None:
     team.write_all()
     team.begin()
     team.waits_for("approval", "analysis")
-    until(lambda: not query(team.service, "SELECT 1 FROM effects WHERE done_at IS NULL"), "all is written")
+    team.all_is_written()
 
 
 def test_one_404_in_planes_own_words_is_asked_about_again_and_ends_nothing(world: World, scripted: Path) -> None:

@@ -138,7 +138,7 @@ def test_what_ended_unheard_while_a_run_waited_for_its_turn_calls_it_off(
         until(lambda: is_at(team, team.key, "intended"), "the reviewer waits for its turn")
         waiting = last_run(team, team.key)["id"]
         team.heard()
-        until(lambda: not query(team.service, "SELECT 1 FROM effects WHERE done_at IS NULL"), "all is written")
+        team.all_is_written()
         world.gitea.lose_deliveries = world.plane.lose_deliveries = True
         end(team)
         until(lambda: has_waited(team, waiting), "what was decided is old")

@@ -87,7 +87,7 @@ def test_a_delivery_that_comes_again_asks_only_for_what_its_task_rests_on(world:
         team.begin("Export as GPX")
         team.approved_until("ready")
         team.waits_for("merge", "ready")
-        until(lambda: not query(team.service, "SELECT id FROM effects WHERE done_at IS NULL"), "all is written")
+        team.all_is_written()
         before = asked_for(team)
         team.restart()  # what was read a moment ago is not read again, but by a process that knows nothing of it
         until(lambda: LAST in asked_for(team) - before, "it was looked at for the start")

@@ -28,11 +28,12 @@ def decided(team: Team) -> int:
 
 
 def quiet(team: Team) -> int:
-    """How many decisions there are, when everything that was sent has been heard and changed none."""
+    """How many decisions there are, when everything that was sent has been heard, changed none, and is written."""
 
     def look() -> int:
         before = decided(team)
         team.heard()
+        team.all_is_written()
         return before if decided(team) == before else 0
 
     return until(look, "nothing more is decided")
