@@ -24,7 +24,7 @@ FIGURES = {
         "intent to first instruction, sandboxed, p50",
         "intent to first instruction, no sandbox, p50",
     },
-    "decide": {"decide p50", "decide p99"},
+    "decide": {"decide p50, undisturbed", "decide p50", "decide p99"},
     "reconcile": {
         "look at an unchanged task, at most",
         "delivery to decision p99",

@@ -62,6 +62,28 @@ def test_posting_a_task_starts_the_agent_once(service: Service, ledger: Path) ->
     assert len(starts(ledger)) == 1
 
 
+def test_an_order_that_is_sent_again_under_its_key_is_the_same_task(service: Service, ledger: Path) -> None:
+    """The answer to the first may have been lost."""
+    with service.client() as client:
+
+        def post(key: str, **other: str) -> httpx.Response:
+            return client.post(
+                "/api/v1/tasks", json=ORDER | other, headers={"Idempotency-Key": key.encode("latin-1")}
+            )
+
+        answers = [post(key) for key in ("order-1", '"order-1"', "order-1")]
+        assert [one.status_code for one in answers] == [201] * 3
+        assert {one.json()["key"] for one in answers} == {"TASK-1"}
+        for other in ({"role": "tester"}, {"task": "Something else."}, {"title": "Another"}):
+            refused = post("order-1", **other)
+            assert (refused.status_code, refused.json()["title"]) == (422, "key_reused")
+        assert post("order-2").json()["key"] == "TASK-2"
+        for bad in ("", "a b", "a" * 256, "\xe4"):
+            assert post(bad).status_code == 422
+        until(lambda: not client.get("/status").json()["active_tasks"], "both were done")
+    assert len(starts(ledger)) == 2
+
+
 def test_posting_a_task_needs_the_token(service: Service, ledger: Path) -> None:
     assert httpx.post(f"{service.url}/api/v1/tasks", json=ORDER).status_code == 401
     assert not starts(ledger)

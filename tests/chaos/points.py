@@ -27,7 +27,7 @@ _BRANCH = re.compile(r"feature(%2F|/)[^/?]+")
 class Points:
     """`name`, `hit` and `how` say where to strike, once; an empty name strikes nowhere. `trace` gets a line for
     every point that is reached, and the word `struck` when it was done. Who reaches `held` goes on when the file
-    `until` is there.
+    `until` is there; who reaches `broken` meets a fault that nobody foresaw.
     """
 
     trace: Path | None = None
@@ -36,6 +36,7 @@ class Points:
     how: How = "before"
     held: str = ""
     until: Path | None = None
+    broken: str = ""
     _reached: Counter[str] = field(default_factory=Counter)
 
     def strikes(self, name: str) -> How | None:
@@ -63,6 +64,8 @@ class Points:
             await asyncio.sleep(HELD_LOOK_S)
         if how == "before":
             raise fault
+        if name == self.broken:
+            raise RuntimeError("A fault of our own was ordered.")
         done = await call()
         self._end(how, fault)
         return done
@@ -104,6 +107,7 @@ class Order:
     is_quick: bool = False
     held: str = ""
     until: str = ""
+    broken: str = ""
 
     @classmethod
     def read(cls, environ: Any) -> "Order":
@@ -114,7 +118,7 @@ class Order:
 
     def points(self) -> Points:
         trace, until = (Path(one) if one else None for one in (self.trace, self.until))
-        return Points(trace, self.point, self.hit, self.how, self.held, until)
+        return Points(trace, self.point, self.hit, self.how, self.held, until, self.broken)
 
 
 VARIABLE = "CHAOS_ORDER"

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from chaos.points import Order
-from chaos.sweep import LIMIT_S, STEP_S, Story, Telling
+from chaos.sweep import LIMIT_S, STEP_S, Shown, Story, Telling, plain
 from chaos.worker import lives, write_worker
 from orchestrator.reconcile.execute import FRESH_S
 from orchestrator.sim.gitea_people import People
@@ -167,6 +167,49 @@ class Overtaken(InLine):
         super(Overtaken, self)._meanwhile()
 
 
+@dataclass(slots=True)
+class Broken(AtWork):
+    """A fault in our own code meets a run while its agent is at work."""
+
+    def _order(self) -> Order:
+        return Order(trace=str(self.trace), is_quick=True, broken="runtime wait")
+
+    def _stop(self, run: int) -> None:
+        """Nobody has to."""
+
+    def shown(self) -> Shown:
+        """The agent may be stopped before it can write its first line."""
+        found = lives(self.root / "ledger")
+        return super(Broken, self).shown() | {"lives": any(one.is_finished for one in found)}
+
+
+@dataclass(slots=True)
+class Refused(Telling):
+    """The reviewer has lost its right to the repository, and a person merges all the same."""
+
+    is_merged: bool = False
+
+    def _prepare(self) -> None:
+        super(Refused, self)._prepare()
+        del self.world.gitea.repos[REPO].roles["reviewer"]
+
+    def _act(self, state: tuple[Any, ...]) -> None:
+        _, waiting, *_ = state
+        if '"not_written"' in waiting and not self.is_merged:
+            self.is_merged = True
+            (number,) = self.world.gitea.repos[REPO].pulls
+            People(self.world.gitea).merge(REPO, number, "boss")
+        super(Refused, self)._act(state)
+
+    def _is_there(self, state: tuple[Any, ...]) -> bool:
+        stage, _, *counts = state
+        return stage == self.story.stage and counts[:2] == [0, 0]
+
+    def shown(self) -> Shown:
+        given_up = self._rows("SELECT kind, error FROM effects WHERE error != ''")
+        return super(Refused, self).shown() | {"given_up": [(kind, plain(error)) for kind, error in given_up]}
+
+
 TURNS = (
     Story("a person stops a run", "analysis", "run_not_successful", is_written=False, told_by=AtWork),
     Story("a person retries", "analysis", "approval", is_written=False, told_by=Retried),
@@ -175,4 +218,6 @@ TURNS = (
     Story("a stop after the agent's end", "analysis", "cancelled", is_written=False, told_by=AtItsEnd),
     Story("a run waits for its turn", "analysis", "approval", is_written=False, told_by=InLine),
     Story("a run is overtaken", "analysis", "approval", is_written=False, told_by=Overtaken),
+    Story("a run breaks", "analysis", "run_not_successful", is_written=False, told_by=Broken),
+    Story("what is refused is given up", "done", "", is_written=True, told_by=Refused),
 )

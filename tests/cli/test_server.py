@@ -107,6 +107,36 @@ def test_a_question_is_asked_again_when_the_kept_connection_was_closed() -> None
     assert [one.split()[1] for one in asked] == [b"/a", b"/b"]
 
 
+def test_an_order_with_a_key_is_sent_again_when_its_answer_was_lost() -> None:
+    busy = problem(503, {"detail": "The database cannot be used."})
+    with listening([b"", busy, good({"key": "TASK-1"})]) as (url, asked):
+        answers = Answers(Wishes(server=url))
+        assert answers.order_once("/api/v1/tasks", {"role": "analyst"}) == {"key": "TASK-1"}
+        answers.close()
+    keys = {line for one in asked for line in one.split(b"\r\n") if line.startswith(b"Idempotency-Key: ")}
+    assert (len(asked), len(keys)) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ([b""] * 3, "No orchestrator answers"),
+        ([problem(503, {"detail": "All places are taken."})] * 3, "All places are taken"),
+        ([problem(422, {"detail": "It is not mapped."})], "It is not mapped"),
+    ],
+)
+def test_an_order_with_a_key_is_given_up_after_some_times_and_at_once_when_it_is_refused(
+    capsys: pytest.CaptureFixture[str], answers: list[bytes], says: str
+) -> None:
+    with listening(answers) as (url, asked):
+        asking = Answers(Wishes(server=url))
+        with pytest.raises(typer.Exit):
+            asking.order_once("/api/v1/tasks", {})
+        asking.close()
+    assert len(asked) == len(answers)
+    assert says in capsys.readouterr().err
+
+
 def test_an_order_is_never_given_twice() -> None:
     with listening([GOOD, b"", GOOD]) as (url, asked):
         server = Server(url)

@@ -79,6 +79,7 @@ class Executions:
         self.answers = list(answers)
         self.carried: list[RunId] = []
         self.given_up: list[RunId] = []
+        self.not_given_up: list[Exception] = []
         self.ranks: list[str] = []
         self.launched: set[RunId] = set()
         self.ended = 0
@@ -108,6 +109,8 @@ class Executions:
 
     async def give_up(self, run: RunId, _error: Exception) -> TaskId:
         self.given_up.append(run)
+        if self.not_given_up:
+            raise self.not_given_up.pop(0)
         return TASK
 
 
@@ -586,6 +589,15 @@ async def test_a_run_that_breaks_us_is_given_up_and_its_task_woken(engine: Made)
     (await engine(looks, executions)).start_run(RunId(1))
     await until(lambda: len(looks.begun) == 1)
     assert executions.given_up == [1]
+
+
+async def test_a_run_that_cannot_be_given_up_is_tried_again_until_it_is(engine: Made) -> None:
+    """Before the next start nobody else would end it, and its place would be taken."""
+    looks, executions = Looks(), Executions(KeyError("a fault of ours"))
+    executions.not_given_up = [Transient("down", "down"), Transient("down", "down")]
+    (await engine(looks, executions)).start_run(RunId(1))
+    await until(lambda: len(looks.begun) == 1)
+    assert executions.given_up == [1, 1, 1]
 
 
 async def test_a_closed_engine_begins_nothing(engine: Made) -> None:

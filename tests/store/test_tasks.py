@@ -225,3 +225,13 @@ async def test_a_retry_is_of_the_tasks_own_stage_when_another_stages_run_ended_w
 def _ran(connection: Connection, task: TaskId, start: StartRun, outcome: Outcome) -> None:
     run = runs.intend(connection, task, start, f"{start.stage}-{start.attempt}", NOW)
     runs.ended(connection, run, RunResult(outcome, None, ""), None, NOW)
+
+
+async def test_a_posted_task_that_nobody_looked_at_is_polled_and_then_no_more(database: Database) -> None:
+    """Whoever posted it may have been told that it failed, so that nobody was told to look."""
+    posted = Posted(Role.ANALYST, RepoName("acme", "enduro-trails"), "Title", "Text", "main")
+    task: Task = await database.write(lambda connection: tasks.post(connection, posted, NOW))
+    assert await database.read(tasks.under_way) == [task.id]
+    made = decisions.made(Basis(PROJECT, task, GREEN), Decision(Stage.CREATED))
+    await database.write(lambda connection: tasks.apply(connection, [made], NOW))
+    assert await database.read(tasks.under_way) == []

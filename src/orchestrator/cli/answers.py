@@ -3,8 +3,10 @@
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import typer
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from orchestrator.cli.left import Left
 
 BUSY = 503
+TRIES, AGAIN_S = 3, 1.0
+"""Of an order that may be sent again."""
 FAILED, USAGE, CONFIGURATION, NOT_FOUND = 1, 2, 3, 4
 _CODES = {401: CONFIGURATION, 404: NOT_FOUND, 422: USAGE}
 _PROBLEM = "application/problem+json"
@@ -56,10 +60,24 @@ class Answers:
             raise Gone(detail(answer), is_there=True)
         return _good(answer, self.server)
 
-    def order(self, path: str, order: object = None) -> Any:
+    def order_once(self, path: str, order: object) -> Any:
+        """As `order`, and again when the answer was lost or the server was busy: it is carried out once."""
+        key = str(uuid4())
+        for _ in range(TRIES - 1):
+            try:
+                answer = self.server.ask("POST", path, order, key)
+                if answer.status != BUSY:
+                    return _decoded(_good(answer, self.server), self.server)
+            except Gone as gone:
+                if not gone.is_lost:
+                    break
+            time.sleep(AGAIN_S)
+        return self.order(path, order, key)
+
+    def order(self, path: str, order: object = None, order_key: str = "") -> Any:
         """Has something changed. Only a server does that."""
         try:
-            answer = self.server.ask("POST", path, order)
+            answer = self.server.ask("POST", path, order, order_key)
         except Gone as gone:
             raise _ended(
                 FAILED, f"No orchestrator answers at {self.server.url} ({gone}). {self._what_to_do()}"

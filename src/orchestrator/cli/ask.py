@@ -19,7 +19,7 @@ _WITHOUT_SERVER = "That is stored, and holds when the server starts (`orch serve
 def launch(wishes: Wishes, role: str, repo: str, task: Path, *, title: str) -> int:
     order = {"role": role, "repository": repo, "task": task.read_text(encoding="utf-8"), "title": title}
     with answers(wishes) as asked:
-        accepted = asked.order("/api/v1/tasks", order)
+        accepted = asked.order_once("/api/v1/tasks", order)
     key = screen.plain(accepted["key"], 60)
     said = f"Task {key} is accepted; `orch logs -f {key}` reads along, `orch status` shows how it goes."
     return _tell(wishes, accepted, said)

@@ -13,11 +13,13 @@ MAX_ANSWER_BYTES = 256 * 1024 * 1024
 
 
 class Gone(Exception):
-    """Nobody answers at the address. `is_there`: somebody listens, and says nothing."""
+    """Nobody answers at the address. `is_there`: somebody listens, and says nothing; `is_lost`: they hung up, so
+    what was ordered may have been done.
+    """
 
-    def __init__(self, words: str, *, is_there: bool = False) -> None:
+    def __init__(self, words: str, *, is_there: bool = False, is_lost: bool = False) -> None:
         super().__init__(words)
-        self.is_there = is_there
+        self.is_there, self.is_lost = is_there, is_lost
 
 
 class BadAddress(ValueError):
@@ -50,25 +52,28 @@ class Server:
     timeout_s: float = TIMEOUT_S
     _connection: HTTPConnection | None = None
 
-    def ask(self, method: str, path: str, order: object = None) -> Answer:
+    def ask(self, method: str, path: str, order: object = None, order_key: str = "") -> Answer:
         """Raises Gone. What changes nothing is asked again when a connection that we kept was closed meanwhile."""
         was_open = self._connection is not None
         try:
-            return self._ask(method, path, order)
+            return self._ask(method, path, order, order_key)
         except (RemoteDisconnected, ConnectionError) as error:
             self.close()
             if not (was_open and method == "GET"):
-                raise Gone(_words(error)) from error
+                is_lost = not isinstance(error, ConnectionRefusedError)
+                raise Gone(_words(error), is_lost=is_lost) from error
         except (OSError, HTTPException) as error:
             self.close()
             raise Gone(_words(error), is_there=isinstance(error, TimeoutError)) from error
         return self.ask(method, path, order)
 
-    def _ask(self, method: str, path: str, order: object) -> Answer:
+    def _ask(self, method: str, path: str, order: object, order_key: str) -> Answer:
         prefix = urlsplit(self.url).path.rstrip("/")
         headers = {"Accept": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
+        if order_key:
+            headers["Idempotency-Key"] = order_key
         body = None
         if order is not None:
             body, headers["Content-Type"] = json.dumps(order).encode(), "application/json"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import itertools
 import random
 from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -402,16 +403,29 @@ class LocalEngine:
         except Transient as error:
             if isinstance(error, Undelivered):
                 self.wake(error.task)
-            pause = max(error.retry_after_s or 0.0, self._pace.pause(faults + 1))
-            self._complaints.say("run_put_off", error, run=run, pause_s=round(pause, 1))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._runs[run].wait(), pause)
-            self._runs[run].clear()
+            await self._run_put_off(run, error, faults)
             return False
         except Exception as error:  # the other outermost loop: record, then park
             log.exception("run_broke", run=run)
-            self.wake(await execution.give_up(run, error))
+            await self._give_up(run, execution, error)
         return True
+
+    async def _give_up(self, run: RunId, execution: Execution, error: Exception) -> None:
+        """Until its row says so: before the next start nobody else would end it."""
+        for faults in itertools.count():
+            try:
+                self.wake(await execution.give_up(run, error))
+            except Transient as fault:
+                await self._run_put_off(run, fault, faults)
+            else:
+                return
+
+    async def _run_put_off(self, run: RunId, error: Transient, faults: int) -> None:
+        pause = max(error.retry_after_s or 0.0, self._pace.pause(faults + 1))
+        self._complaints.say("run_put_off", error, run=run, pause_s=round(pause, 1))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._runs[run].wait(), pause)
+        self._runs[run].clear()
 
     async def _resync_once(self) -> bool:
         """False when it has to be done again soon. Polls do not wait for the lists: while Plane is away or busy,

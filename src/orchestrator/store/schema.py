@@ -47,6 +47,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
+MAX_ORDER_KEY_CHARS = 255
+
 tasks = Table(
     "tasks",
     metadata,
@@ -72,7 +74,9 @@ tasks = Table(
     Column("switches", Text),
     Column("returns", Text),
     Column("revision", Integer, nullable=False, server_default=text("0")),
+    Column("order_key", String(MAX_ORDER_KEY_CHARS)),
 )
+Index("tasks_order_key", tasks.c.order_key, unique=True, sqlite_where=tasks.c.order_key.is_not(None))
 Index("tasks_open", tasks.c.created_at.desc(), tasks.c.id.desc(), sqlite_where=tasks.c.stage != "done")
 Index("tasks_stage", tasks.c.stage, tasks.c.updated_at)
 NEEDS_A_PERSON = (

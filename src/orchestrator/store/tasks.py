@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import NoResultFound
 
 from orchestrator.db import say
-from orchestrator.domain.errors import Transient
+from orchestrator.domain.errors import Rejected, Transient
 from orchestrator.domain.events import WorkItemChanged
 from orchestrator.domain.feedback import Feedback
 from orchestrator.domain.model import (
@@ -109,22 +109,52 @@ def ensure_for_listed(connection: Connection, item: WorkItem, now: datetime) -> 
 
 @dataclass(frozen=True, slots=True)
 class Posted:
-    """A task that the API posts: it has no work item, and names its repository and role itself."""
+    """A task that the API posts: it has no work item, and names its repository and role itself. `order_key` is the
+    sender's own name for this order.
+    """
 
     role: Role
     repo: RepoName
     title: str
     brief: str
     base_branch: str
+    order_key: str | None = None
 
 
 def post(connection: Connection, posted: Posted, now: datetime) -> Task:
+    """The task of this order; one that was posted under its key before is that one. Rejected when that key was
+    given to something else.
+    """
+    return _posted_before(connection, posted) or _post(connection, posted, now)
+
+
+def _posted_before(connection: Connection, posted: Posted) -> Task | None:
+    if posted.order_key is None:
+        return None
+    row = connection.execute(select(tasks).where(tasks.c.order_key == posted.order_key)).one_or_none()
+    if row and (row.repo, row.role, row.title, row.brief) != (
+        str(posted.repo),
+        posted.role,
+        posted.title,
+        posted.brief,
+    ):
+        raise Rejected(
+            "key_reused",
+            f"{row.key} was posted under this Idempotency-Key, and asks for something else.",
+            status=422,
+            hint="Take a new key, such as a UUID, for each task.",
+        )
+    return _task(row) if row else None
+
+
+def _post(connection: Connection, posted: Posted, now: datetime) -> Task:
     row: dict[str, object] = {
         "repo": str(posted.repo),
         "role": posted.role,
         "title": posted.title,
         "brief": posted.brief,
         "base_branch": posted.base_branch,
+        "order_key": posted.order_key,
         "waiting": waiting_text((UNDECIDED,)),
         "created_at": now,
         "updated_at": now,
@@ -330,11 +360,13 @@ def _posted(task: Task, attempt: int) -> dict[str, object]:
 
 def under_way(connection: Connection) -> list[TaskId]:
     """Open tasks that have begun. A branch, a check or a review may move, and a work item be deleted, and nobody
-    tells of it, or in vain. Done ones too while something is still to be written that was not refused.
+    tells of it, or in vain. Done ones too while something is still to be written that was not refused. And posted
+    ones that nobody has looked at: whoever posted one may have been told that it failed when it was there.
     """
     is_left = tasks.c.id.in_(_LEFT.where(effects.c.error == "")) & (tasks.c.stage == Stage.DONE)
     is_begun = tasks.c.stage.not_in((Stage.CREATED, Stage.DONE))
-    query = select(tasks.c.id).where(is_begun | is_left, tasks.c.role.is_(None))
+    is_unseen = tasks.c.role.is_not(None) & tasks.c.decided.is_(None) & (tasks.c.stage != Stage.DONE)
+    query = select(tasks.c.id).where((is_begun | is_left) & tasks.c.role.is_(None) | is_unseen)
     return [TaskId(row.id) for row in connection.execute(query.order_by(tasks.c.id))]
 
 

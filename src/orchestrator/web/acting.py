@@ -5,6 +5,7 @@ Each raises Rejected with the reason when it cannot be done, and returns when it
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Literal, TypeVar
 
 import structlog
@@ -40,9 +41,11 @@ def there(found: T | None, kind: Kind, name: object) -> T:
     return found
 
 
-async def post(services: Services, repository: str, role: Role, brief: str, title: str = "") -> Task:
-    """Starts one run of one role with the given text, on a branch of its own."""
-    posted = _posted(services, repository, role, brief, title)
+async def post(
+    services: Services, repository: str, role: Role, brief: str, title: str = "", order_key: str | None = None
+) -> Task:
+    """Starts one run of one role with the given text, on a branch of its own; once for each `order_key`."""
+    posted = replace(_posted(services, repository, role, brief, title), order_key=order_key)
     now = services.clock.now()
     task = await services.database.write(lambda connection: task_rows.post(connection, posted, now))
     services.engine().wake(task.id)

@@ -21,7 +21,7 @@ CREATE TABLE tasks (
 	retry_after INTEGER DEFAULT 0 NOT NULL, 
 	head_sha VARCHAR(64), 
 	waiting TEXT DEFAULT '[]' NOT NULL, 
-	decided TEXT, switches TEXT, returns TEXT, revision INTEGER DEFAULT 0 NOT NULL, 
+	decided TEXT, switches TEXT, returns TEXT, revision INTEGER DEFAULT 0 NOT NULL, order_key VARCHAR(255), 
 	PRIMARY KEY (id), 
 	UNIQUE ("key"), 
 	UNIQUE (plane_id)
@@ -199,3 +199,4 @@ CREATE TABLE spending (
 );
 CREATE INDEX tasks_stage ON tasks (stage, updated_at);
 CREATE INDEX tasks_needs ON tasks (updated_at, id) WHERE stage != 'done' AND instr(replace(replace(replace(replace(replace(waiting, '{"code":"dispatch_paused","params":[],"evidence":[],"who":"operator",', ''), '"who":"agent"', ''), '"who":"ci"', ''), '"who":"orchestrator"', ''), '"who":""', ''), '"who":"') > 0;
+CREATE UNIQUE INDEX tasks_order_key ON tasks (order_key) WHERE order_key IS NOT NULL;

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter, Body, Header
 
+from orchestrator.store.schema import MAX_ORDER_KEY_CHARS
 from orchestrator.web import acting
 from orchestrator.web.api.paging import Ident, Key
 from orchestrator.web.api.problems import EVERYWHERE, responses
@@ -11,6 +12,15 @@ from orchestrator.web.api.shapes import Accepted, Done, NewTask
 from orchestrator.web.services import Given
 
 router = APIRouter(responses=EVERYWHERE)
+OrderKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=MAX_ORDER_KEY_CHARS,
+        pattern=r"^[\x21-\x7e]+$",
+        description="the sender's own name for this order, such as a UUID: sent again, it is carried out once",
+    ),
+]
 _A_TASK = {
     "an analyst": {
         "summary": "One analysis",
@@ -26,9 +36,14 @@ _A_TASK = {
     summary="Start one run of one role",
     responses=responses(400),
 )
-async def post(services: Given, new: Annotated[NewTask, Body(openapi_examples=_A_TASK)]) -> Accepted:
-    """Without a work item, on a branch of its own. Posting twice makes two tasks."""
-    task = await acting.post(services, new.repository, new.role, new.task, new.title)
+async def post(
+    services: Given, new: Annotated[NewTask, Body(openapi_examples=_A_TASK)], idempotency_key: OrderKey = None
+) -> Accepted:
+    """Without a work item, on a branch of its own. Posting twice makes two tasks, unless both have the same
+    `Idempotency-Key`: then the second is answered with the first one's task.
+    """
+    key = idempotency_key.strip('"') if idempotency_key else None
+    task = await acting.post(services, new.repository, new.role, new.task, new.title, key or None)
     return Accepted(key=task.key, url=f"/api/v1/tasks/{task.key}")
 
 
