@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from certificates import authority
 from orchestrator import config
 from orchestrator.config import Settings, SettingsFault, load
 from orchestrator.configfile import Directory
@@ -112,13 +113,40 @@ def test_runs_get_the_proxy_and_the_copies_that_the_settings_name(tmp_path: Path
         "ORCH_DATA_DIR": str(tmp_path / "data"),
         "ORCH_GITEA_TOKEN": "t",
         "ORCH_CLAUDE_PROXY": "http://proxy.test:3128",
+        "ORCH_CLAUDE_CA_CERTS": str((known := authority(tmp_path, "127.0.0.1")).certificates),
         "ORCH_REPOS_DIR": str(tmp_path / "repos"),
     }
     built = build(load(given, None), Directory())
     built._engine()
     assert (runtime := built.runtime) is not None
     assert runtime.route.proxy == "http://proxy.test:3128"
+    assert runtime.route.authorities == known.certificates
     assert runtime.workspaces.repos_dir == tmp_path / "repos"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "No such file"),
+        ("", "BEGIN CERTIFICATE"),
+        ("-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n", "BEGIN CERTIFICATE"),
+        ("ключ", "BEGIN CERTIFICATE"),
+        ("{server}", "no private key"),
+        ("{authority}" + "# more\n" * 200_000, "1024 KiB at most"),
+    ],
+)
+def test_what_agents_are_to_trust_has_to_be_certificates(tmp_path: Path, content: str | None, says: str) -> None:
+    authority(tmp_path, "127.0.0.1")
+    named = {name: (tmp_path / f"{name}.pem").read_text() for name in ("authority", "server")}
+    if content is not None:
+        (tmp_path / "given.pem").write_text(content.format(**named))
+    with pytest.raises(SettingsFault) as fault:
+        load({"ORCH_CLAUDE_CA_CERTS": str(tmp_path / "given.pem")}, None)
+    (told,) = fault.value.faults
+    assert told.startswith("ORCH_CLAUDE_CA_CERTS")
+    assert says in told
+    assert "nonsense" not in told
+    assert "PRIVATE KEY-" not in told
 
 
 def test_secrets_are_not_in_the_settings_text() -> None:

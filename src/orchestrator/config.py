@@ -7,6 +7,7 @@ Sources, strongest first: the environment, the `.env` file, the default. A secre
 import difflib
 import os
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 PREFIX = "ORCH_"
 MAX_SECRET_FILE_BYTES = 64 * 1024
+MAX_CERTIFICATES_BYTES = 1024 * 1024
 
 
 class SettingsFault(Exception):
@@ -34,6 +36,19 @@ def _lines(value: object) -> object:
     if isinstance(value, str):
         return tuple(line.strip() for line in value.splitlines() if line.strip())
     return value
+
+
+def _certificates(path: Path) -> Path:
+    try:
+        with path.open(encoding="ascii") as file:
+            text = file.read(MAX_CERTIFICATES_BYTES + 1)
+        ssl.create_default_context(cadata=text or "none")
+    except (OSError, ValueError) as error:  # also what ssl raises, and what is no text
+        raise ValueError(f"must be a file of certificates in PEM (BEGIN CERTIFICATE): {error}") from error
+    if len(text) > MAX_CERTIFICATES_BYTES or "PRIVATE KEY" in text:
+        most = MAX_CERTIFICATES_BYTES // 1024
+        raise ValueError(f"must hold certificates only, {most} KiB at most, and no private key")
+    return path.absolute()
 
 
 def _http_url(value: str) -> str:
@@ -72,6 +87,7 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 Paths = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_paths)]
 Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_lines)]
 Url = Annotated[str, AfterValidator(_http_url)]
+Certificates = Annotated[Path, AfterValidator(_certificates)]
 
 
 def _setting(default: Any, group: str, text: str, *, unit: str = "", **bounds: Any) -> Any:
@@ -171,6 +187,12 @@ class Settings(BaseSettings):
         None, "Agents", "Another address for the model's API (a gateway, or a simulator)."
     )
     claude_proxy: Url | None = _setting(None, "Agents", "HTTP proxy that agents reach the model's API through.")
+    claude_ca_certs: Certificates | None = _setting(
+        None,
+        "Agents",
+        "File of certificates (PEM) of authorities that agents trust besides the usual ones: of a gateway, or of "
+        "a proxy that looks into TLS.",
+    )
     claude_model: str | None = _setting(
         None,
         "Agents",

@@ -512,7 +512,7 @@ def _runtime(settings: Settings, workspaces: Workspaces, room: Room, sandboxes: 
         claude_bin=settings.claude_bin,
         workspaces=workspaces,
         credential=_credential(settings),
-        route=ApiRoute(settings.claude_base_url, settings.claude_proxy),
+        route=ApiRoute(settings.claude_base_url, settings.claude_proxy, settings.claude_ca_certs),
         limits=ProcessLimits(
             log_max_bytes=settings.run_max_log_bytes,
             disk_max_bytes=settings.run_max_disk_bytes,

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 import counted
+from certificates import authority
 from chaos.canaries import Canary, Search
 from orchestrator.agents import rundir, supervise
 from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind, ProcessLimits
@@ -34,6 +36,7 @@ from orchestrator.sim.server import LoopbackServer
 REAL = Path(__file__).parents[2] / ".tools" / "claude"
 SECRET = f"sk-{secrets.token_hex(16)}"
 UIDS = (64310, 64319)
+ELSEWHERE = "127.0.0.2"
 pytestmark = pytest.mark.real_cli
 LEVELS = [
     pytest.param(None, id="the best"),
@@ -210,7 +213,7 @@ async def test_a_killed_shim_takes_the_confined_cli_along(
 
 
 @asynccontextmanager
-async def elsewhere(url: str) -> AsyncIterator[str]:
+async def elsewhere(url: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """The same server at an address that is not `the` loopback one: for it, agents need the forwarder."""
     port = int(url.rpartition(":")[2])
 
@@ -219,8 +222,8 @@ async def elsewhere(url: str) -> AsyncIterator[str]:
         with suppress(OSError):
             await asyncio.gather(_copy(reader, far), _copy(near, writer))
 
-    async with await asyncio.start_server(carry, "127.0.0.2", 0) as server:
-        yield f"http://127.0.0.2:{server.sockets[0].getsockname()[1]}"
+    async with await asyncio.start_server(carry, ELSEWHERE, 0, ssl=tls) as server:
+        yield f"http{'s' if tls else ''}://{ELSEWHERE}:{server.sockets[0].getsockname()[1]}"
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -244,12 +247,32 @@ async def test_it_reaches_the_api_through_its_forwarder_alone(open_world: Any, r
     assert living_below(world.data_dir) == []
 
 
+async def test_it_speaks_tls_with_the_api_and_trusts_whom_the_operator_names(
+    open_world: Any, real: Path, tmp_path: Path
+) -> None:
+    """As it is shipped: through the forwarder goes a tunnel, and who the API is the CLI sees for itself."""
+    world, known = open_world, authority(tmp_path, ELSEWHERE)
+    with LoopbackServer(messages_api.create_app()) as server:
+        async with elsewhere(server.url, known.server) as url:
+            runtime, trusting, other = sandboxed(world, real, url, None), world.spec(1), world.spec(2)
+            runtime.route = ApiRoute(url, authorities=known.certificates)
+            trusted = await run(runtime, trusting)
+            runtime.route = ApiRoute(url)
+            untrusted = await run(runtime, other)
+    assert trusted.outcome is Outcome.SUCCEEDED, (trusted, world.paths(trusting).errors.read_text())
+    assert (untrusted.outcome, untrusted.reason) == (Outcome.UNAVAILABLE, "tls_untrusted_ca"), untrusted
+    policy = rundir.applied_policy(world.paths(trusting))
+    assert policy is not None
+    assert (policy.ports, policy.forward[:5]) == ([], b"https")
+    assert living_below(world.data_dir) == []
+
+
 @contextmanager
 def nowhere() -> Iterator[str]:
     """Where nobody listens and only the forwarder leads to. The port is held, so that nobody else gets it."""
     with socket.socket() as held:
-        held.bind(("127.0.0.2", 0))
-        yield f"http://127.0.0.2:{held.getsockname()[1]}"
+        held.bind((ELSEWHERE, 0))
+        yield f"http://{ELSEWHERE}:{held.getsockname()[1]}"
 
 
 @pytest.mark.nightly  # the CLI gives up only after most of a minute

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestrator.agents import confine, shim
 from orchestrator.agents.rundir import RunPaths
-from orchestrator.domain.errors import Permanent
+from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import RunLimits
 
@@ -81,10 +81,12 @@ class ProcessLimits:
 
 @dataclass(frozen=True, slots=True)
 class ApiRoute:
-    """How the CLI reaches the model. None: its own default, and no proxy."""
+    """How the CLI reaches the model. None: its own default, no proxy, and the authorities that it knows itself."""
 
     base_url: str | None = None
     proxy: str | None = None
+    authorities: Path | None = None
+    """A file of certificates in PEM."""
 
 
 def child_env(
@@ -107,9 +109,25 @@ def child_env(
         env[variable] = str(shim.CREDENTIAL_FD)
     if route.base_url:
         env["ANTHROPIC_BASE_URL"] = route.base_url
+    if route.authorities:
+        env["NODE_EXTRA_CA_CERTS"] = str(paths.authorities)
     if route.proxy:
         env |= {"HTTPS_PROXY": route.proxy, "NO_PROXY": "127.0.0.1,localhost"}
     return env
+
+
+def give_authorities(paths: RunPaths, route: ApiRoute) -> None:
+    """A copy for the run: where the operator's file lies no sandbox lets an agent look."""
+    if route.authorities is None:
+        return
+    try:
+        place(paths.authorities, route.authorities.read_bytes())
+    except OSError as error:
+        raise Transient(
+            "ca_certs_unreadable",
+            f"The certificates of ORCH_CLAUDE_CA_CERTS cannot be copied for the run: {error}.",
+            hint="See that the file is there and may be read; the run starts by itself then.",
+        ) from error
 
 
 def identity(role: Role) -> tuple[str, str]:

@@ -98,6 +98,11 @@ class RunPaths:
         return self.root / shim.STDERR
 
     @property
+    def authorities(self) -> Path:
+        """Certificates of whom the agent trusts besides; there only when an operator named some."""
+        return self.root / "authorities.pem"
+
+    @property
     def role(self) -> Path:
         return self.root / "role.md"
 

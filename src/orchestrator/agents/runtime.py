@@ -192,6 +192,7 @@ class ClaudeRuntime:
     def _start(self, spec: RunSpec, paths: RunPaths) -> subprocess.Popen[bytes]:
         """In a thread: the first call measures the machine, and copies the CLI when it must be hidden."""
         _note_digest(paths, spec, self._argv(spec, paths))
+        launcher.give_authorities(paths, self.route)
         if self.sandboxes is None:
             raw = self._shim_spec(spec, paths)
             return launcher.start_shim(paths, raw, self.credential, reserve=self._reserve)

@@ -130,7 +130,7 @@ class Sandboxes:
             str(paths.workspace),
             str(paths.home),
             str(paths.tmp),
-            readable=(str(paths.role),),
+            readable=tuple(str(one) for one in (paths.role, paths.authorities) if one.exists()),
             program=program,
             is_program_hidden=is_hidden(Path(program)),
             toolchains=self.toolchains,

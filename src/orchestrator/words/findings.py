@@ -310,8 +310,8 @@ MENDS: dict[str, Pair] = {
         "Дождитесь сброса лимита: до него агенты не запускаются, а потом все продолжат сами.",
     ),
     "come_again": (
-        "Look at ORCH_CLAUDE_BASE_URL, ORCH_CLAUDE_PROXY and the network; agents are started again by themselves.",
-        "Проверьте ORCH_CLAUDE_BASE_URL, ORCH_CLAUDE_PROXY и сеть; агенты запустятся снова сами.",
+        "See ORCH_CLAUDE_BASE_URL, ORCH_CLAUDE_PROXY, ORCH_CLAUDE_CA_CERTS and the network; agents go on then.",
+        "Проверьте ORCH_CLAUDE_BASE_URL, ORCH_CLAUDE_PROXY, ORCH_CLAUDE_CA_CERTS и сеть; агенты тогда продолжат.",
     ),
     "fault_plane_refused": (
         "{hint}",
