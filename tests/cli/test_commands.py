@@ -80,11 +80,12 @@ def test_the_effective_configuration_has_every_default_and_no_secret(tmp_path: P
     environ = {name: "hidden-value" * 3 for name in setting_names() if f"{name}_FILE" in setting_names()}
     del environ["ORCH_ANTHROPIC_API_KEY"]
     del environ["ORCH_GITEA_OAUTH_CLIENT_SECRET"]  # it would need the public address
-    environ["ORCH_DATABASE_URL"] = "sqlite:///u:hidden-value@x/y.db"
+    environ |= {"ORCH_DATABASE_URL": "sqlite:///u:hidden-value@x/y.db", "ORCH_ALLOWED_HOSTS": "a.test"}
     done = orch("config", "show", "--json", cwd=tmp_path, environ=environ)
     shown = json.loads(done.stdout)
     assert shown["projects"][0]["gates"]["returns_in_all"] == 8
     assert shown["settings"]["ORCH_PORT"] == 8500
+    assert (shown["settings"]["ORCH_ALLOWED_HOSTS"], shown["settings"]["ORCH_SANDBOX_READ"]) == (["a.test"], [])
     assert (shown["settings"]["ORCH_GITEA_TOKEN"], shown["settings"]["ORCH_ANTHROPIC_API_KEY"]) == ("set", None)
     names = {
         name

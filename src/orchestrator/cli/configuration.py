@@ -76,5 +76,7 @@ def _settings(settings: Settings) -> Iterator[tuple[str, Any]]:
             yield variable, _SECRET if value else None
         elif value is None or isinstance(value, int | float):
             yield variable, value
+        elif isinstance(value, tuple):
+            yield variable, [_PASSWORD.sub("***", str(one)) for one in value]
         else:
             yield variable, _PASSWORD.sub("***", str(value))
