@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from orchestrator.agents.forwarder import HEAD_MAX_BYTES, Forwarder, Target
+from orchestrator.agents.forwarder import CONNECTIONS_MAX, HEAD_MAX_BYTES, Forwarder, Target
 
 
 @asynccontextmanager
@@ -83,6 +83,8 @@ ELSEWHERE = [
     b"CONNECT localhost HTTP/1.1",
     b"CONNECT localhost.evil.test:%d HTTP/1.1",
     b"CONNECT evil.test:%d HTTP/1.1",
+    b"CONNECT evillocalhost:%d HTTP/1.1",
+    b"CONNECT localhost:%d SPDY/3",
     b"CONNECT localhost@evil.test:%d HTTP/1.1",
     b"GET http://localhost:%d/ HTTP/1.1",
     b"GET https://localhost:%d/ HTTP/1.1",
@@ -151,13 +153,31 @@ async def test_a_proxy_that_refuses_and_an_api_that_is_away_are_told() -> None:
         assert b"502" in first
 
 
-async def test_a_head_without_an_end_is_cut_off() -> None:
-    async with serving(Forwarder(to(1))) as way:
+@pytest.mark.parametrize(("sent", "head_s"), [(4 * HEAD_MAX_BYTES, 600.0), (10, 0.05)], ids=["long", "slow"])
+async def test_a_head_without_an_end_is_cut_off(sent: int, head_s: float) -> None:
+    """By its length, however long it may take, and by its time, however short it is."""
+    async with serving(Forwarder(to(1), head_s=head_s)) as way:
         reader, writer = await asyncio.open_connection("127.0.0.1", way)
-        writer.write(b"x" * (4 * HEAD_MAX_BYTES))
-        with suppress(ConnectionError):
-            assert await reader.read() == b""
+        writer.write(b"x" * sent)
+        async with asyncio.timeout(20):
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
         writer.close()
+
+
+async def test_only_so_many_connections_are_open_at_once_and_their_places_are_given_back() -> None:
+    async with far_end() as (port, _), serving(Forwarder(to(port))) as way:
+        head = b"CONNECT localhost:%d HTTP/1.1\r\n\r\n" % port
+        held = [await asked(way, head) for _ in range(CONNECTIONS_MAX)]
+        assert {first.split(b" ")[1] for first, _, _ in held} == {b"200"}
+        first, _, beyond = await asked(way, head)
+        assert b"503" in first
+        for writer in (beyond, *(writer for _, _, writer in held)):
+            writer.close()
+        async with asyncio.timeout(20):
+            while b"200" not in (again := await asked(way, head))[0]:
+                again[2].close()
+        again[2].close()
 
 
 async def test_what_a_run_may_carry_is_bounded() -> None:

@@ -72,6 +72,7 @@ class Forwarder:
 
     target: Target
     idle_s: float = IDLE_S
+    head_s: float = HEAD_S
     carried_max_bytes: int = CARRIED_MAX_BYTES
     _open: int = 0
     _carried: int = 0
@@ -92,7 +93,7 @@ class Forwarder:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with asyncio.timeout(HEAD_S):
+            async with asyncio.timeout(self.head_s):
                 head = await reader.readuntil(b"\r\n\r\n")
             far_reader, far_writer = await self._opened(head, writer)
         except Refused as refused:
