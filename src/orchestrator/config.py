@@ -42,7 +42,7 @@ def _certificates(path: Path) -> Path:
     try:
         with path.open(encoding="ascii") as file:
             text = file.read(MAX_CERTIFICATES_BYTES + 1)
-        ssl.create_default_context(cadata=text or "none")
+        ssl.create_default_context(cadata=text or "none")  # no text at all would mean the usual authorities
     except (OSError, ValueError) as error:  # also what ssl raises, and what is no text
         raise ValueError(f"must be a file of certificates in PEM (BEGIN CERTIFICATE): {error}") from error
     if len(text) > MAX_CERTIFICATES_BYTES or "PRIVATE KEY" in text:

@@ -429,6 +429,16 @@ async def test_a_missing_cli_is_said_before_anything_starts(world: Any) -> None:
     assert (error.value.code, claude.liveness(spec.run)) == ("claude_missing", Liveness.UNSTARTED)
 
 
+async def test_certificates_that_went_away_are_named_and_nothing_is_started(world: Any) -> None:
+    claude, spec = world.runtime(world.agent(RESULT)), world.spec()
+    claude.route = ApiRoute(authorities=world.root / "gone.pem")
+    await claude.prepare(spec)
+    with pytest.raises(Permanent) as error:
+        await claude.launch(spec)
+    assert (error.value.code, claude.liveness(spec.run)) == ("ca_certs_unreadable", Liveness.UNSTARTED)
+    assert "ORCH_CLAUDE_CA_CERTS" in error.value.message
+
+
 async def test_a_cli_that_cannot_be_executed_is_a_crash_that_says_why(world: Any) -> None:
     broken = world.root / "broken"
     broken.write_text("#!/nowhere/interpreter\n")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestrator.agents import confine, shim
 from orchestrator.agents.rundir import RunPaths
-from orchestrator.domain.errors import Permanent, Transient
+from orchestrator.domain.errors import Permanent
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import RunLimits
 
@@ -117,16 +117,16 @@ def child_env(
 
 
 def give_authorities(paths: RunPaths, route: ApiRoute) -> None:
-    """A copy for the run: where the operator's file lies no sandbox lets an agent look."""
+    """A copy for the run: where the operator's file lies no sandbox lets an agent look. Raises Permanent."""
     if route.authorities is None:
         return
     try:
         place(paths.authorities, route.authorities.read_bytes())
     except OSError as error:
-        raise Transient(
+        raise Permanent(
             "ca_certs_unreadable",
             f"The certificates of ORCH_CLAUDE_CA_CERTS cannot be copied for the run: {error}.",
-            hint="See that the file is there and may be read; the run starts by itself then.",
+            hint="See that the file is there and may be read, then retry.",
         ) from error
 
 

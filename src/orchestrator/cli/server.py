@@ -65,7 +65,7 @@ class Server:
         except (OSError, HTTPException) as error:
             self.close()
             raise Gone(_words(error), is_there=isinstance(error, TimeoutError)) from error
-        return self.ask(method, path, order)
+        return self.ask(method, path, order, order_key)
 
     def _ask(self, method: str, path: str, order: object, order_key: str) -> Answer:
         prefix = urlsplit(self.url).path.rstrip("/")
