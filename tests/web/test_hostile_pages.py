@@ -27,7 +27,9 @@ def voices(request: pytest.FixtureRequest) -> Iterator[Voice]:
     return dealt(HOSTILE, TASKS_BY_DAY) if request.param == "day" else one_each(HOSTILE)
 
 
-@pytest_asyncio.fixture(params=["day", pytest.param("night", marks=pytest.mark.nightly)])
+@pytest_asyncio.fixture(
+    params=["day", pytest.param("night", marks=[pytest.mark.nightly, pytest.mark.timeout(900)])]
+)
 async def filled(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[tuple[Filled, httpx.AsyncClient]]:

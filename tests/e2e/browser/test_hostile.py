@@ -13,7 +13,7 @@ from e2e.browser.visit import visiting
 from hostile_rows import Filled, dealt, fill, one_each
 from hostile_strings import HOSTILE
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.nightly]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.nightly, pytest.mark.timeout(900)]
 FEW_TASKS = 40
 FEW_PAGES = 4
 """Of each kind; each has some dozens of the strings, the lists have more."""
