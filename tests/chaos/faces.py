@@ -114,9 +114,14 @@ class Looking(Ordering):
 
 @dataclass(slots=True)
 class Voting(Ordering):
-    """A person signs in with Gitea and approves on our page, and again while it is asked for there."""
+    """A person signs in with Gitea and approves on our page, and again until that is taken."""
 
+    csrf: str = ""
     browser: httpx.Client = field(default_factory=lambda: httpx.Client(follow_redirects=True, trust_env=False))
+
+    def tell(self) -> Shown:
+        with self.browser:
+            return super(Voting, self).tell()
 
     def _environ(self) -> dict[str, str]:
         return super(Voting, self)._environ() | self.world.sign_in()
@@ -127,18 +132,20 @@ class Voting(Ordering):
 
     def _act(self, state: tuple[Any, ...]) -> None:
         stage, waiting, *_ = state
-        if stage == "analysis" and '"approval"' in waiting:
+        if stage == "analysis" and '"approval"' in waiting and "vote" not in self.given:
             with suppress(httpx.HTTPError):
                 self._vote()
 
     def _vote(self) -> None:
-        if "sign-in" not in self.given:
+        if not self.csrf:
             self._sign_in()
         task = self.browser.get(f"{self.service.url}/api/v1/tasks/{self.key}")
         if task.status_code == 200 and (asked := task.json()["asked"]):
             order = {"gate": asked["gate"], "digest": asked["digest"]}
-            ours = {"Origin": self.service.url, "X-CSRF-Token": self._csrf()}
-            self.browser.post(f"{self.service.url}/api/v1/tasks/{self.key}/approve", json=order, headers=ours)
+            ours = {"Origin": self.service.url, "X-CSRF-Token": self.csrf}
+            address = f"{self.service.url}/api/v1/tasks/{self.key}/approve"
+            answer = self.browser.post(address, json=order, headers=ours)
+            self.given |= {"vote"} if answer.status_code == 202 else set()
 
     def _sign_in(self) -> None:
         page = self.browser.get(f"{self.service.url}/sign-in/gitea")
@@ -146,11 +153,8 @@ class Voting(Ordering):
             page = self.browser.post(page.url, data={"user_name": "boss"})
         asked = dict(parse_qsl(page.url.query.decode()))
         page = self.browser.post(f"{self.world.gitea_url}/login/oauth/grant", data=asked | {"granted": "true"})
-        self.given |= {"sign-in"} if str(page.url) == f"{self.service.url}/" else set()
-
-    def _csrf(self) -> str:
-        page = self.browser.get(self.service.url, headers={"accept": "text/html"})
-        return page.text.partition('name="csrf" value="')[2].partition('"')[0]
+        if str(page.url) == f"{self.service.url}/":
+            self.csrf = page.text.partition('name="csrf" value="')[2].partition('"')[0]
 
 
 FACES = (
