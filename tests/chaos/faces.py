@@ -148,11 +148,13 @@ class Voting(Ordering):
             self.given |= {"vote"} if answer.status_code == 202 else set()
 
     def _sign_in(self) -> None:
+        """Whoever was cut off on the way goes it again; Gitea asks nothing twice, and leads straight back."""
         page = self.browser.get(f"{self.service.url}/sign-in/gitea")
-        if "/login" in page.url.path and "oauth" not in page.url.path:
+        if page.url.path == "/user/login":
             page = self.browser.post(page.url, data={"user_name": "boss"})
-        asked = dict(parse_qsl(page.url.query.decode()))
-        page = self.browser.post(f"{self.world.gitea_url}/login/oauth/grant", data=asked | {"granted": "true"})
+        if page.url.path == "/login/oauth/authorize":
+            asked = dict(parse_qsl(page.url.query.decode()))
+            page = self.browser.post(f"{self.world.gitea_url}/login/oauth/grant", data=asked | {"granted": "true"})
         if str(page.url) == f"{self.service.url}/":
             self.csrf = page.text.partition('name="csrf" value="')[2].partition('"')[0]
 
