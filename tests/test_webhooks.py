@@ -78,7 +78,7 @@ def test_an_order_that_is_sent_again_under_its_key_is_the_same_task(service: Ser
             refused = post("order-1", **other)
             assert (refused.status_code, refused.json()["title"]) == (422, "key_reused")
         assert post("order-2").json()["key"] == "TASK-2"
-        for bad in ("", "a b", "a" * 256, "\xe4"):
+        for bad in ("", '""', 'a"b', "a b", "a" * 256, "\xe4"):
             assert post(bad).status_code == 422
         until(lambda: not client.get("/status").json()["active_tasks"], "both were done")
     assert len(starts(ledger)) == 2

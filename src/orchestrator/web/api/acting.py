@@ -17,7 +17,7 @@ OrderKey = Annotated[
     Header(
         min_length=1,
         max_length=MAX_ORDER_KEY_CHARS,
-        pattern=r"^[\x21-\x7e]+$",
+        pattern=r'^"?[\x21\x23-\x7e]+"?$',  # quotes around it are the draft standard's own
         description="the sender's own name for this order, such as a UUID: sent again, it is carried out once",
     ),
 ]
@@ -43,7 +43,7 @@ async def post(
     `Idempotency-Key`: then the second is answered with the first one's task.
     """
     key = idempotency_key.strip('"') if idempotency_key else None
-    task = await acting.post(services, new.repository, new.role, new.task, new.title, key or None)
+    task = await acting.post(services, new.repository, new.role, new.task, new.title, key)
     return Accepted(key=task.key, url=f"/api/v1/tasks/{task.key}")
 
 
