@@ -52,16 +52,15 @@ class Posting(Ordering):
         super(Posting, self)._act(state)
 
     def _post(self) -> None:
+        self.given |= {"post"} if self._posted({"Idempotency-Key": "the-only-order"}) else set()
+
+    def _posted(self, named: dict[str, str]) -> bool:
         asked = {"repository": REPO, "role": "analyst", "task": "Describe the export."}
-        headers = {"Authorization": f"Bearer {API_TOKEN}", "Idempotency-Key": "the-only-order"}
+        headers = {"Authorization": f"Bearer {API_TOKEN}", **named}
         with suppress(httpx.HTTPError):
             url = f"{self.service.url}/api/v1/tasks"
-            answer = httpx.post(url, json=asked, headers=headers, timeout=10, trust_env=False)
-            self.given |= {"post"} if answer.status_code == 201 else set()
-
-    def _is_there(self, state: tuple[Any, ...]) -> bool:
-        stage, _, *counts = state
-        return stage == self.story.stage and counts[:2] == [0, 0]
+            return httpx.post(url, json=asked, headers=headers, timeout=10, trust_env=False).status_code == 201
+        return False
 
     def shown(self) -> Shown:
         return super(Posting, self).shown() | {"tasks": self._rows("SELECT key, order_key FROM tasks")}
@@ -79,12 +78,8 @@ class Unnamed(Posting):
     def _post(self) -> None:
         if self._task()[0]:
             self.given.add("post")
-            return
-        asked = {"repository": REPO, "role": "analyst", "task": "Describe the export."}
-        headers = {"Authorization": f"Bearer {API_TOKEN}"}
-        with suppress(httpx.HTTPError):
-            url = f"{self.service.url}/api/v1/tasks"
-            httpx.post(url, json=asked, headers=headers, timeout=10, trust_env=False)
+        else:
+            self._posted({})
 
 
 @dataclass(slots=True)

@@ -40,7 +40,8 @@ _QUIET_S = 0.35
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Where a work item begins, and where it comes to rest. `is_written`: people wrote all of it before.
+    """Where a work item begins, and where it comes to rest: at a stage, for a reason that is empty where it waits
+    for nothing any more. `is_written`: people wrote all of it before.
     `told_by`: what else they do in it.
     """
 
@@ -200,7 +201,8 @@ class Telling:
 
     def _is_there(self, state: tuple[Any, ...]) -> bool:
         stage, waiting, *counts = state
-        return stage == self.story.stage and f'"{self.story.code}"' in waiting and counts[:2] == [0, 0]
+        is_waiting = not self.story.code or f'"{self.story.code}"' in waiting
+        return stage == self.story.stage and is_waiting and counts[:2] == [0, 0]
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         name = f"file:{self.world.root / 'data' / 'orchestrator.db'}?mode=ro"

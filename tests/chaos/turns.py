@@ -201,16 +201,10 @@ class Refused(Telling):
             People(self.world.gitea).merge(REPO, number, "boss")
         super(Refused, self)._act(state)
 
-    def _is_there(self, state: tuple[Any, ...]) -> bool:
-        stage, _, *counts = state
-        return stage == self.story.stage and counts[:2] == [0, 0]
-
     def shown(self) -> Shown:
         """Without our own status: what it said last before the merge, which nobody waits for, it says for ever."""
-        found, given_up = (
-            super(Refused, self).shown(),
-            self._rows("SELECT kind, error FROM effects WHERE error != ''"),
-        )
+        found = super(Refused, self).shown()
+        given_up = self._rows("SELECT kind, error FROM effects WHERE error != ''")
         found["statuses"].pop("orchestrator/gate", None)
         return found | {"given_up": [(kind, plain(error)) for kind, error in given_up]}
 
