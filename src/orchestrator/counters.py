@@ -26,10 +26,11 @@ class Durations:
 @dataclass(slots=True)
 class Counters:
     """`deliveries` by source and answer (`accepted`, `duplicate`); `refused` by source, status and code; `looks`
-    by how they ended (`done`, `put_off`, `broke`).
+    and `resyncs` by how they ended (`done`, `put_off`, `broke`).
     """
 
     deliveries: Counter[tuple[str, str]] = field(default_factory=Counter)
     refused: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     looks: Counter[str] = field(default_factory=Counter)
     look_times: Durations = field(default_factory=Durations)
+    resyncs: Counter[str] = field(default_factory=Counter)

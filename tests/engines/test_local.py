@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from moved import MovedClock, in_moved_time
+from orchestrator.counters import Counters
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.model import RunId, TaskId
 from orchestrator.engines.lines import LATER_AT_ONCE, POLLS_AT_ONCE
@@ -635,7 +636,12 @@ DOWN, FINE = Looked(0.0), Looked()
 FEW = Pace(merge_s=1, first_pause_s=20, longest_pause_s=600)
 
 
-def moved(looks: ByTask, story: Callable[[LocalEngine], Awaitable[None]], resync: object = None) -> None:
+def moved(
+    looks: ByTask,
+    story: Callable[[LocalEngine], Awaitable[None]],
+    resync: object = None,
+    counters: Counters | None = None,
+) -> None:
     """The story in moved time, with an engine that is closed at its end, and the same jitter each time."""
     random.seed(7)
 
@@ -648,6 +654,7 @@ def moved(looks: ByTask, story: Callable[[LocalEngine], Awaitable[None]], resync
             resync_interval_s=6000,
             complaints=Complaints(),
             pace=FEW,
+            counters=counters,
         )
         one.open([], [], [])
         await story(one)
@@ -693,10 +700,11 @@ def test_whoever_was_called_back_in_vain_waits_its_own_pause_and_one_that_was_as
 
 
 class Failing:
-    """A resync that fails so often, then is whole."""
+    """A resync that fails so often, then breaks once where that is asked for, then is whole."""
 
-    def __init__(self, faults: int) -> None:
+    def __init__(self, faults: int, *, breaks: bool = False) -> None:
         self.faults = faults
+        self.breaks = breaks
         self.times: list[float] = []
 
     async def to_poll(self) -> Sequence[TaskId]:
@@ -704,6 +712,8 @@ class Failing:
 
     async def moved(self) -> Moved:
         self.times.append(asyncio.get_running_loop().time())
+        if self.breaks and len(self.times) == self.faults + 1:
+            raise RuntimeError("a fault of ours")
         return Moved(is_whole=len(self.times) > self.faults)
 
 
@@ -717,6 +727,18 @@ def test_a_resync_that_failed_is_repeated_soon_and_calls_back_who_waits() -> Non
         assert resyncs.times[-1] in looks.times(1)
 
     moved(looks, story, resyncs)
+
+
+def test_resyncs_are_counted_by_how_they_ended() -> None:
+    counters = Counters()
+
+    async def story(_engine: LocalEngine) -> None:
+        await asyncio.sleep(2000)
+        assert counters.resyncs == {"put_off": 2, "broke": 1}
+        await asyncio.sleep(6000)
+        assert counters.resyncs == {"put_off": 2, "broke": 1, "done": 1}
+
+    moved(ByTask(), story, Failing(2, breaks=True), counters)
 
 
 async def test_looks_that_end_with_the_engine_make_no_room_for_others(engine: Made) -> None:

@@ -454,11 +454,17 @@ class LocalEngine:
             await asyncio.sleep(min(pause, self._resync_interval_s))
 
     async def _resynced(self) -> bool:
+        """False when it has to be done again soon; after a fault of ours sooner would not help."""
+        how = await self._how_it_resynced()
+        self._counters.resyncs[how] += 1
+        return how != "put_off"
+
+    async def _how_it_resynced(self) -> str:
         try:
-            return await self._resync_once()
+            return "done" if await self._resync_once() else "put_off"
         except Transient as error:
             self._complaints.say("resync_put_off", error)
+            return "put_off"
         except Exception:
             log.exception("resync_broke")
-            return True  # a fault of ours: sooner would not help
-        return False
+            return "broke"

@@ -49,6 +49,7 @@ class Measured:
     look_bounds: Sequence[float]
     look_counts: Sequence[int]
     look_seconds: float
+    resyncs: Mapping[str, int]
     calls: Mapping[str, Calls]
     streams: int
     runs_disk_bytes: int
@@ -130,6 +131,8 @@ def _of_looks(one: Measured) -> Iterator[Metric]:
     )
     family.add_metric([], buckets, sum_value=one.look_seconds)
     yield family
+    resyncs = {(how,): n for how, n in one.resyncs.items()}
+    yield _counter("resyncs", "Rounds over everything, by how they ended.", ["result"], resyncs)
     yield _counter("decisions", "Decisions that were stored.", [], {(): one.gauges.decisions})
 
 

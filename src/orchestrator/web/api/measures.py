@@ -54,6 +54,7 @@ async def _measured(services: Services) -> "Measured":
         look_bounds=times.bounds,
         look_counts=tuple(times.counts),
         look_seconds=times.seconds,
+        resyncs=dict(counted.resyncs),
         calls={name: _calls(make_calls, them) for name, them in users.items()},
         streams=services.changes.followers,
         runs_disk_bytes=services.runs_disk_bytes(),
