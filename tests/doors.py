@@ -42,10 +42,10 @@ GITEA = {"ORCH_GITEA_OAUTH_CLIENT_ID": "client", "ORCH_GITEA_OAUTH_CLIENT_SECRET
 def identity(
     database: Database, clock: Clock, tokens: Iterable[str] = (), *, public_url: str = "", prefix: str = ""
 ) -> Identity:
-    sessions = Sessions(lambda: [KEY], timedelta(hours=12), clock)
+    sessions, people = Sessions(lambda: [KEY], timedelta(hours=12), clock), People(PEOPLE)
     return Identity(
-        tokens=Tokens(tokens, database, clock, sessions),
-        people=People(PEOPLE),
+        tokens=Tokens(tokens, database, clock, sessions, people),
+        people=people,
         sessions=sessions,
         cookies=Cookies(prefix, is_secure=public_url.startswith("https:")),
         hosts=Hosts((), public_url),
@@ -85,10 +85,10 @@ class House:
     def csrf(self, session: Session) -> str:
         return self.identity.sessions.csrf(session.id)
 
-    async def token(self, name: str, scope: str) -> str:
+    async def token(self, name: str, scope: str, login: str = "") -> str:
         made, now = new(), self.clock.now()
         is_new = await self.orchestrator.database.write(
-            lambda connection: rows.create(connection, name, scope, digest(made), now)
+            lambda connection: rows.create(connection, name, scope, digest(made), now, login)
         )
         assert is_new
         return made
@@ -132,3 +132,13 @@ async def house(
 
 ALONE = {"ORCH_API_TOKEN": "", "ORCH_PUBLIC_URL": "", **dict.fromkeys(GITEA, "")}
 """No sign-in at all: this machine is let in as it is."""
+
+
+async def signed_in(home: House, client: httpx.AsyncClient, token: str = API_TOKEN) -> httpx.Response:
+    """As the form of the sign-in page does it."""
+    page = await client.get("/sign-in")
+    assert page.status_code == 200, page.text
+    csrf = page.text.partition('name="csrf" value="')[2].partition('"')[0]
+    return await client.post(
+        "/sign-in", data={"csrf": csrf, "token": token, "next": "/"}, headers={"origin": ORIGIN}
+    )

@@ -403,9 +403,10 @@ def _identity(settings: Settings, directory: Directory, database: Database, cloc
     sessions = Sessions(
         lambda: given or [secret.kept(settings.data_dir)], timedelta(hours=settings.session_hours), clock
     )
+    people = People(directory.people, is_open=settings.sign_in_for == "everyone")
     return Identity(
-        tokens=Tokens((one.get_secret_value() for one in settings.api_token), database, clock, sessions),
-        people=People(directory.people, is_open=settings.sign_in_for == "everyone"),
+        tokens=Tokens((one.get_secret_value() for one in settings.api_token), database, clock, sessions, people),
+        people=people,
         sessions=sessions,
         cookies=Cookies(settings.path_prefix, is_secure=public_url.startswith("https:")),
         hosts=Hosts(settings.allowed_hosts, public_url),

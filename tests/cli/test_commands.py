@@ -17,15 +17,17 @@ import httpx
 import pytest
 import yaml
 
+import warm
 from orchestrator import __version__
 from orchestrator.agents.probe import Probe, landlock_abi
 from orchestrator.agents.sandbox import LANDLOCK_TCP_ABI, Capability
 from orchestrator.agents.uids import Pool
 from orchestrator.config import setting_names
 from orchestrator.configfile import effective, parse
+from orchestrator.domain.model import Person, UserId
 from orchestrator.domain.roles import Role
-from orchestrator.sim.world import API_TOKEN, Service, World
-from support import ROOT, at_rest, leftovers, only_task, until
+from orchestrator.sim.world import API_TOKEN, APPROVER, Service, World
+from support import FIXTURES, ROOT, at_rest, leftovers, only_task, until
 from warm import executed, orch
 
 ORCH = [sys.executable, "-m", "orchestrator"]
@@ -220,8 +222,58 @@ def test_a_task_its_run_and_its_events_are_shown_replayed_and_approved_by_nobody
     for command in (("approve", "ENDURO-1"), ("reject", "ENDURO-1", "--why", "No goal.")):
         done = orch(*command, cwd=world.root, environ=environ)
         assert (done.returncode, done.stdout) == (1, "")
-        assert "a token is nobody" in done.stderr
+        assert "this token speaks for nobody" in done.stderr
         assert "`:approved:`" in done.stderr
+        assert "orch token create NAME --as LOGIN" in done.stderr
+
+
+ANNA = Person(UserId(APPROVER), "anna", approver=True)
+BORIS = Person(UserId("00000000-0000-4000-8000-00000000b0b0"), "boris")
+
+
+def test_a_person_approves_from_a_terminal_with_a_token_of_their_own(tmp_path: Path, scripted: Path) -> None:
+    with (
+        World(tmp_path / "world", FIXTURES, people=(ANNA, BORIS)) as world,
+        Service(world.root, world.settings(scripted), starter=warm.started) as service,
+    ):
+        world.connect(service)
+        world.post_recorded(service, "issue__created__rest")
+        with service.client() as client:
+            at_rest(client)
+            waits = only_task(client)
+        assert '"approval"' in json.dumps(waits["waiting"])
+
+        def as_whom(login: str) -> dict[str, str]:
+            made = orch("token", "create", login, "--as", login, cwd=world.root, environ=service.environ)
+            assert made.returncode == 0, made.stderr
+            assert f"It speaks for {login}" in made.stderr
+            return {"ORCH_SERVER": service.url, "ORCH_TOKEN": made.stdout.strip()}
+
+        boris, anna = as_whom("boris"), as_whom("anna")
+        refused = orch("approve", "ENDURO-1", cwd=world.root, environ=boris)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "it needs operate" in refused.stderr
+        agreed = orch("approve", "ENDURO-1", cwd=world.root, environ=anna)
+        assert agreed.returncode == 0, agreed.stderr
+        with service.client() as client:
+            until(lambda: only_task(client)["stage"] == "architecture", "the approval opens the gate")
+        [approval] = json.loads(orch("explain", "ENDURO-1", cwd=world.root, environ=anna).stdout)["approvals"]
+        assert (approval["gate"], approval["person"]) == ("QG-1", APPROVER)
+
+
+def test_a_token_is_made_for_a_person_of_the_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "orchestrator.yaml").write_text(
+        f"projects: []\npeople:\n  - plane_user: {APPROVER}\n    gitea_login: anna\n    approver: true\n"
+    )
+    environ = {"ORCH_DATA_DIR": str(tmp_path / "data")}
+    refused = orch("token", "create", "x", "--as", "mallory", cwd=tmp_path, environ=environ)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "gitea_login" in refused.stderr
+    made = orch("token", "create", "x", "--as", "anna", "--json", cwd=tmp_path, environ=environ)
+    shown = json.loads(made.stdout)
+    assert (shown["scope"], shown["login"]) == ("operate", "anna"), "what the person may"
+    [listed] = json.loads(orch("token", "list", cwd=tmp_path, environ=environ).stdout)
+    assert (listed["name"], listed["login"]) == ("x", "anna")
 
 
 def test_a_server_completes_keys_and_says_when_it_does_not_know_the_token_or_the_key(

@@ -367,7 +367,7 @@ async def test_what_we_have_not_seen_yet_is_not_approved_though_the_page_shows_i
 
 @pytest.mark.parametrize(
     ("login", "says"),
-    [("guest", "guest is not on the list of approvers"), ("", "a token or this machine is nobody")],
+    [("guest", "guest is not on the list of approvers"), ("", "this machine is nobody")],
 )
 async def test_who_may_not_approve_sees_why_and_gets_no_form(tmp_path: Path, login: str, says: str) -> None:
     async with desk(tmp_path) as here:

@@ -14,7 +14,7 @@ import pytest
 from itsdangerous import URLSafeSerializer
 
 from conftest import FakeClock
-from doors import ALONE, API_TOKEN, FORM, KEY, ORIGIN, PEOPLE, House, house
+from doors import ALONE, API_TOKEN, FORM, KEY, ORIGIN, PEOPLE, House, house, signed_in
 from orchestrator.domain.errors import Permanent
 from orchestrator.web.signin import secret
 from orchestrator.web.signin.sessions import By, Sessions
@@ -35,16 +35,6 @@ def cookies(answer: httpx.Response) -> dict[str, str]:
 
 def value(line: str) -> str:
     return next(iter(SimpleCookie(line).values())).value
-
-
-async def signed_in(home: House, client: httpx.AsyncClient, token: str = API_TOKEN) -> httpx.Response:
-    """As the form of the sign-in page does it."""
-    page = await client.get("/sign-in")
-    assert page.status_code == 200, page.text
-    csrf = page.text.partition('name="csrf" value="')[2].partition('"')[0]
-    return await client.post(
-        "/sign-in", data={"csrf": csrf, "token": token, "next": "/"}, headers={"origin": ORIGIN}
-    )
 
 
 def own_origin(home: House) -> dict[str, str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from doors import API_TOKEN, House, house
+from doors import API_TOKEN, House, house, signed_in
+from orchestrator.domain.model import Person, UserId
 from orchestrator.store import tokens as rows
 from orchestrator.store.tokens import Use
 from orchestrator.web.signin import tokens
@@ -55,6 +56,62 @@ async def test_a_revoked_token_is_refused_with_the_next_request(home: House) -> 
     await home.revoke("ci")
     assert (await client.post("/api/v1/resume", headers=headers)).status_code == 401
     assert (await client.get("/status", headers=bearer(API_TOKEN))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("login", "scope", "reads", "pauses", "administers"),
+    [
+        ("boss", "operate", 200, 202, 403),
+        ("boss", "admin", 200, 202, 403),
+        ("BOSS", "read", 200, 403, 403),
+        ("root", "admin", 200, 202, 404),
+        ("reader", "admin", 200, 403, 403),
+        ("stranger", "admin", 401, 401, 401),
+    ],
+)
+async def test_a_token_of_a_person_may_what_both_it_and_the_person_may(
+    home: House, login: str, scope: str, reads: int, pauses: int, administers: int
+) -> None:
+    headers, client = bearer(await home.token("one", scope, login)), home.client()
+    assert (await client.get("/status", headers=headers)).status_code == reads
+    assert (await client.post("/api/v1/pause", headers=headers)).status_code == pauses
+    assert (await client.get("/api/v1/tokens", headers=headers)).status_code == administers
+
+
+async def test_a_token_speaks_for_its_person_and_others_for_nobody(home: House) -> None:
+    vote = {"gate": "QG-1", "digest": "0" * 64}
+
+    async def said(headers: dict[str, str]) -> str:
+        answer = await home.client().post("/api/v1/tasks/NONE-1/approve", headers=headers, json=vote)
+        title: str = answer.json()["title"]
+        return title
+
+    assert await said(bearer(await home.token("boss-laptop", "operate", "boss"))) == "not_found"
+    assert await said(bearer(await home.token("root-laptop", "admin", "root"))) == "not_an_approver"
+    assert await said(bearer(await home.token("ci", "operate"))) == "not_a_person"
+    assert await said(bearer(API_TOKEN)) == "not_a_person"
+
+
+async def test_a_session_by_a_persons_token_is_that_persons_and_ends_with_it(home: House) -> None:
+    token, browser = await home.token("boss-laptop", "operate", "boss"), home.client()
+    await signed_in(home, browser, token)
+    assert ">boss</span>" in (await browser.get("/", headers={"accept": "text/html"})).text
+    await home.revoke("boss-laptop")
+    assert (await browser.get("/status")).status_code == 401
+
+
+async def test_a_token_ends_when_its_person_is_no_longer_let_in(tmp_path: Path) -> None:
+    async with house(tmp_path) as before:
+        headers = bearer(await before.token("boss-laptop", "operate", "boss"))
+        assert (await before.client().get("/status", headers=headers)).status_code == 200
+    async with house(tmp_path, people=(Person(UserId("2"), "boss"),)) as fewer:
+        assert (await fewer.client().post("/api/v1/pause", headers=headers)).status_code == 403
+    async with house(tmp_path, people=()) as without:
+        without.clock.advance(86_400)
+        assert (await without.client().get("/status", headers=headers)).status_code == 401
+        await without.orchestrator.database.write(lambda _: None)
+        [token] = without.orchestrator.database.read_now(rows.listed)
+        assert token.last_used_on < without.clock.now().date(), "to be refused is no use"
 
 
 async def test_the_database_holds_no_token(home: House, tmp_path: Path) -> None:

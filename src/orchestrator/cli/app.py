@@ -179,7 +179,7 @@ def launch(
 @app.command()
 @asking
 def approve(wishes: Wishes, key: Key, gate: Gate = None, digest: Digest = None) -> int:
-    """Approve a task's documents, as the person that you are to the server. A token is nobody."""
+    """Approve a task's documents, as the person that your token speaks for."""
     from orchestrator.cli import ask  # noqa: PLC0415
 
     return ask.vote(wishes, "approve", key, gate=gate, digest=digest, why=None)
@@ -194,7 +194,7 @@ def reject(
     gate: Gate = None,
     digest: Digest = None,
 ) -> int:
-    """Send a task's documents back, as the person that you are to the server. A token is nobody."""
+    """Send a task's documents back, as the person that your token speaks for."""
     from orchestrator.cli import ask  # noqa: PLC0415
 
     return ask.vote(wishes, "reject", key, gate=gate, digest=digest, why=why)

@@ -23,13 +23,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @token_app.command()
 def create(
     name: Name,
-    scope: Annotated[TokenScope, typer.Option(help="What it may do.")] = TokenScope.READ,
+    scope: Annotated[TokenScope | None, typer.Option(help="What it may do; read unless --as is given.")] = None,
+    login: Annotated[
+        str, typer.Option("--as", metavar="LOGIN", help="The person of orchestrator.yaml that it speaks for.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a token and print it: this once, since only its digest is kept."""
     from orchestrator.cli import token as command  # noqa: PLC0415 - each command imports only what it needs
 
-    raise typer.Exit(command.create(name, scope.value, as_json=as_json))
+    raise typer.Exit(command.create(name, scope.value if scope else "", login, as_json=as_json))
 
 
 @token_app.command("list")

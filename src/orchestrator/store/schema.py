@@ -255,6 +255,7 @@ tokens = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_used_on", Date),
     Column("revoked_at", UtcDateTime),
+    Column("login", String(255), nullable=False, server_default=""),  # of the person that it speaks for, in Gitea
 )
 Index("tokens_name", tokens.c.name, unique=True, sqlite_where=tokens.c.revoked_at.is_(None))
 

@@ -13,7 +13,7 @@ from orchestrator.store.schema import tokens as table
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`scope` is read, operate or admin."""
+    """`scope` is read, operate or admin. `login` is that of the person it speaks for, empty for nobody."""
 
     id: int
     name: str
@@ -21,6 +21,7 @@ class Token:
     created_at: datetime
     last_used_on: date | None
     revoked_at: datetime | None
+    login: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,12 @@ class Use:
     day: date
 
 
-def create(connection: Connection, name: str, scope: str, sha256: str, now: datetime) -> bool:
+def create(connection: Connection, name: str, scope: str, sha256: str, now: datetime, login: str = "") -> bool:
     """False when a token of this name is in force already."""
     if connection.execute(_OF_NAME, {"called": name}).first():
         return False
-    connection.execute(insert(table).values(name=name, scope=scope, sha256=sha256, created_at=now))
+    row = {"name": name, "scope": scope, "sha256": sha256, "created_at": now, "login": login}
+    connection.execute(insert(table).values(row))
     return True
 
 
@@ -90,4 +92,4 @@ _ENDED = select(ended_sessions.c.until).where(ended_sessions.c.session == bindpa
 
 
 def _token(row: Row[tuple[object, ...]]) -> Token:
-    return Token(row.id, row.name, row.scope, row.created_at, row.last_used_on, row.revoked_at)
+    return Token(row.id, row.name, row.scope, row.created_at, row.last_used_on, row.revoked_at, row.login)

@@ -23,7 +23,9 @@ class Scope(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`login` is the person's in Gitea, empty for a token or for this machine. `csrf` goes into every form."""
+    """`login` is the person's in Gitea, empty for this machine and for a token that speaks for nobody. `csrf` goes
+    into every form.
+    """
 
     name: str
     scope: Scope

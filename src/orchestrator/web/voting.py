@@ -109,9 +109,10 @@ def _allowed(services: Services, login: str) -> Person:
     if not login:
         raise Rejected(
             "not_a_person",
-            "Documents are approved by people, and a token is nobody.",
+            "Documents are approved by people, and this token speaks for nobody.",
             status=403,
-            hint="Sign in with Gitea, or comment `:approved:` on the work item in Plane.",
+            hint="Sign in with Gitea, or comment `:approved:` on the work item in Plane, or send a token of your "
+            "own: `orch token create NAME --as LOGIN` makes one.",
         )
     raise Rejected(
         "not_an_approver",

@@ -154,7 +154,7 @@ CREATE TABLE tokens (
 	sha256 VARCHAR(64) NOT NULL, 
 	created_at DATETIME NOT NULL, 
 	last_used_on DATE, 
-	revoked_at DATETIME, 
+	revoked_at DATETIME, login VARCHAR(255) DEFAULT '' NOT NULL, 
 	PRIMARY KEY (id), 
 	UNIQUE (sha256)
 );

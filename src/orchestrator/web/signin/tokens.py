@@ -11,6 +11,7 @@ from orchestrator.ports import Clock
 from orchestrator.store import tokens as rows
 from orchestrator.store.tokens import Token, Use
 from orchestrator.web.caller import Caller, Scope
+from orchestrator.web.signin.people import People
 from orchestrator.web.signin.sessions import By, Sessions
 
 PREFIX = "orch_"
@@ -28,13 +29,18 @@ def digest(token: str) -> str:
 
 
 class Tokens:
-    """Looks into the database each time: what is revoked is refused from the next request on."""
+    """Looks into the database each time: what is revoked is refused from the next request on. One that speaks for
+    a person may at most what `people` let that person do, and nothing once they are gone from there.
+    """
 
-    def __init__(self, of_setting: Iterable[str], database: Database, clock: Clock, sessions: Sessions) -> None:
+    def __init__(
+        self, of_setting: Iterable[str], database: Database, clock: Clock, sessions: Sessions, people: People
+    ) -> None:
         self._of_setting: Sequence[bytes] = [one.encode() for one in of_setting if one]
         self._database = database
         self._clock = clock
         self._sessions = sessions
+        self._people = people
 
     @property
     def has_setting(self) -> bool:
@@ -50,7 +56,8 @@ class Tokens:
             return None
         sha256 = digest(given.decode("latin-1"))
         found = self._database.read_now(lambda connection: rows.by_digest(connection, sha256))
-        return (self._used(found), By.TOKEN, str(found.id)) if found else None
+        of_token = self._used(found) if found else None
+        return (of_token, By.TOKEN, str(found.id)) if found and of_token else None
 
     def by_number(self, number: str) -> Caller | None:
         """Of a session by a named token, as long as that is in force."""
@@ -71,13 +78,22 @@ class Tokens:
         """Tells the setting's tokens apart. Keyed: people choose these, so they could be guessed from a digest."""
         return self._sessions.derived("token", token.decode("latin-1"))
 
-    def _used(self, token: Token) -> Caller:
-        """Noted once a day, beside the request: nobody waits for it."""
+    def _used(self, token: Token) -> Caller | None:
+        """None for a token of somebody whom nobody lets in any more."""
+        scope = SCOPES[token.scope]
+        if token.login:
+            scope = min(scope, self._people.scope(token.login))
+        if not scope:
+            return None
+        self._note(token)
+        return Caller(token.name, scope, token.login)
+
+    def _note(self, token: Token) -> None:
+        """The day, once, beside the request: nobody waits for it."""
         today = self._clock.now().date()
         if token.last_used_on is None or token.last_used_on < today:
             noted = self._database.write_bulk(rows.mark_used, Use(token.id, today))
             noted.add_done_callback(_look_away)
-        return Caller(token.name, SCOPES[token.scope])
 
 
 _OF_SETTING = Caller("ORCH_API_TOKEN", Scope.ADMIN)
