@@ -12,6 +12,7 @@ import structlog
 from orchestrator import findings, logs
 from orchestrator.agents.folders import Room, RunFolders
 from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind, ProcessLimits
+from orchestrator.agents.rates import RATES, Rates
 from orchestrator.agents.results import ResultLimits, Results
 from orchestrator.agents.runtime import ClaudeRuntime
 from orchestrator.agents.sandbox import Bounds, Capability
@@ -522,6 +523,7 @@ def _runtime(settings: Settings, workspaces: Workspaces, room: Room, sandboxes: 
         model=settings.claude_model,
         sandboxes=sandboxes,
         room=room,
+        rates=Rates(settings.data_dir.absolute() / RATES),
     )
 
 

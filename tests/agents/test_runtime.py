@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from orchestrator.agents import launcher, rundir, shim
 from orchestrator.agents.launcher import ApiRoute, Credential, CredentialKind
+from orchestrator.agents.rates import RATES, Rates
 from orchestrator.domain.errors import Permanent, Transient
 from orchestrator.domain.run import Liveness, Outcome, RunLimits, RunSpec, Usage
 from support import ROOT
@@ -359,6 +360,28 @@ async def test_the_ladder_begins_with_an_interrupt_so_that_the_cli_can_still_wri
     await claude.stop(spec.run)
     result = await claude.wait(spec, nothing)
     assert (result.outcome, result.exit_code, result.usage.cost_usd) == (Outcome.CANCELLED, 0, 0.5)
+
+
+async def test_what_a_run_costs_is_estimated_by_earlier_ones_and_a_killed_one_is_booked_with_that(
+    world: Any, eventually: Callable[..., Any]
+) -> None:
+    said = (
+        "print(json.dumps({'type': 'system', 'subtype': 'init', 'model': 'm'}))\n"
+        "usage = {'input_tokens': 1000, 'output_tokens': 0}\n"
+        "print(json.dumps({'type': 'assistant', 'message': {'id': 'a', 'usage': usage}}), flush=True)\n"
+    )
+    told = said + "print(json.dumps({'type': 'result', 'total_cost_usd': 0.25}), flush=True)\n"
+    costs: list[float] = []
+    for run, body in ((1, told), (2, said + "signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + UNTIL_STOPPED)):
+        claude, spec = await launched(world, body, run)
+        claude.rates = Rates(world.data_dir / RATES)
+        ended = asyncio.ensure_future(claude.wait(spec, lambda usage: costs.append(usage.cost_usd)))
+        if run == 2:
+            await eventually(lambda: costs and costs[-1], "the estimate is told while it works")
+            await claude.stop(spec.run)
+        result = await ended
+        assert result.usage.cost_usd == pytest.approx(0.25)
+    assert result.outcome is Outcome.CANCELLED
 
 
 async def test_a_signal_to_the_shim_is_an_order_to_stop(world: Any, eventually: Callable[..., Any]) -> None:

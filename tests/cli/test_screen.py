@@ -33,6 +33,13 @@ def test_what_was_forged_leaves_a_mark() -> None:
     assert screen.plain("Имя\u00a0🚵  é") == "Имя 🚵  é"
 
 
+def test_the_cost_of_a_run_at_work_is_told_as_an_estimate() -> None:
+    assert screen.cost({"state": "ended", "cost_usd": 1.5}) == "$1.50"
+    assert screen.cost({"state": "ended", "cost_usd": 0.0}) == "$0.00"
+    assert screen.cost({"state": "running", "cost_usd": 1.5}) == "~$1.50"
+    assert screen.cost({"state": "running", "cost_usd": 0.0}) == ""
+
+
 def test_ages_times_and_numbers_are_short() -> None:
     assert [screen.age(one) for one in (-5, 0, 59, 60, 7300, 90000)] == [
         "0 s",

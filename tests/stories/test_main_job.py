@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 import warm
+from orchestrator.agents.rates import RATES, Rates
 from orchestrator.sim.world import ITEM, PROJECT, REPO, Service, World
 from orchestrator.sim.wrapper import write_wrapper
 from support import at_rest, only_task, query, starts, until
@@ -29,6 +30,7 @@ def test_a_new_work_item_ends_as_a_document_on_its_branch(world: World, service:
     assert run["turns"] > 0
     assert run["output_tokens"] > 0
     assert run["cost_usd"] > 0
+    assert Rates(world.root / "data" / RATES).of(run["model"]) > 0, "the next run's cost is told while it works"
     assert '"type":"result"' in log.replace(" ", "")
     assert world.gitea.head(REPO, BRANCH) == run["head_sha"] == task["head_sha"]
     assert b"GPX" in (world.gitea.file_at(REPO, BRANCH, BRD) or b"")

@@ -79,6 +79,21 @@ async def events(client: httpx.AsyncClient, address: str, last: str = "") -> Asy
 # --- the page
 
 
+@pytest.mark.parametrize(("cost_usd", "shown"), [(0.5, "≈ $0.50"), (0.0, "–")])
+async def test_the_cost_of_a_run_at_work_is_shown_as_an_estimate(
+    tmp_path: Path, cost_usd: float, shown: str
+) -> None:
+    async with served(tmp_path) as (orchestrator, client):
+        run = await a_run(orchestrator, None, **at_work(), cost_usd=cost_usd)
+        for address in (f"/runs/{run}", "/tasks/ENDURO-1"):
+            assert shown in Page((await client.get(address)).text).text
+        await end(orchestrator, run)
+        for address in (f"/runs/{run}", "/tasks/ENDURO-1"):
+            said = Page((await client.get(address)).text).text
+            assert "≈" not in said
+            assert ("$0.50" if cost_usd else "$0.00") in said
+
+
 @pytest.mark.parametrize(
     ("headers", "words"),
     [

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from orchestrator.agents import supervise
+from orchestrator.agents.rates import Rates
 from orchestrator.agents.rundir import ExitRecord
 from orchestrator.agents.verdict import NoVerdict
 from orchestrator.domain.run import Outcome, RoleVerdict, RunLimits, RunResult, Usage
@@ -78,7 +79,11 @@ def plain(text: str, limit: int = _DETAIL_MAX_CHARS) -> str:
 
 
 _SYNTHETIC = "<synthetic>"
-_Count = Annotated[int, msgspec.Meta(ge=0)]
+_MOST_TOKENS = 10**12
+"""A number beyond is none; the database could not hold it."""
+_MOST_COST_USD = 1e6
+"""Beyond, sums of costs would end as infinite."""
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_MOST_TOKENS)]
 
 
 class _Spent(msgspec.Struct):
@@ -99,12 +104,24 @@ class _AssistantRecord(msgspec.Struct):
 
 
 _numbers_of = msgspec.json.Decoder(_AssistantRecord).decode
+_WRITTEN, _TO_CACHE, _FROM_CACHE = 5.0, 1.25, 0.1
+"""What a token costs beside one that is read uncached, for every model that the provider offers."""
+
+
+def weighed(read: float, to_cache: float, from_cache: float, written: float) -> float:
+    """So many tokens that are read uncached would cost the same. Live counts of what was written are partial
+    (contract section 4), which the rate that is learned with such counts makes up for.
+    """
+    return read + _TO_CACHE * to_cache + _FROM_CACHE * from_cache + _WRITTEN * written
 
 
 @dataclass(slots=True)
 class Transcript:
-    """Reads the record stream piece by piece, however it is cut. Memory is bounded by one line."""
+    """Reads the record stream piece by piece, however it is cut. Memory is bounded by one line. Until a result
+    tells the cost, `usage` has it as `rates` let it be estimated.
+    """
 
+    rates: Rates | None = None
     usage: Usage = field(default_factory=Usage)
     result: Record | None = None
     cli_version: str = ""
@@ -118,6 +135,8 @@ class Transcript:
     _message: str = ""
     _new: tuple[int, int, int] = (0, 0, 0)
     """Turns, tokens read and tokens written that `usage` does not have yet."""
+    _weighed: float = 0.0
+    """Tokens of all turns."""
 
     def feed(self, piece: bytes) -> None:
         for line in self._lines(piece):
@@ -166,22 +185,23 @@ class Transcript:
             return False
         if message.model == _SYNTHETIC:
             return False  # an error of the API is told by one of these, in fields that are not read here
-        spent = message.usage
-        read = spent.input_tokens + spent.cache_creation_input_tokens + spent.cache_read_input_tokens
-        self._add(message.id[:200], message.model, read, spent.output_tokens)
+        self._add(message.id[:200], message.model, message.usage)
         return True
 
     def _count(self, message: Record) -> None:
-        spent = _mapping(message.get("usage"))
-        read, written = _input_tokens(spent), _count_of(spent.get("output_tokens"))
-        self._add(_text(message.get("id")), message.get("model"), read, written)
+        given = _mapping(message.get("usage"))
+        spent = _Spent(*(_count_of(given.get(name)) for name in _Spent.__struct_fields__))
+        self._add(_text(message.get("id")), message.get("model"), spent)
 
-    def _add(self, identity: str, model: object, read: int, written: int) -> None:
+    def _add(self, identity: str, model: object, spent: _Spent) -> None:
         """One message comes as several records, one per content block, each with the same numbers."""
         if identity == self._message or model == _SYNTHETIC:
             return
         self._message = identity
-        self._new = (self._new[0] + 1, self._new[1] + read, self._new[2] + written)
+        read, to_cache, from_cache, written = msgspec.structs.astuple(spent)
+        turns, all_read, all_written = self._new
+        self._new = (turns + 1, all_read + read + to_cache + from_cache, all_written + written)
+        self._weighed += weighed(read, to_cache, from_cache, written)
 
     def _sum_up(self) -> None:
         """Once for all that came together."""
@@ -192,8 +212,17 @@ class Transcript:
                 turns=known.turns + turns,
                 input_tokens=known.input_tokens + read,
                 output_tokens=known.output_tokens + written,
-                cost_usd=known.cost_usd,
+                cost_usd=known.cost_usd if self.result else self._estimate(),
             )
+
+    def _estimate(self) -> float:
+        estimate = self._weighed * self.rates.of(self.model) if self.rates else 0.0
+        return min(estimate, _MOST_COST_USD)
+
+    def teach(self) -> None:
+        """What the whole run cost, for those that are still to tell."""
+        if self.rates and self.result:
+            self.rates.learn(self.model, self.usage.cost_usd, self._weighed)
 
     def _settle(self, record: Record) -> None:
         """The totals of a session that was resumed hold what it used before; the first result tells how much."""
@@ -208,7 +237,7 @@ class Transcript:
             self.usage,
             input_tokens=max(0, whole.input_tokens - before.input_tokens),
             output_tokens=max(0, whole.output_tokens - before.output_tokens),
-            cost_usd=max(0.0, whole.cost_usd - before.cost_usd),
+            cost_usd=min(max(0.0, whole.cost_usd - before.cost_usd), _MOST_COST_USD),
         )
 
     def _limit(self, info: Record) -> None:
@@ -234,8 +263,14 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else 0.0
+    """0.0 for what is none, and for one that nothing could hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    try:
+        number = float(value)
+    except OverflowError:
+        return 0.0
+    return number if math.isfinite(number) else 0.0
 
 
 def _moment(seconds: float | None) -> datetime | None:
@@ -247,13 +282,7 @@ def _moment(seconds: float | None) -> datetime | None:
 
 
 def _count_of(value: Any) -> int:
-    return int(max(0.0, _number(value)))
-
-
-def _input_tokens(usage: Record) -> int:
-    """Everything that was read, cached or not."""
-    keys = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    return sum(_count_of(usage.get(key)) for key in keys)
+    return int(min(max(0.0, _number(value)), _MOST_TOKENS))
 
 
 def _totals(by_model: Record, cost_usd: float) -> Usage:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from orchestrator.agents import claude, verdict
 from orchestrator.agents.claude import Transcript
+from orchestrator.agents.rates import Rates
 from orchestrator.agents.rundir import ExitRecord, RunPaths
 from orchestrator.domain.run import RoleVerdict, RunResult, RunSpec
 
@@ -16,6 +17,7 @@ class ClaudeReading(Transcript):
     verdict_of: Callable[[object], RoleVerdict] | None = None
 
     def conclude(self, ended: ExitRecord, stderr: str) -> RunResult:
+        self.teach()
         return claude.classify(self, ended, stderr, self.verdict_of)
 
 
@@ -25,6 +27,7 @@ class ClaudeCode:
 
     binary: str
     model: str | None = None
+    rates: Rates | None = None
 
     def argv(self, binary: str, spec: RunSpec, paths: RunPaths) -> list[str]:
         schema = verdict.schema(spec.role)
@@ -34,4 +37,4 @@ class ClaudeCode:
         return argv
 
     def reading(self, spec: RunSpec) -> ClaudeReading:
-        return ClaudeReading(verdict_of=verdict.reader(spec.role, spec.language))
+        return ClaudeReading(rates=self.rates, verdict_of=verdict.reader(spec.role, spec.language))

@@ -19,6 +19,7 @@ from orchestrator.agents.folders import Room
 from orchestrator.agents.follow import Ending, Log
 from orchestrator.agents.launcher import ApiRoute, Credential, ProcessLimits, Reserve
 from orchestrator.agents.patrol import Patrol, Watch, to_next_look
+from orchestrator.agents.rates import Rates
 from orchestrator.agents.room import needs_room
 from orchestrator.agents.rundir import ExitRecord, RunPaths
 from orchestrator.agents.sandboxes import Sandboxes
@@ -59,6 +60,7 @@ class ClaudeRuntime:
     """None: agents get no sandbox at all. Only tests and benchmarks leave it so."""
     room: Room = field(default_factory=Room)
     search_path: str = field(default_factory=lambda: os.environ.get("PATH", os.defpath))
+    rates: Rates = field(default_factory=Rates)
     another_cli: Cli | None = None
     """Runs this program in Claude Code's place."""
     _shims: dict[RunId, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -215,7 +217,7 @@ class ClaudeRuntime:
         return cli.argv(program or self._binary(cli.binary), spec, paths)
 
     def _cli(self) -> Cli:
-        return self.another_cli or ClaudeCode(self.claude_bin, self.model)
+        return self.another_cli or ClaudeCode(self.claude_bin, self.model, self.rates)
 
     def _binary(self, name: str) -> str:
         found = shutil.which(name, path=self.search_path)

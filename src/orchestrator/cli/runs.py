@@ -10,7 +10,7 @@ from rich.text import Text
 from orchestrator.cli import screen
 from orchestrator.cli.answers import answers
 from orchestrator.cli.paging import older, rows
-from orchestrator.cli.screen import age, age_of, count, money, safe, say, time
+from orchestrator.cli.screen import age, age_of, count, safe, say, time
 from orchestrator.cli.wishes import Wishes
 from orchestrator.clock import SystemClock
 
@@ -53,7 +53,7 @@ def _row(run: Json, now: datetime) -> tuple[str | Text, ...]:
         outcome(run),
         str(run["turns"]),
         count(run["input_tokens"] + run["output_tokens"]),
-        money(run["cost_usd"]),
+        screen.cost(run),
         _took(run, now),
         age_of(run["started_at"], now),
         safe(_why(run), "dim", 200),

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -122,6 +122,13 @@ def clock(moment: str | None) -> str:
 
 def money(usd: float) -> str:
     return f"${usd:.2f}" if usd >= 1 or not usd else f"${usd:.4f}"
+
+
+def cost(run: Mapping[str, Any]) -> str:
+    """Of one that is at work it is an estimate, and nothing while no run of its model has ended."""
+    if run["state"] == "ended":
+        return money(run["cost_usd"])
+    return f"~{money(run['cost_usd'])}" if run["cost_usd"] else ""
 
 
 def count(number: int) -> str:

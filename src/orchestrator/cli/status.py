@@ -12,7 +12,7 @@ from rich.text import Text
 from orchestrator.cli import screen
 from orchestrator.cli.answers import Answers, answers
 from orchestrator.cli.runs import outcome
-from orchestrator.cli.screen import age_of, count, money, plain, safe
+from orchestrator.cli.screen import age_of, count, plain, safe
 from orchestrator.cli.server import Gone
 from orchestrator.cli.wishes import Wishes
 from orchestrator.clock import SystemClock
@@ -141,7 +141,7 @@ def _run(task: Json) -> tuple[Text | str, str, str, str]:
 
 def _numbers(run: Json) -> tuple[Text | str, str, str, str]:
     tokens = count(run["input_tokens"] + run["output_tokens"])
-    return _agent(run), str(run["turns"]), tokens, money(run["cost_usd"])
+    return _agent(run), str(run["turns"]), tokens, screen.cost(run)
 
 
 def _agent(run: Json) -> Text:

@@ -1,0 +1,69 @@
+"""What a model's work costs, as ended runs showed: the program tells a price at its end alone, and a list of
+prices of our own would grow old.
+"""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+RATES = "model-rates.json"
+"""Its name in the data folder."""
+_MOST_USD = 0.001
+"""For a token that is read. Dozens of times what any costs: more was made up, or is no price."""
+_MODELS = 50
+_MAX_BYTES = 65_536
+
+
+@dataclass(slots=True)
+class Rates:
+    """US dollars for one weighed token (see `claude.weighed`), by model, of the newest run that told. Kept in
+    `path`, where there is one, for later processes.
+    """
+
+    path: Path | None = None
+    _known: dict[str, float] | None = field(default=None, init=False)
+
+    def of(self, model: str) -> float:
+        """0.0 for a model of which no run has ended yet."""
+        return self._all().get(model, 0.0)
+
+    def learn(self, model: str, cost_usd: float, weighed_tokens: float) -> None:
+        """From a run that ended with its cost. What can be no rate is passed over, and so is a file that cannot be
+        written: it is an estimate that is missed then, after the next start.
+        """
+        rate = cost_usd / weighed_tokens if weighed_tokens > 0 else 0.0
+        if not model or not _is_rate(rate) or rate == self.of(model):
+            return
+        others = [(name, one) for name, one in self._all().items() if name != model]
+        self._known = dict([*others, (model, rate)][-_MODELS:])
+        with suppress(OSError):
+            self._keep(self._known)
+
+    def _all(self) -> dict[str, float]:
+        if self._known is None:
+            self._known = _read(self.path) if self.path else {}
+        return self._known
+
+    def _keep(self, known: dict[str, float]) -> None:
+        if self.path is None:
+            return
+        new = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        new.write_text(json.dumps(known))
+        new.replace(self.path)
+
+
+def _read(path: Path) -> dict[str, float]:
+    """Nothing where there is nothing to understand: rates are learned anew."""
+    try:
+        with path.open("rb") as file:
+            found = json.loads(file.read(_MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    rates = found.items() if isinstance(found, dict) else ()
+    return {name: rate for name, rate in rates if isinstance(rate, float) and _is_rate(rate)}
+
+
+def _is_rate(rate: float) -> bool:
+    return 0 < rate <= _MOST_USD
