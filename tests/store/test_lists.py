@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import pytest
+import sqlalchemy
 from sqlalchemy import Connection, insert
 
 from green import NOW
@@ -275,6 +276,31 @@ def test_events_are_found_by_their_index_and_in_its_order(database: Database, co
     plan = database.read_now(lambda c: _plan(c, sql))
     assert index in plan
     assert "TEMP B-TREE" not in plan
+
+
+def _asked(connection: Connection, ask: Callable[[Connection], object]) -> list[str]:
+    """How SQLite goes about each query that is made."""
+    made: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, sql: str, given: Any, *_: object) -> None:
+        made.append((sql, given))
+
+    sqlalchemy.event.listen(connection, "before_cursor_execute", note)
+    ask(connection)
+    sqlalchemy.event.remove(connection, "before_cursor_execute", note)
+    explained = (connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given) for sql, given in made)
+    return ["\n".join(str(row[3]) for row in rows) for rows in explained]
+
+
+@pytest.mark.parametrize("state", ["running", "intended"])
+def test_open_runs_are_found_without_looking_at_those_that_ended(database: Database, state: str) -> None:
+    [plan] = database.read_now(lambda c: _asked(c, lambda c: lists.runs_page(c, RunFilter(state=state))))
+    assert "agent_runs_one_open" in plan
+
+
+def test_what_a_day_costs_is_summed_from_an_index_alone(database: Database) -> None:
+    sql = "SELECT sum(cost_usd) FROM agent_runs WHERE finished_at >= '2026'"
+    assert "COVERING INDEX agent_runs_finished" in database.read_now(lambda c: _plan(c, sql))
 
 
 async def test_news_are_the_newest_state_of_each_task_once(database: Database) -> None:

@@ -163,7 +163,8 @@ def _holds(column: ColumnElement[Any], folded: str) -> ColumnElement[bool]:
 def runs_page(
     connection: Connection, wanted: RunFilter, limit: int = 50, cursor: str | None = None
 ) -> Page[RunView]:
-    query = select(agent_runs, tasks.c.key).join(tasks).order_by(agent_runs.c.id.desc())
+    query: Select[Any] = select(agent_runs, tasks.c.key).join(tasks)
+    order: ColumnElement[int] = agent_runs.c.id
     task = task_id(connection, wanted.task)
     if wanted.task and task is None:
         return Page(())
@@ -176,8 +177,9 @@ def runs_page(
     if wanted.state:
         query = query.where(agent_runs.c.state == wanted.state)
     if wanted.state and wanted.state != RunState.ENDED:
-        query = query.where(literal_column("agent_runs.state != 'ended'"))  # the few open ones have an index
-    rows, following = _page(connection, query, agent_runs.c.id, "r", limit, cursor)
+        # The few open ones have an index of their own, which is not taken where another has the wanted order.
+        query, order = query.where(literal_column("agent_runs.state != 'ended'")), agent_runs.c.id + 0
+    rows, following = _page(connection, query.order_by(order.desc()), order, "r", limit, cursor)
     return Page(tuple(run_view(row, row.key) for row in rows), following)
 
 

@@ -172,7 +172,7 @@ agent_runs = Table(
     UniqueConstraint("task_id", "stage", "attempt", name="agent_runs_attempt"),
 )
 Index("agent_runs_admitted", agent_runs.c.admitted_at)
-Index("agent_runs_finished", agent_runs.c.finished_at)
+Index("agent_runs_finished", agent_runs.c.finished_at, agent_runs.c.cost_usd)
 Index("agent_runs_outcome", agent_runs.c.outcome)
 # One task never has two runs that are not over: the database itself refuses the second.
 Index("agent_runs_one_open", agent_runs.c.task_id, unique=True, sqlite_where=agent_runs.c.state != "ended")

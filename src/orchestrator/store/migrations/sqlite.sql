@@ -139,7 +139,6 @@ CREATE INDEX effects_due ON effects (task_id) WHERE done_at IS NULL;
 CREATE INDEX approvals_task ON approvals (task_id);
 CREATE INDEX tasks_branch ON tasks (branch, repo);
 CREATE INDEX agent_runs_admitted ON agent_runs (admitted_at);
-CREATE INDEX agent_runs_finished ON agent_runs (finished_at);
 CREATE TABLE pauses (
 	kind VARCHAR(20) NOT NULL, 
 	since DATETIME NOT NULL, 
@@ -200,3 +199,4 @@ CREATE TABLE spending (
 CREATE INDEX tasks_stage ON tasks (stage, updated_at);
 CREATE INDEX tasks_needs ON tasks (updated_at, id) WHERE stage != 'done' AND instr(replace(replace(replace(replace(replace(waiting, '{"code":"dispatch_paused","params":[],"evidence":[],"who":"operator",', ''), '"who":"agent"', ''), '"who":"ci"', ''), '"who":"orchestrator"', ''), '"who":""', ''), '"who":"') > 0;
 CREATE UNIQUE INDEX tasks_order_key ON tasks (order_key) WHERE order_key IS NOT NULL;
+CREATE INDEX agent_runs_finished ON agent_runs (finished_at, cost_usd);
