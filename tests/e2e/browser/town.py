@@ -22,6 +22,7 @@ from orchestrator.domain.roles import Language
 from orchestrator.sim.world import APPROVER, World
 from orchestrator.sim.wrapper import write_wrapper
 from orchestrator.store import decisions, spending, stays
+from orchestrator.store import tokens as token
 from orchestrator.store.schema import UtcDateTime, agent_runs, events, tasks
 from orchestrator.store.schema import decisions as table
 from orchestrator.store.schema import stays as left
@@ -50,6 +51,8 @@ DONE = (
     "A trail's history of closures",
     "Undo in the route editor",
 )
+TOKENS = (("ci", "operate", ""), ("alice-laptop", "operate", "alice"), ("screen-on-the-wall", "read", ""))
+"""Name, scope and whom they speak for. The last is revoked."""
 _ROLES = {
     Stage.ANALYSIS: ("analyst", 0.9),
     Stage.ARCHITECTURE: ("architect", 1.4),
@@ -186,6 +189,7 @@ def _month(file: Path) -> Iterator[None]:
     try:
         with engine.begin() as connection:
             _stretch(connection, now)
+            _tokens(connection, now)
             for number, title in enumerate(DONE):
                 began = now - timedelta(days=29 - 2 * number, hours=chance.uniform(0, 9))
                 _done(connection, FIRST + number, title, began, chance)
@@ -194,6 +198,14 @@ def _month(file: Path) -> Iterator[None]:
             connection.execute(delete(table).where(table.c.task_id >= FIRST))
     finally:
         engine.dispose()
+
+
+def _tokens(connection: Connection, now: datetime) -> None:
+    for number, (name, scope, login) in enumerate(TOKENS):
+        made = now - timedelta(days=29 - 5 * number)
+        token.create(connection, name, scope, f"{number:064x}", made, login)
+    token.mark_used(connection, [token.Use(1, now.date())])
+    token.revoke(connection, TOKENS[-1][0], now - timedelta(days=2))
 
 
 def _stretch(connection: Connection, now: datetime) -> None:
