@@ -151,6 +151,17 @@ def test_a_file_of_no_rates_is_none_and_is_written_anew(tmp_path: Path, kept: by
     assert Rates(path).of("m") == 0.0001
 
 
+def test_a_rate_that_is_nearly_the_known_one_is_not_written_again(tmp_path: Path) -> None:
+    rates = Rates(tmp_path / "rates")
+    rates.learn("m", 1.0, 10_000)
+    (tmp_path / "rates").unlink()
+    for cost_usd in (1.0, 1.04, 0.96):
+        rates.learn("m", cost_usd, 10_000)
+    assert not (tmp_path / "rates").exists()
+    rates.learn("m", 1.06, 10_000)
+    assert Rates(tmp_path / "rates").of("m") == pytest.approx(0.000106)
+
+
 def test_a_file_that_cannot_be_written_costs_the_estimates_of_later_processes_alone(tmp_path: Path) -> None:
     rates = Rates(tmp_path / "missing" / "rates")
     rates.learn("m", 1.0, 10_000)

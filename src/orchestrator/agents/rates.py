@@ -3,7 +3,6 @@ prices of our own would grow old.
 """
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,8 @@ RATES = "model-rates.json"
 """Its name in the data folder."""
 _MOST_USD = 0.001
 """For a token that is read. Dozens of times what any costs: more was made up, or is no price."""
+_NEWS = 0.05
+"""Share of a rate. Every run is a little dearer or cheaper than the one before it."""
 _MODELS = 50
 _MAX_BYTES = 65_536
 
@@ -30,11 +31,11 @@ class Rates:
         return self._all().get(model, 0.0)
 
     def learn(self, model: str, cost_usd: float, weighed_tokens: float) -> None:
-        """From a run that ended with its cost. What can be no rate is passed over, and so is a file that cannot be
-        written: it is an estimate that is missed then, after the next start.
+        """From a run that ended with its cost. What can be no rate is passed over, and what is no news. A file
+        that cannot be written costs nothing but the first estimate after the next start.
         """
-        rate = cost_usd / weighed_tokens if weighed_tokens > 0 else 0.0
-        if not model or not _is_rate(rate) or rate == self.of(model):
+        rate, known = cost_usd / weighed_tokens if weighed_tokens > 0 else 0.0, self.of(model)
+        if not model or not _is_rate(rate) or abs(rate - known) < _NEWS * known:
             return
         others = [(name, one) for name, one in self._all().items() if name != model]
         self._known = dict([*others, (model, rate)][-_MODELS:])
@@ -49,7 +50,7 @@ class Rates:
     def _keep(self, known: dict[str, float]) -> None:
         if self.path is None:
             return
-        new = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        new = self.path.with_suffix(".new")
         new.write_text(json.dumps(known))
         new.replace(self.path)
 
