@@ -105,7 +105,9 @@ class _AssistantRecord(msgspec.Struct):
 
 _numbers_of = msgspec.json.Decoder(_AssistantRecord).decode
 _WRITTEN, _TO_CACHE, _FROM_CACHE = 5.0, 1.25, 0.1
-"""What a token costs beside one that is read uncached, for every model that the provider offers."""
+"""What a token costs beside one that is read uncached, as the provider's prices stand to one another. For a model
+with others an estimate is a little off.
+"""
 
 
 def weighed(read: float, to_cache: float, from_cache: float, written: float) -> float:
