@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.agents import claude, supervise
+from orchestrator.agents import supervise
 from orchestrator.agents.claude_code import ClaudeReading
-from orchestrator.agents.rates import _MODELS, _MOST_USD, Rates
+from orchestrator.agents.rates import _MODELS, _MOST_USD, Rates, weighed
 from orchestrator.agents.rundir import ExitRecord
 from support import FIXTURES
 
@@ -29,10 +29,10 @@ def without_result() -> list[bytes]:
 
 
 def test_a_token_weighs_what_it_costs_beside_one_that_is_read() -> None:
-    assert claude.weighed(100, 0, 0, 0) == 100
-    assert claude.weighed(0, 100, 0, 0) == 125
-    assert claude.weighed(0, 0, 100, 0) == 10
-    assert claude.weighed(0, 0, 0, 100) == 500
+    assert weighed(100, 0, 0, 0) == 100
+    assert weighed(0, 100, 0, 0) == 125
+    assert weighed(0, 0, 100, 0) == 10
+    assert weighed(0, 0, 0, 100) == 500
 
 
 def test_the_first_run_of_a_model_has_no_estimate_and_the_next_one_has() -> None:

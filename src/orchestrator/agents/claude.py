@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 
 from orchestrator.agents import supervise
-from orchestrator.agents.rates import Rates
+from orchestrator.agents.rates import Rates, weighed
 from orchestrator.agents.rundir import ExitRecord
 from orchestrator.agents.verdict import NoVerdict
 from orchestrator.domain.run import Outcome, RoleVerdict, RunLimits, RunResult, Usage
@@ -104,17 +104,6 @@ class _AssistantRecord(msgspec.Struct):
 
 
 _numbers_of = msgspec.json.Decoder(_AssistantRecord).decode
-_WRITTEN, _TO_CACHE, _FROM_CACHE = 5.0, 1.25, 0.1
-"""What a token costs beside one that is read uncached, as the provider's prices stand to one another. For a model
-with others an estimate is a little off.
-"""
-
-
-def weighed(read: float, to_cache: float, from_cache: float, written: float) -> float:
-    """So many tokens that are read uncached would cost the same. Live counts of what was written are partial
-    (contract section 4), which the rate that is learned with such counts makes up for.
-    """
-    return read + _TO_CACHE * to_cache + _FROM_CACHE * from_cache + _WRITTEN * written
 
 
 @dataclass(slots=True)

@@ -53,7 +53,7 @@ def run(paths: RunPaths, errand: Errand, way: Way) -> Done:
             "never_launched", "The run was never launched, so it left nothing.", hint="Retry the task."
         )
     _write(paths, errand)
-    launcher.place(paths.errand_policy, way.policy)
+    rundir.place(paths.errand_policy, way.policy)
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-E", "-c", _ERRAND, str(paths.root), launcher.PACKAGES],
         stdin=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from orchestrator.agents import confine, shim
-from orchestrator.agents.rundir import RunPaths
+from orchestrator.agents.rundir import RunPaths, place
 from orchestrator.domain.errors import Permanent
 from orchestrator.domain.roles import Role
 from orchestrator.domain.run import RunLimits
@@ -270,14 +270,6 @@ def _popen(code: str, place: Path, source: int, errors: int, kept: Sequence[int]
         start_new_session=True,
         pass_fds=kept,
     )
-
-
-def place(path: Path, content: bytes) -> None:
-    """Whole or not there. Closed to others by itself: an agent's uid may pass through the folder."""
-    fresh = path.with_name(f"{path.name}.tmp")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
-        file.write(content)
-    fresh.replace(path)
 
 
 def _credential_pipe(credential: Credential) -> int:

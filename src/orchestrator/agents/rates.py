@@ -7,8 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.agents.rundir import place
+
 RATES = "model-rates.json"
 """Its name in the data folder."""
+_WRITTEN, _TO_CACHE, _FROM_CACHE = 5.0, 1.25, 0.1
+"""What a token costs beside one that is read uncached, as the provider's prices stand to one another. For a model
+with others an estimate is a little off.
+"""
 _MOST_USD = 0.001
 """For a token that is read. Dozens of times what any costs: more was made up, or is no price."""
 _NEWS = 0.05
@@ -17,9 +23,16 @@ _MODELS = 50
 _MAX_BYTES = 65_536
 
 
+def weighed(read: float, to_cache: float, from_cache: float, written: float) -> float:
+    """So many tokens that are read uncached would cost the same. Live counts of what was written are partial
+    (contract section 4), which the rate that is learned with such counts makes up for.
+    """
+    return read + _TO_CACHE * to_cache + _FROM_CACHE * from_cache + _WRITTEN * written
+
+
 @dataclass(slots=True)
 class Rates:
-    """US dollars for one weighed token (see `claude.weighed`), by model, of the newest run that told. Kept in
+    """US dollars for one weighed token, by model, of the newest run that told. Kept in
     `path`, where there is one, for later processes.
     """
 
@@ -39,20 +52,14 @@ class Rates:
             return
         others = [(name, one) for name, one in self._all().items() if name != model]
         self._known = dict([*others, (model, rate)][-_MODELS:])
-        with suppress(OSError):
-            self._keep(self._known)
+        if self.path:
+            with suppress(OSError):
+                place(self.path, json.dumps(self._known).encode())
 
     def _all(self) -> dict[str, float]:
         if self._known is None:
             self._known = _read(self.path) if self.path else {}
         return self._known
-
-    def _keep(self, known: dict[str, float]) -> None:
-        if self.path is None:
-            return
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps(known))
-        new.replace(self.path)
 
 
 def _read(path: Path) -> dict[str, float]:

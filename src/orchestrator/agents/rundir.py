@@ -134,6 +134,14 @@ class ExitRecord:
     """Processes that whoever ended the run saw and could not end in the time that it had."""
 
 
+def place(path: Path, content: bytes) -> None:
+    """Whole or not there. Closed to others by itself: an agent's uid may pass through the folder."""
+    fresh = path.with_name(f"{path.name}.tmp")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(content)
+    fresh.replace(path)
+
+
 def is_held(path: Path) -> bool:
     """Asks without taking, so that asking never makes a starting shim give up."""
     try:
@@ -212,9 +220,7 @@ def note_stop(paths: RunPaths) -> None:
     """The first order counts. It is written before anybody is told, so that it survives us."""
     paths.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not paths.stop.exists():
-        fresh = paths.stop.with_suffix(".tmp")
-        fresh.write_bytes(b"%f" % time.monotonic())
-        fresh.replace(paths.stop)
+        place(paths.stop, b"%f" % time.monotonic())
 
 
 def applied_policy(paths: RunPaths) -> confine.Policy | None:
