@@ -38,6 +38,8 @@ def test_the_cost_of_a_run_at_work_is_told_as_an_estimate() -> None:
     assert screen.cost({"state": "ended", "cost_usd": 0.0}) == "$0.00"
     assert screen.cost({"state": "running", "cost_usd": 1.5}) == "~$1.50"
     assert screen.cost({"state": "running", "cost_usd": 0.0}) == ""
+    ended, begun = {"state": "ended", "cost_usd": 1.0}, {"state": "running", "cost_usd": 0.5}
+    assert (screen.cost_in_all([ended, ended]), screen.cost_in_all([ended, begun])) == ("$2.00", "~$1.50")
 
 
 def test_ages_times_and_numbers_are_short() -> None:

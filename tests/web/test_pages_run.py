@@ -87,6 +87,8 @@ async def test_the_cost_of_a_run_at_work_is_shown_as_an_estimate(
         run = await a_run(orchestrator, None, **at_work(), cost_usd=cost_usd)
         for address in (f"/runs/{run}", "/tasks/ENDURO-1"):
             assert shown in Page((await client.get(address)).text).text
+        assert ("≈ $0.50" in Page((await client.get("/")).text).text) is bool(cost_usd)
+        assert ("Spent ≈ $0.50" in Page((await client.get("/tasks/ENDURO-1")).text).text) is bool(cost_usd)
         await end(orchestrator, run)
         for address in (f"/runs/{run}", "/tasks/ENDURO-1"):
             said = Page((await client.get(address)).text).text

@@ -131,6 +131,12 @@ def cost(run: Mapping[str, Any]) -> str:
     return f"~{money(run['cost_usd'])}" if run["cost_usd"] else ""
 
 
+def cost_in_all(runs: Collection[Mapping[str, Any]]) -> str:
+    """An estimate while one of them is at work."""
+    about = "" if all(run["state"] == "ended" for run in runs) else "~"
+    return about + money(sum(run["cost_usd"] for run in runs))
+
+
 def count(number: int) -> str:
     """Short: 1.2k, 3.4M."""
     for size, unit in ((1_000_000, "M"), (1_000, "k")):

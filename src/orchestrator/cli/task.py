@@ -12,7 +12,7 @@ from rich.text import Text
 from orchestrator.cli import screen
 from orchestrator.cli.answers import answers
 from orchestrator.cli.runs import runs_table
-from orchestrator.cli.screen import age_of, count, money, safe
+from orchestrator.cli.screen import age_of, count, safe
 from orchestrator.cli.wishes import Wishes
 from orchestrator.clock import SystemClock
 from orchestrator.domain.roles import Language
@@ -69,10 +69,10 @@ def _gate(gate: Json) -> tuple[str | Text, ...]:
 
 
 def _in_all(runs: Any) -> str:
-    turns, cost = sum(one["turns"] for one in runs), sum(one["cost_usd"] for one in runs)
+    turns, cost = sum(one["turns"] for one in runs), screen.cost_in_all(runs)
     tokens = sum(one["input_tokens"] + one["output_tokens"] for one in runs)
     runs_said = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
-    return f"{runs_said} in all, {turns} turns, {count(tokens)} tokens, {money(cost)}"
+    return f"{runs_said} in all, {turns} turns, {count(tokens)} tokens, {cost}"
 
 
 def _cause(code: str) -> str:
