@@ -42,7 +42,7 @@ async def served(
     try:
         while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn tells it no other way
             await asyncio.sleep(0.01)
-        await looked_round(orchestrator)
+        await resynced(orchestrator)
         async with httpx.AsyncClient(base_url=url, verify=TRUSTS_NOBODY, trust_env=False, timeout=20) as client:
             yield orchestrator, client
     finally:
@@ -51,8 +51,8 @@ async def served(
         await serving
 
 
-async def looked_round(orchestrator: Orchestrator) -> None:
-    """Until the first round over everything has ended: what a test writes from now on nobody looks at."""
+async def resynced(orchestrator: Orchestrator) -> None:
+    """Until the first resync has ended: what a test writes from now on nobody looks at."""
     while not orchestrator.counters.resyncs:  # noqa: ASYNC110 - nobody is told of it
         await asyncio.sleep(0.005)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from desk import looked_round
+from desk import resynced
 from orchestrator import config, main
 from orchestrator.configfile import Directory
 from orchestrator.main import Orchestrator
@@ -31,7 +31,7 @@ async def house(folder: Path, **more: str) -> AsyncIterator[tuple[Orchestrator, 
         orchestrator.lifespan(),
         httpx.AsyncClient(transport=httpx.ASGITransport(front), base_url="http://localhost") as client,
     ):
-        await looked_round(orchestrator)
+        await resynced(orchestrator)
         yield orchestrator, client
 
 

@@ -132,7 +132,7 @@ def _of_looks(one: Measured) -> Iterator[Metric]:
     family.add_metric([], buckets, sum_value=one.look_seconds)
     yield family
     resyncs = {(how,): n for how, n in one.resyncs.items()}
-    yield _counter("resyncs", "Rounds over everything, by how they ended.", ["result"], resyncs)
+    yield _counter("resyncs", "Resyncs, by how they ended.", ["result"], resyncs)
     yield _counter("decisions", "Decisions that were stored.", [], {(): one.gauges.decisions})
 
 

@@ -56,15 +56,15 @@ class Tokens:
             return None
         sha256 = digest(given.decode("latin-1"))
         found = self._database.read_now(lambda connection: rows.by_digest(connection, sha256))
-        of_token = self._used(found) if found else None
-        return (of_token, By.TOKEN, str(found.id)) if found and of_token else None
+        caller = self._caller(found) if found else None
+        return (caller, By.TOKEN, str(found.id)) if found and caller else None
 
     def by_number(self, number: str) -> Caller | None:
         """Of a session by a named token, as long as that is in force."""
         if not (number.isascii() and number.isdigit()):
             return None
         found = self._database.read_now(lambda connection: rows.by_id(connection, int(number)))
-        return self._used(found) if found else None
+        return self._caller(found) if found else None
 
     def by_mark(self, given: str) -> Caller | None:
         """Of a session by the setting's token, as long as the setting has it."""
@@ -78,7 +78,7 @@ class Tokens:
         """Tells the setting's tokens apart. Keyed: people choose these, so they could be guessed from a digest."""
         return self._sessions.derived("token", token.decode("latin-1"))
 
-    def _used(self, token: Token) -> Caller | None:
+    def _caller(self, token: Token) -> Caller | None:
         """None for a token of somebody whom nobody lets in any more."""
         scope = SCOPES[token.scope]
         if token.login:
